@@ -1,0 +1,172 @@
+"""Expressions: one node type for every stage, so that a rule is a function of (op, args).
+
+`op`       `attr`                      `args`
+---------  --------------------------  ------------------------------------------------
+const      the number or bool          ()
+var        name                        ()      index, size, scalar parameter or local
+load       array name                  indices, one per axis
+load?      array name                  the same, but not proved in bounds: emitted checked
+add sub mul div floordiv mod pow       (a, b)  `div` is for floats, the other two for ints
+neg not invert abs sqrt floor rint     (a,)
+lt le gt ge eq ne and or               (a, b)  dtype bool
+min max                                (a, b)
+bitand bitor xor shl shr               (a, b)  integers
+cast       target dtype                (a,)
+bitcast    target dtype                (a,)    same width, the bits kept
+where      None                        (cond, a, b)   lazy: only the chosen side is evaluated
+call       (function name, ...)        scalar arguments; attr is the instance name after checking
+reduce     (op, (v1, v2, ...))         (body, lo1, hi1, lo2, hi2, ...)  half-open ranges
+scan       (op, v)                     (body,)  inclusive, along index v, which stays free
+
+Reduce ops: sum prod max min any all argmax argmin.  Scan ops: sum prod max min.
+`dtype` is '' before checking.  `span` never takes part in equality or hashing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a piece of a spec stands; line and column count from 1."""
+
+    file: str = ""
+    line: int = 0
+    col: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.col}"
+
+
+NOWHERE = Span()
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """One node of an expression; see the table in the module's docstring."""
+
+    op: str
+    args: tuple[Expr, ...] = ()
+    attr: object = None
+    dtype: str = ""
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+def const(value: int | float | bool, dtype: str, span: Span = NOWHERE) -> Expr:
+    """A literal of a known dtype."""
+    return Expr("const", (), value, dtype, span)
+
+
+def var(name: str, dtype: str = "i64", span: Span = NOWHERE) -> Expr:
+    """An index, size, scalar parameter or local variable."""
+    return Expr("var", (), name, dtype, span)
+
+
+def load(array: str, idx: tuple[Expr, ...], dtype: str, span: Span = NOWHERE) -> Expr:
+    """Element of `array` at `idx`, one index per axis."""
+    return Expr("load", idx, array, dtype, span)
+
+
+def rebuild(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
+    """`e` with `f` applied to each direct child."""
+    if not e.args:
+        return e
+    args = tuple(f(a) for a in e.args)
+    return e if all(a is b for a, b in zip(args, e.args, strict=True)) else replace(e, args=args)
+
+
+def walk(e: Expr) -> Iterator[Expr]:
+    """Every node of `e`, parents first."""
+    yield e
+    for a in e.args:
+        yield from walk(a)
+
+
+def bound_vars(e: Expr) -> tuple[str, ...]:
+    """The index variables that a reduce node binds (none for any other node)."""
+    return e.attr[1] if e.op == "reduce" else ()  # type: ignore[index]
+
+
+def free_vars(e: Expr) -> set[str]:
+    """Names of the variables of `e` that no reduce inside it binds (scans bind nothing)."""
+    if e.op == "var":
+        return {str(e.attr)}
+    out: set[str] = set()
+    if e.op == "reduce":
+        out = free_vars(e.args[0]) - set(bound_vars(e))
+        for a in e.args[1:]:
+            out |= free_vars(a)
+        return out
+    for a in e.args:
+        out |= free_vars(a)
+    if e.op == "scan":
+        out.add(e.attr[1])  # type: ignore[index]
+    return out
+
+
+def substitute(e: Expr, names: Mapping[str, Expr]) -> Expr:
+    """`e` with free variables replaced.  The caller keeps binder names unique (no capture)."""
+    if e.op == "var":
+        return names.get(str(e.attr), e)
+    if e.op == "reduce":
+        inner = {k: v for k, v in names.items() if k not in bound_vars(e)}
+        return rebuild(e, lambda a: substitute(a, inner))
+    if e.op == "scan" and e.attr[1] in names:  # type: ignore[index]
+        new = names[e.attr[1]]  # type: ignore[index]
+        if new.op == "var":
+            e = replace(e, attr=(e.attr[0], new.attr))  # type: ignore[index]
+    return rebuild(e, lambda a: substitute(a, names))
+
+
+def rename_arrays(e: Expr, names: Mapping[str, str]) -> Expr:
+    """`e` with array names replaced in its loads."""
+    if e.op in ("load", "load?") and e.attr in names:
+        e = replace(e, attr=names[e.attr])  # type: ignore[index]
+    return rebuild(e, lambda a: rename_arrays(a, names))
+
+
+def loads(e: Expr) -> Iterator[Expr]:
+    """Every array read in `e`."""
+    return (n for n in walk(e) if n.op in ("load", "load?"))
+
+
+INFIX = {
+    "add": ("+", 10), "sub": ("-", 10), "mul": ("*", 11), "div": ("/", 11), "floordiv": ("//", 11),
+    "mod": ("%", 11), "pow": ("**", 13), "lt": ("<", 4), "le": ("<=", 4), "gt": (">", 4),
+    "ge": (">=", 4), "eq": ("==", 4), "ne": ("!=", 4), "and": ("and", 2), "or": ("or", 1),
+    "bitand": ("&", 8), "bitor": ("|", 6), "xor": ("^", 7), "shl": ("<<", 9), "shr": (">>", 9),
+}  # fmt: skip
+
+
+def show(e: Expr, level: int = 0) -> str:
+    """`e` in the language's own notation, for messages, comments and `--emit`."""
+    if e.op == "const":
+        return str(e.attr)
+    if e.op == "var":
+        return str(e.attr)
+    if e.op in ("load", "load?"):
+        return f"{e.attr}[{', '.join(map(show, e.args))}]" if e.args else str(e.attr)
+    if e.op in INFIX:
+        sign, prec = INFIX[e.op]
+        text = f"{show(e.args[0], prec)} {sign} {show(e.args[1], prec + 1)}"
+        return f"({text})" if prec < level else text
+    if e.op == "neg":
+        return f"-{show(e.args[0], 12)}"
+    if e.op == "not":
+        return f"not {show(e.args[0], 3)}"
+    if e.op == "invert":
+        return f"~{show(e.args[0], 12)}"
+    if e.op == "reduce":
+        op, names = e.attr  # type: ignore[misc]
+        ranges = []
+        for n, lo, hi in zip(names, e.args[1::2], e.args[2::2], strict=True):
+            zero = lo.op == "const" and lo.attr == 0
+            ranges.append(f"{n}:{show(hi)}" if zero else f"{n}:{show(lo)}:{show(hi)}")
+        return f"{op}[{', '.join(ranges)}]({show(e.args[0])})"
+    if e.op == "scan":
+        op, name = e.attr  # type: ignore[misc]
+        return f"cum{op}[{name}]({show(e.args[0])})"
+    name = e.attr if e.op in ("call", "cast") else f"{e.op}_{e.attr}" if e.attr else e.op
+    return f"{name}({', '.join(map(show, e.args))})"
