@@ -1,0 +1,65 @@
+# Every command of the project; `make` alone lists them.
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+DEMO_DIR := build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help preflight venv venv-peers kernels dist demo test test-quick lint types bench cold-start contents clean clean-all
+
+help:  ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+preflight:  ## check that the Debian packages needed for a build are there
+	@packaging/preflight.sh $(PYTHON)
+
+$(READY): packaging/requirements.txt
+	@packaging/preflight.sh $(PYTHON)
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r packaging/requirements.txt
+	@touch $@
+
+venv: $(READY)  ## make .venv with the pinned build and test tools
+
+venv-peers: $(READY)  ## add torch and transformers to .venv (for comparisons and the tests that need them)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r packaging/requirements-peers.txt
+
+kernels: $(READY)  ## generate and compile vibee/_kernels from specs/, for x86-64-v2, -v3 and -v4
+	$(PY) -m vibee.build.kernels
+
+dist: kernels  ## build dist/vibee, one file that needs no Python
+	$(PY) packaging/build_onefile.py
+
+demo: dist  ## build dist/vibee, train it on the built-in text for half a minute, generate from it
+	@mkdir -p $(DEMO_DIR)
+	cd $(DEMO_DIR) && ../../dist/vibee train --minutes 0.5 && ../../dist/vibee infer --prompt "The " -n 200 --seed 1
+
+test: kernels  ## run every test
+	$(PY) -m pytest
+
+test-quick: kernels  ## run the tests that take seconds
+	$(PY) -m pytest -m "not slow"
+
+lint: $(READY)  ## check style with ruff
+	$(PY) -m ruff check .
+
+types: $(READY)  ## check types with mypy
+	$(PY) -m mypy
+
+bench: kernels  ## measure this machine, every kernel, training and generation
+	$(PY) -m vibee bench
+
+cold-start: dist  ## median start time of dist/vibee
+	$(PY) benchmarks/cold_start.py
+
+contents: dist  ## what dist/vibee holds, by weight
+	$(PY) benchmarks/contents.py
+
+clean:  ## remove what was built, keep .venv
+	rm -rf build dist vibee/_kernels/*.so vibee/_kernels/*.pyx vibee/_kernels/*.c vibee/_kernels/*.json
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+clean-all: clean  ## remove .venv too
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""The command line: `vibee train`, `infer`, `bench`, `compile`, `check`."""
