@@ -38,7 +38,7 @@ def main() -> int:
     built = out / "vibee"
     size = built.stat().st_size
     if size >= LIMIT:
-        print(f"dist/vibee would have {size:,} bytes, {LIMIT:,} are allowed; see benchmarks/contents.py", file=sys.stderr)
+        print(f"dist/vibee would have {size:,} bytes, {LIMIT:,} are allowed (make contents)", file=sys.stderr)
         return 1
     target = ROOT / "dist" / "vibee"
     target.parent.mkdir(exist_ok=True)

@@ -185,7 +185,8 @@ def run_app(words: list[str]) -> int:
     """Carry out a command line; a mistake in it is one line and exit status 2."""
     import sys
 
-    from typer._click.exceptions import Abort, ClickException, NoArgsIsHelpError, UsageError
+    from typer import Abort
+    from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 
     try:
         status = app(args=words, prog_name="vibee", standalone_mode=False)
