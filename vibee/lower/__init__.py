@@ -1,0 +1,179 @@
+"""Lowering: a checked definition becomes loops over arrays and scalars, every access proved or checked.
+
+    lower(program, definition, isa) -> Procedure without Equations, reduce or scan
+
+1. normal form: nested reductions become temporaries (vibee.tree.normal)
+2. fusion: equations that can share loops do (group)
+3. loops: parallel outside, contiguous inside; reductions by lanes, columns or register tiles
+4. proof: bounds of every access of the result (vibee.prove)
+5. collapse: perfectly nested parallel loops become one
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vibee.prove.bounds import Open, VectorBounds, check_bounds
+from vibee.tree.defs import Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
+from vibee.tree.expr import Expr, bound_vars, const, loads, walk
+from vibee.tree.normal import hoist
+
+from .build import Fresh, div, i, local, mul
+from .nest import Nests, map_stmts, nest, serial
+from .procedure import Statements
+
+__all__ = ["Open", "lower", "lower_with_report"]
+
+
+def lower(program: object, d: Definition, isa: str = "v3") -> Procedure:
+    """The loops of a formula or procedure for one instruction set."""
+    return lower_with_report(program, d, isa)[0]
+
+
+def lower_with_report(program: object, d: Definition, isa: str = "v3") -> tuple[Procedure, list[Open]]:
+    """The loops, and the obligations that could not be proved (those accesses are checked)."""
+    del program  # calls keep the callee's instance name; nothing else of it is needed
+    try:
+        return _lower(d, isa)
+    except VectorBounds:
+        return _lower(d, "plain")
+
+
+def _lower(d: Definition, isa: str) -> tuple[Procedure, list[Open]]:
+    fresh = Fresh(names_of(d))
+    notes: list[Open] = []
+    if isinstance(d, Procedure):
+        s = Statements(d, fresh, isa)
+        body = s.body(d.body)
+        notes = [Open(text, span) for text, span in s.notes]
+        p = replace(d, body=body)
+    else:
+        assert isinstance(d, Formula)
+        p = _formula(d, fresh, isa)
+    if d.is_scalar:
+        p = replace(p, body=serial(p.body))
+    p, open_ = check_bounds(replace(p, body=[*guards(d), *p.body]))
+    return replace(p, body=collapse(p.body, fresh)), notes + open_
+
+
+def _formula(d: Formula, fresh: Fresh, isa: str) -> Procedure:
+    f = hoist(d)
+    for t in f.temps:
+        fresh.used.discard(t.name)  # a temporary keeps its own name
+    first: set[str] = set()
+    zero: list = []
+    for e in f.equations:
+        out = next((o for o in f.outs if o.name == e.lhs), None)
+        if out is not None and e.accumulate and e.lhs not in first:
+            zero += fill(out.name, out.dtype, out.shape, fresh)
+        first.add(e.lhs)
+    body: list
+    if d.is_scalar:
+        body = scalar_body(f, fresh)
+    else:
+        body = [*zero, *Nests(fresh, isa).lower(f.equations, {t.name: t for t in f.temps})]
+    common = {k: getattr(f, k) for k in ("name", "key", "params", "outs", "sizes", "given", "laws", "doc", "source")}
+    return Procedure(**common, module=f.module, span=f.span, body=body)
+
+
+def scalar_body(f: Formula, fresh: Fresh) -> list:
+    """A scalar formula: straight-line assignments, the output a variable like any other."""
+    from vibee.tree.defs import Assign
+
+    temps = {t.name: t for t in f.temps}
+    n = Nests(fresh, "plain")
+    n.scalars = {t: local(t, p.dtype) for t, p in temps.items()}
+    n.scalars[f.outs[0].name] = local(f.outs[0].name, f.outs[0].dtype)
+    out: list = []
+    for e in f.equations:
+        stmts, value = Statements(_EMPTY, fresh, "plain").pure(n._subst(e.rhs, {}))
+        out += stmts
+        if e.lhs in temps:
+            out.append(Decl(e.lhs, temps[e.lhs].dtype, value, e.span))
+        else:
+            out.append(Assign(e.lhs, value, e.span))
+    return out
+
+
+_EMPTY = Procedure("", "", [], [], {})
+
+
+def fill(name: str, dtype: str, shape: tuple[Expr, ...], fresh: Fresh) -> list:
+    """Zeros in a whole array."""
+    axes = [fresh(f"z{n}") for n in range(len(shape))]
+    zero = const(False if dtype == "bool" else 0, dtype)
+    store = Store(name, tuple(local(a) for a in axes), zero)
+    return nest([(a, i(0), s) for a, s in zip(axes, shape, strict=True)], [store])
+
+
+def guards(d: Definition) -> list:
+    """A caller that breaks `given` gets an error, not undefined behaviour: conditions on sizes and
+    scalars, and those on integer elements (they keep gathers in bounds), are tested on entry."""
+    if d.is_scalar:
+        return []
+    out: list = []
+    shapes = {p.name: p.shape for p in d.params if p.is_array}
+    arrays = {p.name: p for p in d.params if p.is_array}
+    for g in d.given:
+        reads = list(loads(g))
+        if any(n.op in ("reduce", "scan") for n in walk(g)):
+            continue
+        stop = If(Expr("not", (g,), None, "bool"), [Jump("fail", g.span)])
+        if not reads:
+            out.append(stop)
+            continue
+        if any(ld.attr not in arrays or arrays[str(ld.attr)].dtype[0] in "fb" for ld in reads):
+            continue
+        ranges: dict[str, Expr] = {}
+        for ld in reads:
+            for axis, e in enumerate(ld.args):
+                if e.op == "var" and not any(p.name == e.attr for p in d.params) and e.attr not in d.sizes:
+                    ranges.setdefault(str(e.attr), shapes[str(ld.attr)][axis])
+        out += nest([(v, i(0), n) for v, n in ranges.items()], [stop])
+    return out
+
+
+def names_of(d: Definition) -> set[str]:
+    """Every name that a definition uses, so that new ones are new."""
+    used = {p.name for p in [*d.params, *d.outs]} | set(d.sizes) | {"threads", "err", "t"}
+    if isinstance(d, Formula):
+        used |= {t.name for t in d.temps}
+    for s in _all(d.body if isinstance(d, Procedure) else []):
+        for part in ("name", "var", "array", "lhs"):
+            if isinstance(getattr(s, part, None), str):
+                used.add(getattr(s, part))
+        if isinstance(s, Equation):
+            used |= set(s.vars) | {v for n in walk(s.rhs) for v in bound_vars(n)}
+    return used
+
+
+def _all(stmts: list):
+    for s in stmts:
+        yield s
+        for part in ("body", "then", "orelse", "equations"):
+            yield from _all(getattr(s, part, None) or [])
+
+
+def collapse(stmts: list, fresh: Fresh) -> list:
+    """`parallel n: parallel d: body` becomes one parallel loop over n*d iterations."""
+
+    def one(s: object) -> object:
+        if not (isinstance(s, For) and s.parallel and len(s.body) == 1):
+            return s
+        inner = s.body[0]
+        if not (isinstance(inner, For) and inner.parallel and inner.step == s.step == 1):
+            return s
+        if any(x.op != "const" or x.attr != 0 for x in (s.lo, inner.lo)) or _depends(inner.hi, s.var):
+            return s
+        at = fresh("at")
+        both = [
+            Decl(s.var, "i64", div(local(at), inner.hi)),
+            Decl(inner.var, "i64", Expr("mod", (local(at), inner.hi), None, "i64")),
+        ]
+        return For(at, i(0), mul(s.hi, inner.hi), [*both, *inner.body], parallel=True, span=s.span)
+
+    return map_stmts(stmts, one)
+
+
+def _depends(e: Expr, name: str) -> bool:
+    return any(n.op == "var" and n.attr == name for n in walk(e))

@@ -1,0 +1,133 @@
+"""Small constructors for lowered code: folded index arithmetic, fresh names, neutral elements."""
+
+from __future__ import annotations
+
+import math
+
+from vibee.tree.expr import Expr, const, var
+
+NEUTRAL = {"sum": 0, "prod": 1, "max": -math.inf, "min": math.inf, "any": False, "all": True}
+COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
+INT_RANGE = {
+    "i8": (-(2**7), 2**7 - 1),
+    "u8": (0, 2**8 - 1),
+    "i32": (-(2**31), 2**31 - 1),
+    "i64": (-(2**63), 2**63 - 1),
+    "u32": (0, 2**32 - 1),
+    "u64": (0, 2**64 - 1),
+}
+
+
+class Fresh:
+    """Names that are not yet used in one function; the first asker keeps the plain name."""
+
+    def __init__(self, used: set[str]) -> None:
+        self.used = set(used)
+
+    def __call__(self, base: str) -> str:
+        """`base`, or `base_2`, `base_3`, ..."""
+        name, n = base, 1
+        while name in self.used:
+            n += 1
+            name = f"{base}_{n}"
+        self.used.add(name)
+        return name
+
+
+def i(value: int) -> Expr:
+    """An i64 constant."""
+    return const(value, "i64")
+
+
+def is_const(e: Expr, value: int | None = None) -> bool:
+    """Is `e` an integer constant (equal to `value`, if given)?"""
+    return e.op == "const" and isinstance(e.attr, int) and (value is None or e.attr == value)
+
+
+def _fold(op: str, a: Expr, b: Expr) -> Expr | None:
+    if is_const(a) and is_const(b):
+        x, y = int(a.attr), int(b.attr)  # type: ignore[call-overload]
+        value = {"add": x + y, "sub": x - y, "mul": x * y, "min": min(x, y), "max": max(x, y)}.get(op)
+        if op == "floordiv" and y:
+            value = x // y
+        if op == "mod" and y:
+            value = x % y
+        return None if value is None else i(value)
+    if op in ("add", "sub") and is_const(b, 0):
+        return a
+    if op == "add" and is_const(a, 0):
+        return b
+    if op == "mul" and (is_const(a, 0) or is_const(b, 0)):
+        return i(0)
+    if op in ("mul", "floordiv") and is_const(b, 1):
+        return a
+    if op == "mul" and is_const(a, 1):
+        return b
+    return i(0) if op == "sub" and a == b else a if op in ("min", "max") and a == b else None
+
+
+def ix(op: str, a: Expr, b: Expr) -> Expr:
+    """`a op b` in i64, folded where both are known."""
+    folded = _fold(op, a, b)
+    return folded if folded is not None else Expr(op, (a, b), None, "i64")
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    """a + b in i64."""
+    return ix("add", a, b)
+
+
+def sub(a: Expr, b: Expr) -> Expr:
+    """a - b in i64."""
+    return ix("sub", a, b)
+
+
+def mul(a: Expr, b: Expr) -> Expr:
+    """a * b in i64."""
+    return ix("mul", a, b)
+
+
+def div(a: Expr, b: Expr) -> Expr:
+    """a // b in i64, rounding down."""
+    return ix("floordiv", a, b)
+
+
+def ceil_div(a: Expr, n: int) -> Expr:
+    """The least q with q * n >= a."""
+    return div(add(a, i(n - 1)), i(n))
+
+
+def at_least_zero(e: Expr) -> Expr:
+    """max(e, 0), dropped where `e` is a size or a constant that cannot be negative."""
+    return e if not_negative(e) else ix("max", e, i(0))
+
+
+def not_negative(e: Expr) -> bool:
+    """Is a size expression plainly at least 0?  (Variables here are sizes.)"""
+    if e.op == "var":
+        return True
+    if e.op == "const":
+        return int(e.attr) >= 0  # type: ignore[call-overload]
+    return e.op in ("add", "mul", "floordiv", "min", "max") and all(map(not_negative, e.args))
+
+
+def less(a: Expr, b: Expr) -> Expr:
+    """The condition a < b."""
+    return Expr("lt", (a, b), None, "bool")
+
+
+def combine(op: str, a: Expr, b: Expr) -> Expr:
+    """One step of a reduction: a `op` b, in the dtype of a."""
+    return Expr(COMBINE[op], (a, b), None, a.dtype)
+
+
+def neutral(op: str, dtype: str) -> Expr:
+    """The value of an empty reduction."""
+    if op in ("max", "min") and dtype in INT_RANGE:
+        return const(INT_RANGE[dtype][0 if op == "max" else 1], dtype)
+    return const(NEUTRAL[op], dtype)
+
+
+def local(name: str, dtype: str = "i64") -> Expr:
+    """A scalar variable of the lowered function."""
+    return var(name, dtype)

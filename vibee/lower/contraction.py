@@ -1,0 +1,248 @@
+"""Sums of products over two separate output axes (matrix products and their kin): register tiles.
+
+    c[..., i, ..., j] = sum[k...](A(i, k) * B(k, j))        A without j, B without i
+
+The method is that of Goto & van de Geijn (2008): B is copied in panels of NR columns, A in
+blocks of MR rows, both with k outermost and zero padded; a micro-kernel then keeps an MR x NR tile of c
+in vector registers over the whole k loop.  A and B are any expressions: copying evaluates them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Store
+from vibee.tree.expr import Expr, const, free_vars, load, loads, substitute
+from vibee.tree.types import DTYPES
+
+from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub
+from .reduction import freshen, nest, reduce_ranges
+
+# Rows, vectors and bits per vector of the register tile, by instruction set: as many
+# accumulators as the register file holds beside one row of B and one element of A.
+TILES = {"v2": (4, 2, 128), "v3": (6, 2, 256), "v4": (12, 2, 512)}
+ROWS = 48  # rows of A copied at once: a multiple of every tile's rows; stays in the second-level cache
+DEPTH = 512  # longest run of k between two visits to c: one panel of B stays in the first cache
+FEW_ROWS = 4  # below this, copying B costs more than it saves
+
+
+@dataclass(slots=True)
+class Parts:
+    """The two factors of a contraction and the axes they own."""
+
+    row: str
+    col: str
+    a: Expr
+    b: Expr
+
+
+def split(e: Equation) -> Parts | None:
+    """The parts of `e` if it is a contraction that a register tile serves."""
+    r = e.rhs
+    if r.op != "reduce" or r.attr[0] != "sum" or r.dtype not in ("f32", "f64") or len(e.vars) < 2:  # type: ignore[index]
+        return None
+    if r.args[0].op != "mul" or e.accumulate:
+        return None
+    col = e.vars[-1]
+    for a, b in (r.args[0].args, r.args[0].args[::-1]):
+        if col in free_vars(a) or col not in free_vars(b) or not any(col in free_vars(ld) for ld in loads(b)):
+            continue
+        for row in reversed(e.vars[:-1]):
+            if row in free_vars(a) and row not in free_vars(b):
+                bounds = set().union(*(free_vars(x) for x in r.args[1:])) if len(r.args) > 1 else set()
+                return None if bounds & set(e.vars) else Parts(row, col, a, b)
+    return None
+
+
+def is_contraction(e: Equation) -> bool:
+    """Does a register tile serve this equation?"""
+    return split(e) is not None
+
+
+class Tile:
+    """The lowered tile of one contraction."""
+
+    def __init__(self, e: Equation, isa: str, fresh: Fresh) -> None:
+        parts = split(e)
+        assert parts is not None
+        self.fresh = fresh
+        rows, vectors, bits = TILES[isa]
+        self.dtype = e.rhs.dtype
+        self.width = bits // DTYPES[self.dtype].bits
+        self.mr, self.nv, self.nr = rows, vectors, vectors * self.width
+        self.vec = f"{self.dtype}x{self.width}"
+        red = freshen(e.rhs, fresh)
+        names = {v: fresh(v) for v in e.vars}
+        renamed = {v: local(n) for v, n in names.items()}
+        again = split(
+            Equation(e.lhs, tuple(names[v] for v in e.vars), e.dims, (), substitute(red, renamed), False, e.span)
+        )
+        assert again is not None
+        self.parts, self.out = again, e.lhs
+        self.vars = tuple(names[v] for v in e.vars)
+        self.dim = dict(zip(self.vars, e.dims, strict=True))
+        self.batch = [v for v in self.vars if v not in (again.row, again.col)]
+        self.ks = reduce_ranges(substitute(red, renamed))
+
+    # ---- pieces
+
+    def lower(self) -> list:
+        """Statements of the whole contraction."""
+        p = self.parts
+        self.panel_batch = [v for v in self.batch if v in free_vars(p.b)]
+        self.bp, self.ap = self.fresh("b_panel"), self.fresh("a_block")
+        self.jb, self.jj, self.ib = self.fresh("jb"), self.fresh("jj"), self.fresh("ib")
+        self.it, self.ii = self.fresh("it"), self.fresh("ii")
+        k0, klo, khi = self.ks[0]
+        self.k_start, self.k_run = self.fresh(f"{k0}_0"), self.fresh(f"{k0}_run")
+        self.kk = self.fresh(f"{k0}_k")
+        run = Expr("min", (i(DEPTH), sub(khi, local(self.k_start))), None, "i64")
+        body = [Decl(self.k_run, "i64", run), self._pack_b(), self._rows()]
+        panels = [self.dim[v] for v in self.panel_batch]
+        depth = self._depth()
+        return [
+            Alloc(self.bp, self.dtype, (*panels, ceil_div(self.dim[p.col], self.nr), *depth, i(self.nr)), zero=False),
+            *self._empty(klo, khi),
+            For(self.k_start, klo, khi, body, step=DEPTH),
+        ]
+
+    def _depth(self) -> list[Expr]:
+        """Axes of a copy that run over k."""
+        _, lo, hi = self.ks[0]
+        first = Expr("min", (i(DEPTH), sub(hi, lo)), None, "i64")
+        return [first, *(sub(hi, lo) for _, lo, hi in self.ks[1:])]
+
+    def _empty(self, klo: Expr, khi: Expr) -> list:
+        """An empty k range leaves zeros; otherwise the first run of k writes c."""
+        zero = const(0, self.dtype)
+        fill = nest([(v, i(0), self.dim[v]) for v in self.vars], [Store(self.out, self._at_vars(), zero)])
+        return [If(Expr("le", (khi, klo), None, "bool"), fill)]
+
+    def _at_vars(self) -> tuple[Expr, ...]:
+        return tuple(local(v) for v in self.vars)
+
+    def _k_loops(self, body: list) -> list:
+        rest = [(n, lo, hi) for n, lo, hi in self.ks[1:]]
+        return nest([(self.kk, i(0), local(self.k_run)), *rest], body)
+
+    def _k_index(self) -> tuple[Expr, ...]:
+        return (local(self.kk), *(sub(local(n), lo) for n, lo, _ in self.ks[1:]))
+
+    def _at_k(self, e: Expr) -> Expr:
+        return substitute(e, {self.ks[0][0]: add(local(self.k_start), local(self.kk))})
+
+    def _pack_b(self) -> For:
+        p, jb, jj = self.parts, local(self.jb), local(self.jj)
+        columns = self.fresh("columns")
+        place = (*(local(v) for v in self.panel_batch), jb, *self._k_index(), jj)
+        col = add(mul(jb, i(self.nr)), jj)
+        copy = For(self.jj, i(0), local(columns), [Store(self.bp, place, substitute(self._at_k(p.b), {p.col: col}))])
+        pad = For(self.jj, local(columns), i(self.nr), [Store(self.bp, place, const(0, self.dtype))])
+        width = Expr("min", (i(self.nr), sub(self.dim[p.col], mul(jb, i(self.nr)))), None, "i64")
+        panel = [Decl(columns, "i64", width), *self._k_loops([copy, pad])]
+        loop = For(self.jb, i(0), ceil_div(self.dim[p.col], self.nr), panel, parallel=True)
+        for v in reversed(self.panel_batch):
+            loop = For(v, i(0), self.dim[v], [loop], parallel=True)
+        return loop
+
+    def _rows(self) -> For:
+        """All tiles: in parallel over blocks of rows (and batch axes)."""
+        p, ib, it, ii = self.parts, local(self.ib), local(self.it), local(self.ii)
+        rows, valid = self.fresh("rows"), self.fresh("valid_rows")
+        block = mul(ib, i(ROWS))
+        first = mul(it, i(self.mr))
+        depth = self._depth()
+        place = (it, *self._k_index(), ii)
+        row = add(add(block, first), ii)
+        copy = For(self.ii, i(0), local(valid), [Store(self.ap, place, substitute(self._at_k(p.a), {p.row: row}))])
+        pad = For(self.ii, local(valid), i(self.mr), [Store(self.ap, place, const(0, self.dtype))])
+        least = Expr("min", (i(self.mr), sub(local(rows), first)), None, "i64")
+        tiles = div(add(local(rows), i(self.mr - 1)), i(self.mr))
+        pack = For(self.it, i(0), tiles, [Decl(valid, "i64", least), *self._k_loops([copy, pad])])
+        micro = For(self.it, i(0), tiles, [Decl(valid, "i64", least), *self._micro(add(block, first), local(valid))])
+        body = [
+            Decl(rows, "i64", Expr("min", (i(ROWS), sub(self.dim[p.row], block)), None, "i64")),
+            Alloc(self.ap, self.dtype, (i(ROWS // self.mr), *depth, i(self.mr)), zero=False),
+            pack,
+            For(self.jb, i(0), ceil_div(self.dim[p.col], self.nr), [micro]),
+        ]
+        loop = For(self.ib, i(0), ceil_div(self.dim[p.row], ROWS), body, parallel=True)
+        for v in reversed(self.batch):
+            loop = For(v, i(0), self.dim[v], [loop], parallel=True)
+        return loop
+
+    def _micro(self, row0: Expr, valid: Expr) -> list:
+        acc = [[self.fresh(f"c{r}_{v}") for v in range(self.nv)] for r in range(self.mr)]
+        b = [self.fresh(f"b{v}") for v in range(self.nv)]
+        a = self.fresh("a")
+        zero = Expr("splat", (const(0, self.dtype),), None, self.vec)
+        bat = (*(local(v) for v in self.panel_batch), local(self.jb), *self._k_index())
+        step: list = [Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.vec)) for v in range(self.nv)]
+        for r in range(self.mr):
+            at = load(self.ap, (local(self.it), *self._k_index(), i(r)), self.dtype)
+            step.append(Assign(a, Expr("splat", (at,), None, self.vec)))
+            for v in range(self.nv):
+                c = local(acc[r][v], self.vec)
+                prod = Expr("mul", (local(a, self.vec), local(b[v], self.vec)), None, self.vec)
+                step.append(Assign(acc[r][v], Expr("add", (c, prod), None, self.vec)))
+        decls: list = [Decl(n, self.vec, zero) for row in acc for n in row]
+        decls += [Decl(n, self.vec, zero) for n in [*b, a]]
+        return [*decls, *self._k_loops(step), *self._write(acc, row0, valid)]
+
+    def _out_index(self, row: Expr, col: Expr) -> tuple[Expr, ...]:
+        p = self.parts
+        return tuple(row if v == p.row else col if v == p.col else local(v) for v in self.vars)
+
+    def _write(self, acc: list, row0: Expr, valid: Expr) -> list:
+        """Whole tiles straight to c; tiles at the edge through a small buffer."""
+        tile, r_, c_, wide = self.fresh("tile"), self.fresh("tr"), self.fresh("tc"), self.fresh("wide")
+        col0 = mul(local(self.jb), i(self.nr))
+        later = Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
+        whole: list = []
+        again: list = []
+        edge: list = []
+        for r in range(self.mr):
+            for v in range(self.nv):
+                at = self._out_index(add(row0, i(r)), add(col0, i(v * self.width)))
+                value = local(acc[r][v], self.vec)
+                whole.append(Store(self.out, at, value))
+                old = Expr("vload", at, self.out, self.vec)
+                again.append(Store(self.out, at, Expr("add", (old, value), None, self.vec)))
+                edge.append(Store(tile, (i(r), i(v * self.width)), value))
+        at = self._out_index(add(row0, local(r_)), add(col0, local(c_)))
+        cell = load(tile, (local(r_), local(c_)), self.dtype)
+        total = Expr("add", (load(self.out, at, self.dtype), cell), None, self.dtype)
+
+        def copy(value: Expr) -> list:
+            return nest([(r_, i(0), valid), (c_, i(0), local(wide))], [Store(self.out, at, value)])
+
+        width = Expr("min", (i(self.nr), sub(self.dim[self.parts.col], col0)), None, "i64")
+        full = Expr(
+            "and",
+            (Expr("eq", (valid, i(self.mr)), None, "bool"), Expr("eq", (local(wide), i(self.nr)), None, "bool")),
+            None,
+            "bool",
+        )
+        return [
+            Decl(wide, "i64", width),
+            If(
+                full,
+                [If(later, again, whole)],
+                [
+                    Alloc(tile, self.dtype, (i(self.mr), i(self.nr)), zero=False),
+                    *edge,
+                    If(later, copy(total), copy(cell)),
+                ],
+            ),
+        ]
+
+
+def lower_contraction(e: Equation, isa: str, fresh: Fresh, plain: list) -> list:
+    """The tiled contraction, with the `plain` nest for very few rows."""
+    parts = split(e)
+    assert parts is not None
+    rows = e.dims[e.vars.index(parts.row)]
+    return [
+        Comment("few rows: no copies; otherwise register tiles over packed panels"),
+        If(less(rows, i(FEW_ROWS)), plain, Tile(e, isa, fresh).lower()),
+    ]

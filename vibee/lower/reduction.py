@@ -1,0 +1,168 @@
+"""Reductions to one number: the loops, and the order in which they add.
+
+A float sum, product, maximum or minimum along an axis that lies contiguously in memory runs
+in LANES independent partial results, element k going to lane (k - lo) % LANES; the tail that
+does not fill all lanes goes to a separate partial result; partials are then combined pairwise (l with
+l + LANES/2, and so on).  The order depends on the sizes alone, never on threads or instruction set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vibee.tree.defs import Alloc, Assign, Decl, For, If, Store
+from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, substitute
+from vibee.tree.types import is_float
+
+from .build import Fresh, add, at_least_zero, combine, div, i, is_const, local, mul, neutral, sub
+
+LANES = 16
+BLOCKS = 64  # partial results of a parallel reduction, whatever the number of threads
+
+
+def stride(index: tuple[Expr, ...], name: str) -> int | None:
+    """How an access moves when `name` grows by one: 0 stays, 1 next element, None anything else."""
+    if not index or all(name not in free_vars(e) for e in index):
+        return 0
+    if any(name in free_vars(e) for e in index[:-1]):
+        return None
+    return 1 if unit_step(index[-1], name) else None
+
+
+def unit_step(e: Expr, name: str) -> bool:
+    """Is `e` the variable `name` plus something that does not depend on it?"""
+    if e.op == "var":
+        return e.attr == name
+    if e.op == "add":
+        a, b = e.args
+        if name in free_vars(a):
+            return name not in free_vars(b) and unit_step(a, name)
+        return unit_step(b, name)
+    if e.op == "sub":
+        return name not in free_vars(e.args[1]) and unit_step(e.args[0], name)
+    return False
+
+
+def contiguous_along(body: Expr, name: str) -> bool:
+    """Do all reads of `body` stay or move to the next element when `name` grows?"""
+    return all(stride(ld.args, name) is not None for ld in loads(body))
+
+
+def reduce_ranges(e: Expr) -> list[tuple[str, Expr, Expr]]:
+    """(variable, lo, hi) for each variable of a reduce node."""
+    return list(zip(bound_vars(e), e.args[1::2], e.args[2::2], strict=True))
+
+
+def freshen(e: Expr, fresh: Fresh) -> Expr:
+    """A reduce node with new names for its variables."""
+    names = {v: fresh(v) for v in bound_vars(e)}
+    sub_ = {v: local(n) for v, n in names.items()}
+    # later ranges may use earlier variables, so bounds are renamed too
+    args = tuple(substitute(a, sub_) for a in e.args)
+    return replace(e, args=args, attr=(e.attr[0], tuple(names[v] for v in bound_vars(e))))  # type: ignore[index]
+
+
+def nest(ranges: list[tuple[str, Expr, Expr]], body: list) -> list:
+    """`body` inside loops over `ranges`, the first outermost."""
+    for name, lo, hi in reversed(ranges):
+        body = [For(name, lo, hi, body)]
+    return body
+
+
+def reduce_scalar(e: Expr, fresh: Fresh) -> tuple[list, Expr]:
+    """Statements that compute the reduce node `e`, and the variable that then holds it."""
+    e = freshen(e, fresh)
+    op = e.attr[0]  # type: ignore[index]
+    ranges = reduce_ranges(e)
+    if op in ("argmax", "argmin"):
+        return _arg_reduce(op, e.args[0], ranges, fresh)
+    if is_float(e.dtype) and contiguous_along(e.args[0], ranges[-1][0]) and not _short(ranges[-1]):
+        return _lanes(op, e, ranges, fresh)
+    acc = local(fresh("acc"), e.dtype)
+    step = [Assign(str(acc.attr), combine(op, acc, e.args[0]))]
+    return [Decl(str(acc.attr), e.dtype, neutral(op, e.dtype)), *nest(ranges, step)], acc
+
+
+def _short(r: tuple[str, Expr, Expr]) -> bool:
+    return is_const(r[1]) and is_const(r[2]) and int(r[2].attr) - int(r[1].attr) < LANES  # type: ignore[call-overload]
+
+
+def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
+    name, lo, hi = ranges[-1]
+    lanes, lane, base = fresh("lanes"), fresh("lane"), fresh(f"{name}_0")
+    acc = local(fresh("acc"), e.dtype)
+    body = e.args[0]
+    at = lambda k: load(lanes, (k,), e.dtype)  # noqa: E731 - a name for one indexing form
+    whole = add(lo, mul(div(at_least_zero(sub(hi, lo)), i(LANES)), i(LANES)))
+    in_lane = substitute(body, {name: add(local(base), local(lane))})
+    step = Store(lanes, (local(lane),), combine(op, at(local(lane)), in_lane))
+    main = For(base, lo, whole, [For(lane, i(0), i(LANES), [step])], step=LANES)
+    tail = For(name, whole, hi, [Assign(str(acc.attr), combine(op, acc, body))])
+    out = [
+        Alloc(lanes, e.dtype, (i(LANES),), zero=False),
+        For(lane, i(0), i(LANES), [Store(lanes, (local(lane),), neutral(op, e.dtype))]),
+        Decl(str(acc.attr), e.dtype, neutral(op, e.dtype)),
+        *nest(ranges[:-1], [main, tail]),
+    ]
+    half = LANES // 2
+    while half:
+        pair = combine(op, at(local(lane)), at(add(local(lane), i(half))))
+        out.append(For(lane, i(0), i(half), [Store(lanes, (local(lane),), pair)]))
+        half //= 2
+    out.append(Assign(str(acc.attr), combine(op, at(i(0)), acc)))
+    return out, acc
+
+
+def _arg_reduce(op: str, body: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
+    """First position of the extreme value; of several variables, the position is in row-major order."""
+    best, place = local(fresh("best"), body.dtype), local(fresh("place"))
+    value, seen = local(fresh("value"), body.dtype), local(fresh("seen"), "bool")
+    where: Expr = i(0)
+    for name, lo, hi in ranges:
+        where = add(mul(where, sub(hi, lo)), sub(local(name), lo)) if len(ranges) > 1 else local(name)
+    better = Expr("gt" if op == "argmax" else "lt", (value, best), None, "bool")
+    first = Expr("not", (seen,), None, "bool")
+    take = [
+        Assign(str(best.attr), value),
+        Assign(str(place.attr), where),
+        Assign(str(seen.attr), Expr("const", (), True, "bool")),
+    ]
+    step = [
+        Assign(str(value.attr), body),
+        If(Expr("or", (first, better), None, "bool"), take),
+    ]
+    extreme = neutral("max" if op == "argmax" else "min", body.dtype)
+    return [
+        Decl(str(best.attr), body.dtype, extreme),
+        Decl(str(value.attr), body.dtype, extreme),
+        Decl(str(place.attr), "i64", i(0)),
+        Decl(str(seen.attr), "bool", Expr("const", (), False, "bool")),
+        *nest(ranges, step),
+    ], place
+
+
+def reduce_blocks(e: Expr, fresh: Fresh) -> tuple[list, Expr]:
+    """A reduction to one number for a whole function: BLOCKS partial results in parallel.
+
+    The first variable's range is cut in BLOCKS equal parts (the last ones may be empty), each
+    reduced as `reduce_scalar` does; partial results are combined in the order of the blocks.
+    """
+    op = e.attr[0]  # type: ignore[index]
+    ranges = reduce_ranges(e)
+    if op in ("argmax", "argmin", "any", "all"):
+        return reduce_scalar(e, fresh)
+    _, lo, hi = ranges[0]
+    parts, block, size = fresh("parts"), fresh("block"), fresh("block_size")
+    part = local(fresh("total"), e.dtype)
+    start = add(lo, mul(local(block), local(size)))
+    stop = Expr("min", (add(start, local(size)), hi), None, "i64")
+    piece = replace(e, args=(e.args[0], start, stop, *e.args[3:]))
+    inner, acc = reduce_scalar(piece, fresh)
+    at = lambda k: load(parts, (k,), e.dtype)  # noqa: E731 - a name for one indexing form
+    return [
+        Decl(size, "i64", div(add(at_least_zero(sub(hi, lo)), i(BLOCKS - 1)), i(BLOCKS))),
+        Alloc(parts, e.dtype, (i(BLOCKS),), zero=False),
+        For(block, i(0), i(BLOCKS), [*inner, Store(parts, (local(block),), acc)], parallel=True),
+        Decl(str(part.attr), e.dtype, neutral(op, e.dtype)),
+        For(block, i(0), i(BLOCKS), [Assign(str(part.attr), combine(op, part, at(local(block))))]),
+    ], part
