@@ -47,7 +47,7 @@ def train(
         list[str] | None,
         Argument(metavar="DATA...", help="Text files, folders, or - for standard input. Any bytes will do."),
     ] = None,
-    out: Annotated[str, Option(help="Folder for the model.")] = "vibee-model",
+    out: Annotated[str, Option(metavar="DIR", help="Folder for the model.")] = "vibee-model",
     preset: Annotated[
         Literal["nanogpt-cpu"] | None, Option(help="A published recipe; other options change single values of it.")
     ] = None,
@@ -56,32 +56,53 @@ def train(
         Literal["char", "bpe"] | None, Option(help="Characters or byte pairs. [default: by size of the text]")
     ] = None,
     vocab_size: Annotated[
-        int | None, Option(min=257, max=1_000_000, help="Entries of a byte-pair vocabulary. [default: by size]")
+        int | None,
+        Option(metavar="N", min=257, max=1_000_000, help="Entries of a byte-pair vocabulary. [default: by size]"),
     ] = None,
-    layers: Annotated[int | None, Option(min=1, max=1024, help="Layers. [default: by size of the text]")] = None,
-    heads: Annotated[int | None, Option(min=1, max=1024, help="Attention heads.")] = None,
+    layers: Annotated[
+        int | None, Option(metavar="N", min=1, max=1024, help="Layers. [default: by size of the text]")
+    ] = None,
+    heads: Annotated[int | None, Option(metavar="N", min=1, max=1024, help="Attention heads.")] = None,
     kv_heads: Annotated[
-        int | None, Option(min=1, max=1024, help="Key-value heads of a llama. [default: as many as heads]")
+        int | None, Option(metavar="N", min=1, max=1024, help="Key-value heads of a llama. [default: as many as heads]")
     ] = None,
-    width: Annotated[int | None, Option(min=1, max=65536, help="Width of the model.")] = None,
-    context: Annotated[int | None, Option(min=1, max=1_048_576, help="Tokens that the model sees at once.")] = None,
-    batch: Annotated[int | None, Option(min=1, max=1_048_576, help="Sequences in one batch.")] = None,
-    accumulate: Annotated[int | None, Option(min=1, max=65536, help="Batches summed for one step.")] = None,
-    steps: Annotated[int | None, Option(min=1, max=2**40, help="Steps in all. [default: by size]")] = None,
+    width: Annotated[int | None, Option(metavar="N", min=1, max=65536, help="Width of the model.")] = None,
+    context: Annotated[
+        int | None, Option(metavar="N", min=1, max=1_048_576, help="Tokens that the model sees at once.")
+    ] = None,
+    batch: Annotated[int | None, Option(metavar="N", min=1, max=1_048_576, help="Sequences in one batch.")] = None,
+    accumulate: Annotated[
+        int | None, Option(metavar="N", min=1, max=65536, help="Batches summed for one step.")
+    ] = None,
+    steps: Annotated[int | None, Option(metavar="N", min=1, max=2**40, help="Steps in all. [default: by size]")] = None,
     minutes: Annotated[
-        float | None, Option(min=0.0, max=1e6, help="Choose the number of steps for about this time.")
+        float | None, Option(metavar="N", min=0.0, max=1e6, help="Choose the number of steps for about this time.")
     ] = None,
-    lr: Annotated[float | None, Option(min=0.0, max=100.0, help="Peak learning rate.")] = None,
+    lr: Annotated[float | None, Option(metavar="N", min=0.0, max=100.0, help="Peak learning rate.")] = None,
     optimizer: Annotated[
         Literal["adamw", "lion", "muon", "sgd"] | None, Option(help="How weights are updated. [default: adamw]")
     ] = None,
-    seed: Annotated[int | None, Option(min=0, max=2**63 - 1, help="Seed of all random numbers. [default: 1]")] = None,
+    seed: Annotated[
+        int | None, Option(metavar="N", min=0, max=2**63 - 1, help="Seed of all random numbers. [default: 1]")
+    ] = None,
     threads: Annotated[
-        int, Option("-t", "--threads", min=0, max=1024, help="Threads; 0 means all. The result is the same for any.")
+        int,
+        Option(
+            "-t",
+            "--threads",
+            metavar="N",
+            min=0,
+            max=1024,
+            help="Threads; 0 means all. The result is the same for any.",
+        ),
     ] = 0,
     resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint in the output folder.")] = False,
-    eval_every: Annotated[int | None, Option(min=1, max=2**40, help="Steps between validation losses.")] = None,
-    sample_every: Annotated[int | None, Option(min=0, max=2**40, help="Steps between samples; 0: none.")] = None,
+    eval_every: Annotated[
+        int | None, Option(metavar="N", min=1, max=2**40, help="Steps between validation losses.")
+    ] = None,
+    sample_every: Annotated[
+        int | None, Option(metavar="N", min=0, max=2**40, help="Steps between samples; 0: none.")
+    ] = None,
     log: Annotated[str | None, Option(metavar="FILE", help="Write one JSON object a line.")] = None,
 ) -> int:
     """Train a model on text. Without DATA: on a small built-in text.
@@ -108,25 +129,35 @@ def _bounded(name: str) -> dict[str, float]:
 
 @app.command()
 def infer(
-    prompt: Annotated[str, Option("-p", "--prompt", help="Text to go on from; - reads standard input.")],
+    prompt: Annotated[
+        str, Option("-p", "--prompt", metavar="TEXT", help="Text to go on from; - reads standard input.")
+    ],
     model: Annotated[str, Option("-m", "--model", metavar="DIR", help="Folder of a trained model.")] = "vibee-model",
     n_predict: Annotated[
-        int, Option("-n", "--n-predict", "--predict", **_bounded("n_predict"), help="Tokens; -1: until Ctrl-C.")
+        int,
+        Option(
+            "-n", "--n-predict", "--predict", metavar="N", **_bounded("n_predict"), help="Tokens; -1: until Ctrl-C."
+        ),
     ] = 256,
-    temp: Annotated[float, Option(**_bounded("temp"), help="Temperature; 0 is greedy.")] = 0.8,
-    top_k: Annotated[int, Option(**_bounded("top_k"), help="Keep the k likeliest tokens; 0: all.")] = 40,
-    top_p: Annotated[float, Option(**_bounded("top_p"), help="Keep tokens up to this probability; 1: all.")] = 0.95,
+    temp: Annotated[float, Option(metavar="N", **_bounded("temp"), help="Temperature; 0 is greedy.")] = 0.8,
+    top_k: Annotated[int, Option(metavar="N", **_bounded("top_k"), help="Keep the k likeliest tokens; 0: all.")] = 40,
+    top_p: Annotated[
+        float, Option(metavar="N", **_bounded("top_p"), help="Keep tokens up to this probability; 1: all.")
+    ] = 0.95,
     min_p: Annotated[
-        float, Option(**_bounded("min_p"), help="Drop tokens under this share of the likeliest; 0: none.")
+        float, Option(metavar="N", **_bounded("min_p"), help="Drop tokens under this share of the likeliest; 0: none.")
     ] = 0.05,
     repeat_penalty: Annotated[
-        float, Option(**_bounded("repeat_penalty"), help="Make repeated tokens less likely; 1: off.")
+        float, Option(metavar="N", **_bounded("repeat_penalty"), help="Make repeated tokens less likely; 1: off.")
     ] = 1.0,
     repeat_last_n: Annotated[
-        int, Option(**_bounded("repeat_last_n"), help="Tokens that count as repeated; -1: the whole context.")
+        int,
+        Option(metavar="N", **_bounded("repeat_last_n"), help="Tokens that count as repeated; -1: the whole context."),
     ] = 64,
-    seed: Annotated[int, Option("-s", "--seed", **_bounded("seed"), help="Seed; -1: a new one each time.")] = -1,
-    threads: Annotated[int, Option("-t", "--threads", **_bounded("threads"), help="Threads; 0: all.")] = 0,
+    seed: Annotated[
+        int, Option("-s", "--seed", metavar="N", **_bounded("seed"), help="Seed; -1: a new one each time.")
+    ] = -1,
+    threads: Annotated[int, Option("-t", "--threads", metavar="N", **_bounded("threads"), help="Threads; 0: all.")] = 0,
     stats: Annotated[bool, Option("--stats", help="One line of JSON with times on standard error.")] = False,
 ) -> int:
     """Generate text that goes on from a prompt."""
@@ -138,6 +169,8 @@ def infer(
         ("top_p", top_p), ("min_p", min_p), ("repeat_penalty", repeat_penalty),
         ("repeat_last_n", repeat_last_n), ("seed", seed), ("threads", threads), ("stats", stats),
     ):  # fmt: skip
+        if isinstance(value, float) and value != value:  # typer's ranges let a NaN pass
+            raise typer.BadParameter("nan is not a number", param_hint=f"'--{name.replace('_', '-')}'")
         setattr(options, name, value)
     return run(options)
 
@@ -149,7 +182,7 @@ def bench(
     versus: Annotated[
         str, Option("--vs", metavar="LIST", help="Measure numpy,torch beside (in a Python environment).")
     ] = "",
-    threads: Annotated[int, Option("-t", "--threads", min=0, max=1024, help="Threads; 0: all.")] = 0,
+    threads: Annotated[int, Option("-t", "--threads", metavar="N", min=0, max=1024, help="Threads; 0: all.")] = 0,
 ) -> int:
     """Measure this machine, every kernel, training and generation."""
     from .bench import bench as run
