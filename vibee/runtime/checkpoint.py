@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from vibee.runtime import atomic, safetensors
+from vibee.runtime.buffers import typed
 from vibee.runtime.errors import ModelFileError, UserError, os_error
 from vibee.runtime.jsontext import JsonError, dump, parse
 
@@ -102,7 +103,7 @@ def load(folder: str) -> State:
     for name, tensor in file.tensors.items():
         if tensor.dtype not in _VIEWS:
             raise ModelFileError(shown, f"{name!r} has the unexpected dtype {tensor.dtype}", _ADVICE)
-        buffers[name] = tensor.data.cast(_VIEWS[tensor.dtype])
+        buffers[name] = typed(tensor.data, _VIEWS[tensor.dtype])
     return State(info, buffers)
 
 

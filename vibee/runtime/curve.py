@@ -100,8 +100,8 @@ def terminal_curve(
                 cells[r][x] = 1
         previous = here
     marks: set[tuple[int, int]] = set()
-    for x, y in validation:
-        column = int((x - first) / (last - first) * (plot - 1) + 0.5) if last > first else 0
+    for step, y in validation:
+        column = int((step - first) / (last - first) * (plot - 1) + 0.5) if last > first else 0
         marks.add((row_of(y) * height // fine_y, column))
     return "\n".join(_rows(cells, marks, (low, high), (first, last), plot, unicode, colour, bool(train)))
 

@@ -30,17 +30,22 @@ _ADVICE = "copy the file again or train again"
 class Tensor:
     """One tensor of a file: its dtype, its shape and its bytes, still in the file's memory."""
 
-    __slots__ = ("data", "dtype", "name", "shape")
+    __slots__ = ("begin", "data", "dtype", "name", "shape")
 
-    def __init__(self, name: str, dtype: str, shape: tuple[int, ...], data: memoryview) -> None:
+    def __init__(self, name: str, dtype: str, shape: tuple[int, ...], data: memoryview, begin: int) -> None:
         self.name, self.dtype, self.shape, self.data = name, dtype, shape, data
+        self.begin = begin  # where in the file's data it is
 
 
 class File:
     """An open safetensors file: `tensors` by name, and the text metadata."""
 
-    def __init__(self, path: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    def __init__(
+        self, path: str, tensors: dict[str, Tensor], metadata: dict[str, str], whole: memoryview, start: int
+    ) -> None:
         self.path, self.tensors, self.metadata = path, tensors, metadata
+        self.data = whole[start:]
+        self.aligned = start % 64 == 0  # do the tensors begin where vector loads want them?
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -63,7 +68,7 @@ def read(path: str | os.PathLike[str], check: bool = True, shown: str | None = N
 
         if f"{crc32(data[start:]):08x}" != metadata[CHECKSUM]:
             raise ModelFileError(name, "the weights are damaged (the checksum differs)", _ADVICE)
-    return File(name, tensors, metadata)
+    return File(name, tensors, metadata, data, start)
 
 
 def _map(path: str, name: str) -> memoryview:
@@ -132,7 +137,7 @@ def _tensors(header: dict[str, Any], data: memoryview, name: str) -> dict[str, T
         if end > len(data):
             raise ModelFileError(name, f"the file is cut short: {key!r} lies beyond its end", _ADVICE)
         places.append((begin, end, key))
-        tensors[key] = Tensor(key, dtype, tuple(shape), data[begin:end])
+        tensors[key] = Tensor(key, dtype, tuple(shape), data[begin:end], begin)
     at = 0
     for begin, end, key in sorted(places):
         if begin != at:
