@@ -257,6 +257,7 @@ class Weight:
     shape: tuple[Expr, ...]
     init: Expr | None  # a constant, or op 'call' with attr (name, ) and scalar args
     layered: bool = False
+    copies: Expr | None = None  # the number of layers of a layered one
     span: Span = NOWHERE
 
 
@@ -264,11 +265,12 @@ class Weight:
 class ModelCall:
     """`outs = fn(args)` in a model: every value is a whole array.
 
-    `args`: one per callee param: ('array', name, shape or None for a view) or an Expr.
-    `outs`: names of fresh values.  `layer_loop` bodies are nested lists in `Layers`.
+    `args`: one per callee param: a View of a value, weight or input (its `shape` is what the
+    callee sees), or an Expr for a number; a rank-0 value passed as a number is `load(value, ())`.
+    `outs`: names of fresh values.  `fn` is the instance name; `sizes` as in `Call`.
     """
 
-    fn: str  # name as written; instances are chosen by dtype
+    fn: str
     args: list
     outs: list[str]
     sizes: dict[str, Expr] = field(default_factory=dict)
@@ -276,21 +278,37 @@ class ModelCall:
 
 
 @dataclass(slots=True)
+class Carry:
+    """A value carried from layer to layer: `inner` names it inside the loop, where it is `init`
+    in the first layer and the previous layer's `last` after that; `result` is the final one."""
+
+    init: str
+    inner: str
+    last: str
+    result: str
+
+
+@dataclass(slots=True)
 class Layers:
     """`for var in layers(count)`: the values assigned in the body to names that exist before
-    it are carried from layer to layer (`carried`)."""
+    it are carried from layer to layer."""
 
     var: str
     count: Expr
     body: list
-    carried: list[str] = field(default_factory=list)
+    carries: list[Carry] = field(default_factory=list)
     span: Span = NOWHERE
 
 
 @dataclass(slots=True)
 class Model(Definition):
-    """Parameters, whole-array calls, outputs; the first scalar output is the loss."""
+    """Parameters, whole-array calls, outputs; the first scalar output is the loss.
+
+    Every name of a value is assigned once.  `results[out]`: the value that an output is.
+    """
 
     weights: list[Weight] = field(default_factory=list)
-    body: list = field(default_factory=list)
+    body: list = field(default_factory=list)  # ModelCall and Layers
     values: dict[str, Param] = field(default_factory=dict)  # every intermediate value
+    results: dict[str, str] = field(default_factory=dict)
+    shares: str = ""  # the model whose parameters these are (`weights(other)`)
