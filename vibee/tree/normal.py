@@ -1,0 +1,277 @@
+"""Normal form of a formula: every equation is pointwise, or one reduce or scan at its root.
+
+A nested reduce or scan becomes a temporary over its free index variables; equal ones share a
+temporary.  Where it stood under a condition (the branch of a `where`, the right side of an
+`and`, a range that depends on other variables) the temporary is evaluated outside of it, so
+the condition goes into its body as `where(cond, body, neutral)`; it is left out where the body
+is shown to be safe everywhere and the condition would only give the temporary more axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from .defs import Equation, Formula, Param
+from .expr import Expr, bound_vars, const, free_vars, load, loads, rebuild, show, substitute, var, walk
+from .linear import ZERO, facts_of, normal_index
+from .types import DTYPES
+
+Scope = dict[str, tuple[Expr, Expr]]
+INFINITY = float("inf")
+
+
+def neutral(op: str, dtype: str) -> Expr:
+    """The value of an empty reduction."""
+    kind, bits = DTYPES[dtype].kind, DTYPES[dtype].bits
+    if op in ("any", "all"):
+        return const(op == "all", "bool")
+    if op in ("sum", "prod"):
+        return const({"f": float, "b": bool}.get(kind, int)(op == "prod"), dtype)
+    low = op in ("max", "argmax")
+    if kind == "f":
+        return const(-INFINITY if low else INFINITY, dtype)
+    if kind == "u":
+        return const(0 if low else 2**bits - 1, dtype)
+    return const(-(2 ** (bits - 1)) if low else 2 ** (bits - 1) - 1, dtype)
+
+
+def conjunction(conds: Iterable[Expr]) -> Expr | None:
+    """All of `conds`, tested from left to right; None if there are none."""
+    out: Expr | None = None
+    for c in conds:
+        out = c if out is None else Expr("and", (out, c), None, "bool")
+    return out
+
+
+def under(conds: Iterable[Expr], value: Expr, other: Expr) -> Expr:
+    """`where(all of conds, value, other)`, or `value` if there are none."""
+    c = conjunction(conds)
+    return value if c is None else Expr("where", (c, value, other), None, value.dtype, value.span)
+
+
+_NEGATED = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}
+
+
+def negate(c: Expr) -> Expr:
+    """The opposite condition (of floats only with `not`: a nan fails both `<` and `>=`)."""
+    if c.op == "not":
+        return c.args[0]
+    if c.op in _NEGATED and (c.op in ("eq", "ne") or DTYPES[c.args[0].dtype].kind in "iu"):
+        return replace(c, op=_NEGATED[c.op])
+    return Expr("not", (c,), None, "bool", c.span)
+
+
+def compare(op: str, a: Expr, b: Expr) -> Expr:
+    """A comparison of two integers."""
+    return Expr(op, (a, b), None, "bool")
+
+
+def canonical(e: Expr) -> tuple[Expr, tuple[str, ...]]:
+    """`e` with its variables numbered in order of appearance, and their names in that order."""
+    order: list[str] = []
+    for n in walk(e):
+        names = bound_vars(n) if n.op == "reduce" else ((n.attr[1],) if n.op == "scan" else ())  # type: ignore[index]
+        for v in (str(n.attr),) if n.op == "var" else names:
+            if v not in order:
+                order.append(v)
+    table = {v: f"%{i}" for i, v in enumerate(order)}
+
+    def go(x: Expr) -> Expr:
+        if x.op == "var":
+            return replace(x, attr=table[str(x.attr)])
+        if x.op == "reduce":
+            x = replace(x, attr=(x.attr[0], tuple(table[v] for v in x.attr[1])))  # type: ignore[index]
+        if x.op == "scan":
+            x = replace(x, attr=(x.attr[0], table[x.attr[1]]))  # type: ignore[index]
+        return rebuild(x, go)
+
+    return go(e), tuple(order)
+
+
+class Hoister:
+    """Moves nested reduces and scans of one formula into temporaries of their own."""
+
+    def __init__(self, f: Formula) -> None:
+        self.f = f
+        self.facts = facts_of(f.sizes, f.given)
+        self.shapes = {p.name: p.shape for p in [*f.params, *f.outs, *f.temps]}
+        self.outputs = {p.name for p in f.outs}
+        self.temps: list[Param] = list(f.temps)
+        self.out: list[Equation] = []
+        self.known: dict[object, tuple[str, tuple[int, ...]]] = {}
+        self.names = {p.name for p in [*f.params, *f.outs, *f.temps]} | set(f.sizes)
+        for eq in f.equations:
+            self.names |= set(eq.vars)
+            for e in (*eq.idx, eq.rhs):
+                for n in walk(e):
+                    self.names |= set(bound_vars(n))
+
+    def fresh(self, stem: str) -> str:
+        """A name not used in the formula."""
+        name, k = stem, 1
+        while name in self.names:
+            k += 1
+            name = f"{stem}{k}"
+        self.names.add(name)
+        return name
+
+    def run(self) -> Formula:
+        """The formula in normal form."""
+        for eq in self.f.equations:
+            scope: Scope = {v: (ZERO, d) for v, d in zip(eq.vars, eq.dims, strict=True)}
+            rhs = eq.rhs
+            if rhs.op in ("reduce", "scan") and not eq.accumulate:
+                rhs = self.inside(rhs, scope, (), eq.lhs)
+            else:
+                rhs = self.visit(rhs, scope, (), eq.lhs)
+            idx = tuple(self.visit(i, scope, (), eq.lhs) for i in eq.idx)
+            self.out.append(replace(eq, rhs=rhs, idx=idx))
+            if rhs.op in ("reduce", "scan") and not eq.accumulate and len(set(eq.vars)) == len(eq.vars):
+                free = free_vars(rhs) & set(scope)
+                if free == set(eq.vars):
+                    key, order = self.key(rhs, scope, free)
+                    self.known.setdefault(key, (eq.lhs, tuple(order.index(v) for v in eq.vars)))
+        return replace(self.f, temps=self.temps, equations=self.out)
+
+    def key(self, e: Expr, scope: Scope, free: set[str]) -> tuple[object, tuple[str, ...]]:
+        """What equal reduces have in common, and the variables in the order of that form."""
+        form, order = canonical(e)
+        ranges = tuple((i, scope[v]) for i, v in enumerate(order) if v in free)
+        others = tuple((i, v) for i, v in enumerate(order) if v not in free and v not in scope and not _binds(e, v))
+        return (form, ranges, others), order
+
+    # ------------------------------------------------------------ the walk
+
+    def inside(self, e: Expr, scope: Scope, guards: tuple[Expr, ...], lhs: str) -> Expr:
+        """A reduce or scan that stays: only what is in its body moves."""
+        if e.op == "scan":
+            return replace(e, args=(self.visit(e.args[0], scope, (), lhs),))
+        args = [self.visit(a, scope, guards, lhs) for a in e.args[1:]]
+        ranges = dict(zip(bound_vars(e), zip(args[::2], args[1::2], strict=True), strict=True))
+        body = self.visit(e.args[0], {**scope, **ranges}, guards, lhs)
+        return replace(e, args=(body, *args))
+
+    def visit(self, e: Expr, scope: Scope, guards: tuple[Expr, ...], lhs: str) -> Expr:
+        """`e` without nested reduces; `guards` hold where it is evaluated."""
+        if e.op in ("reduce", "scan"):
+            return self.hoist(self.inside(e, scope, guards, lhs), scope, guards, lhs)
+        if e.op in ("where", "and", "or"):
+            first = self.visit(e.args[0], scope, guards, lhs)
+            sides = {"where": (first, negate(first)), "and": (first,), "or": (negate(first),)}[e.op]
+            rest = (self.visit(a, scope, (*guards, g), lhs) for a, g in zip(e.args[1:], sides, strict=True))
+            return replace(e, args=(first, *rest))
+        return rebuild(e, lambda a: self.visit(a, scope, guards, lhs))
+
+    def hoist(self, e: Expr, scope: Scope, guards: tuple[Expr, ...], lhs: str) -> Expr:
+        """The temporary that holds `e`, read at the variables of the scope."""
+        free = free_vars(e) & set(scope)
+        whole: set[str] = set()  # variables whose range is a box by itself
+        must: list[Expr] = []  # ranges that the box of a temporary exceeds
+        boxes: dict[str, tuple[Expr, Expr]] = {}
+        facts = self.facts.within(scope)
+        for v, (lo, hi) in scope.items():
+            low, high = facts.bound(lo, upper=False), facts.bound(hi, upper=True)
+            if low is None or high is None or _unbounded(low) or _unbounded(high):
+                if v in free:
+                    return e  # a range that depends on data: it stays where it is
+                continue
+            boxes[v] = (low, high)
+            if not free_vars(lo) & set(scope):
+                whole.add(v)
+            else:
+                must.append(compare("ge", var(v), lo))
+            if free_vars(hi) & set(scope):
+                must.append(compare("lt", var(v), hi))
+                whole.discard(v)
+        box_scope = {v: boxes.get(v, r) for v, r in scope.items()}
+        safe = self.safe(e, box_scope)
+        scanned = e.attr[1] if e.op == "scan" else None  # type: ignore[index]
+        conds = []
+        for g in (*must, *guards):
+            names = free_vars(g) & set(scope)
+            ranged = scanned is not None and g in must and scanned in names
+            if scanned in names and not ranged:
+                continue  # a scan passes over the elements that the condition leaves out
+            if names <= free or not safe or ranged:
+                conds.append(g)
+        while any(free_vars(g) & set(scope) - free for g in conds):
+            free |= set().union(*(free_vars(g) for g in conds)) & set(scope)
+        if not free <= boxes.keys():
+            return e
+        if conds:
+            op, body = str(e.attr[0]), e.args[0]  # type: ignore[index]
+            e = replace(e, args=(under(conds, body, neutral(op, body.dtype)), *e.args[1:]))
+        return self.share(e, box_scope, free, lhs)
+
+    def share(self, e: Expr, scope: Scope, free: set[str], lhs: str) -> Expr:
+        """The temporary over `free` for `e`, made now or before."""
+        key, order = self.key(e, scope, free)
+        found = self.known.get(key)
+        if found is not None:
+            array, places = found
+            return load(array, tuple(var(order[p]) for p in places), e.dtype, e.span)
+        names = [v for v in scope if v in free]
+        name = self.fresh(f"{lhs}_{e.attr[0]}")  # type: ignore[index]
+        dims = tuple(self.extent(scope[v]) for v in names)
+        shift = {v: Expr("add", (var(v), scope[v][0]), None, "i64") for v in names if scope[v][0] != ZERO}
+        body = substitute(e, shift) if shift else e
+        self.temps.append(Param(name, "temp", e.dtype, dims, span=e.span))
+        self.shapes[name] = dims
+        axes_v = tuple(var(v) for v in names)
+        if not shift:
+            self.known[key] = (name, tuple(order.index(v) for v in names))
+        self.out.append(Equation(name, tuple(names), dims, axes_v, body, span=e.span))
+        idx = tuple(
+            normal_index(Expr("sub", (var(v), scope[v][0]), None, "i64")) if v in shift else var(v) for v in names
+        )
+        return load(name, idx, e.dtype, e.span)
+
+    def extent(self, r: tuple[Expr, Expr]) -> Expr:
+        """The length of a range: 0 where its end lies before its start."""
+        length = normal_index(Expr("sub", (r[1], r[0]), None, "i64"))
+        return length if self.facts.nonneg(length) else Expr("max", (length, ZERO), None, "i64")
+
+    def safe(self, e: Expr, scope: Scope) -> bool:
+        """True if `e` may be evaluated for all variables of the scope: reads are in bounds and
+        no integer is divided by what may be 0."""
+        facts = self.facts.within(scope)
+        if e.op == "reduce":
+            facts = facts.within(dict(zip(bound_vars(e), zip(e.args[1::2], e.args[2::2], strict=True), strict=True)))
+        for n in walk(e):
+            if n.op in ("floordiv", "mod"):
+                b = n.args[1]
+                sized = b.op == "var" and b.attr in self.f.sizes
+                if not (sized or (b.op == "const" and b.attr)):
+                    return False
+            if n.op == "reduce" and n is not e:
+                return False
+        for x in loads(e):
+            for i, dim in zip(x.args, self.shapes[str(x.attr)], strict=True):
+                if not (facts.nonneg(i) and facts.lt(i, dim)):
+                    return False
+        return True
+
+
+def _binds(e: Expr, v: str) -> bool:
+    return any(v in bound_vars(n) for n in walk(e))
+
+
+def _unbounded(e: Expr) -> bool:
+    return any(n.op in ("load", "load?", "call", "reduce", "scan") for n in walk(e))
+
+
+def hoist(f: Formula) -> Formula:
+    """`f` in normal form (see the module's text); `f` itself is left as it is."""
+    return Hoister(f).run()
+
+
+def describe(f: Formula) -> str:
+    """The equations of a formula as text, one a line."""
+    lines = []
+    for q in f.equations:
+        left = f"{q.lhs}[{', '.join(map(show, q.idx))}]" if q.idx else q.lhs
+        ranges = ", ".join(f"{v}:{show(d)}" for v, d in zip(q.vars, q.dims, strict=True))
+        lines.append(f"{left} {'+=' if q.accumulate else '='} {show(q.rhs)}    # {ranges}")
+    return "\n".join(lines)
+
