@@ -9,7 +9,7 @@ in vector registers over the whole k loop.  A and B are any expressions: copying
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Store
 from vibee.tree.expr import Expr, const, free_vars, load, loads, substitute
@@ -41,9 +41,11 @@ def split(e: Equation) -> Parts | None:
     r = e.rhs
     if r.op != "reduce" or r.attr[0] != "sum" or r.dtype not in ("f32", "f64") or len(e.vars) < 2:  # type: ignore[index]
         return None
-    if r.args[0].op != "mul" or e.accumulate:
+    if r.args[0].op != "mul" or not e.idx or e.idx[-1].op != "var" or e.idx[-1].attr not in e.vars:
         return None
-    col = e.vars[-1]
+    if e.accumulate and not in_place(e):
+        return None
+    col = str(e.idx[-1].attr)
     for a, b in (r.args[0].args, r.args[0].args[::-1]):
         if col in free_vars(a) or col not in free_vars(b) or not any(col in free_vars(ld) for ld in loads(b)):
             continue
@@ -52,6 +54,13 @@ def split(e: Equation) -> Parts | None:
                 bounds = set().union(*(free_vars(x) for x in r.args[1:])) if len(r.args) > 1 else set()
                 return None if bounds & set(e.vars) else Parts(row, col, a, b)
     return None
+
+
+def in_place(e: Equation) -> bool:
+    """Does `+=` add to each element once: is every variable an index by itself?"""
+    plain = [x.attr for x in e.idx if x.op == "var" and x.attr in e.vars]
+    mixed = any(free_vars(x) & set(e.vars) for x in e.idx if x.op != "var")
+    return not mixed and sorted(plain) == sorted(e.vars)  # type: ignore[type-var]
 
 
 def is_contraction(e: Equation) -> bool:
@@ -74,12 +83,12 @@ class Tile:
         red = freshen(e.rhs, fresh)
         names = {v: fresh(v) for v in e.vars}
         renamed = {v: local(n) for v, n in names.items()}
-        again = split(
-            Equation(e.lhs, tuple(names[v] for v in e.vars), e.dims, (), substitute(red, renamed), False, e.span)
-        )
+        self.idx = tuple(substitute(x, renamed) for x in e.idx)
+        new_vars = tuple(names[v] for v in e.vars)
+        again = split(replace(e, vars=new_vars, idx=self.idx, rhs=substitute(red, renamed)))
         assert again is not None
-        self.parts, self.out = again, e.lhs
-        self.vars = tuple(names[v] for v in e.vars)
+        self.parts, self.out, self.adds = again, e.lhs, e.accumulate
+        self.vars = new_vars
         self.dim = dict(zip(self.vars, e.dims, strict=True))
         self.batch = [v for v in self.vars if v not in (again.row, again.col)]
         self.ks = reduce_ranges(substitute(red, renamed))
@@ -114,12 +123,11 @@ class Tile:
 
     def _empty(self, klo: Expr, khi: Expr) -> list:
         """An empty k range leaves zeros; otherwise the first run of k writes c."""
+        if self.adds:
+            return []
         zero = const(0, self.dtype)
-        fill = nest([(v, i(0), self.dim[v]) for v in self.vars], [Store(self.out, self._at_vars(), zero)])
+        fill = nest([(v, i(0), self.dim[v]) for v in self.vars], [Store(self.out, self.idx, zero)])
         return [If(Expr("le", (khi, klo), None, "bool"), fill)]
-
-    def _at_vars(self) -> tuple[Expr, ...]:
-        return tuple(local(v) for v in self.vars)
 
     def _k_loops(self, body: list) -> list:
         rest = [(n, lo, hi) for n, lo, hi in self.ks[1:]]
@@ -190,14 +198,16 @@ class Tile:
         return [*decls, *self._k_loops(step), *self._write(acc, row0, valid)]
 
     def _out_index(self, row: Expr, col: Expr) -> tuple[Expr, ...]:
-        p = self.parts
-        return tuple(row if v == p.row else col if v == p.col else local(v) for v in self.vars)
+        at = {self.parts.row: row, self.parts.col: col}
+        return tuple(substitute(x, at) for x in self.idx)
 
     def _write(self, acc: list, row0: Expr, valid: Expr) -> list:
         """Whole tiles straight to c; tiles at the edge through a small buffer."""
         tile, r_, c_, wide = self.fresh("tile"), self.fresh("tr"), self.fresh("tc"), self.fresh("wide")
         col0 = mul(local(self.jb), i(self.nr))
         later = Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
+        if self.adds:
+            later = const(True, "bool")
         whole: list = []
         again: list = []
         edge: list = []

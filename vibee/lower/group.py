@@ -8,10 +8,10 @@ the others, and a temporary that lives only inside it needs no memory beyond one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vibee.tree.defs import Equation
-from vibee.tree.expr import Expr, free_vars, loads, walk
+from vibee.tree.expr import Expr, loads, substitute, var, walk
 
 from .contraction import is_contraction
 
@@ -74,7 +74,11 @@ def fuse(equations: list[Equation]) -> list[Group]:
         after = max((home[a] for a in needed if a in home), default=-1)
         if e.lhs in home:  # a later contribution to the same array comes after the earlier one
             after = max(after, home[e.lhs])
-        place = None if stands_alone(e) or e.lhs in home else _find(e, groups, max(after, 0), after, needed)
+        start = max(after, 0)
+        for n, g in enumerate(groups):  # earlier equations read the old values: all of them come first
+            if any(e.lhs in reads(other) for other in g.equations):
+                start = n + 1
+        place = None if stands_alone(e) or e.lhs in home else _find(e, groups, start, needed)
         if place is None:
             groups.append(Group([e], len(e.vars), stands_alone(e)))
             place = len(groups) - 1
@@ -82,7 +86,7 @@ def fuse(equations: list[Equation]) -> list[Group]:
     return groups
 
 
-def _find(e: Equation, groups: list[Group], start: int, after: int, needed: set[str]) -> int | None:
+def _find(e: Equation, groups: list[Group], start: int, needed: set[str]) -> int | None:
     """The first group from `start` on that `e` may join; joins it."""
     for g in range(start, len(groups)):
         group = groups[g]
@@ -112,10 +116,6 @@ def local_temps(group: Group, all_groups: list[Group], temps: set[str]) -> set[s
 
 def rename(e: Equation, names: dict[str, str]) -> Equation:
     """An equation with its own variables renamed."""
-    from dataclasses import replace
-
-    from vibee.tree.expr import substitute, var
-
     table = {old: var(new) for old, new in names.items()}
     return replace(
         e,
@@ -123,11 +123,3 @@ def rename(e: Equation, names: dict[str, str]) -> Equation:
         idx=tuple(substitute(x, table) for x in e.idx),
         rhs=substitute(e.rhs, table),
     )
-
-
-def dims_depend(e: Equation) -> set[str]:
-    """Names that the loop bounds of an equation use."""
-    out: set[str] = set()
-    for d in e.dims:
-        out |= free_vars(d)
-    return out

@@ -9,7 +9,8 @@ from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, Param, 
 from vibee.tree.expr import Expr, load, loads, rebuild, show, substitute
 
 from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, neutral, sub
-from .contraction import is_contraction, lower_contraction
+from .contraction import in_place, is_contraction, lower_contraction
+from .direct import Direct, direct_parts
 from .group import Group, fuse, local_temps, rename
 from .reduction import contiguous_along, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
 
@@ -21,10 +22,12 @@ class Nests:
 
     def __init__(self, fresh: Fresh, isa: str) -> None:
         self.fresh, self.isa = fresh, isa
+        self.parallel = True
         self.scalars: dict[str, Expr] = {}  # rank-0 temporaries, kept in variables
 
     def lower(self, equations: list[Equation], temps: dict[str, Param], parallel: bool = True) -> list:
         """Statements that evaluate `equations`; `temps` are the arrays that belong to them."""
+        self.parallel = parallel
         groups = fuse(equations)
         out: list = []
         kept: dict[str, set[str]] = {}
@@ -47,14 +50,19 @@ class Nests:
     def _group(self, g: Group, mine: set[str], temps: dict[str, Param]) -> list:
         g.equations = [replace(e, rhs=self._subst(e.rhs, {})) for e in g.equations]
         e = g.equations[0]
-        if e.accumulate:
+        if is_contraction(e) and self.isa != "plain":
+            if self.parallel:
+                return lower_contraction(e, self.isa, self.fresh, self._alone(e))
+            if direct_parts(e):
+                return Direct(e, self.isa, self.fresh).lower()
+        if e.accumulate and not in_place(e):
             return self._scatter(e)
-        if not e.vars:
+        if not e.vars and not e.idx:
             return self._scalar(e)
+        if not e.vars:
+            return self._element(e, {})
         if e.rhs.op == "scan":
             return self._scan(e)
-        if is_contraction(e) and self.isa != "plain":
-            return lower_contraction(e, self.isa, self.fresh, self._alone(e))
         if len(g.equations) == 1:
             return self._alone(e)
         return self._fused(g, mine, temps)
@@ -120,8 +128,10 @@ class Nests:
 
     def _put(self, e: Equation, value: Expr, table: dict) -> Assign | Store:
         target = table.get(e.lhs)
-        if isinstance(target, Expr):
+        if isinstance(target, Expr):  # a temporary, assigned once
             return Assign(str(target.attr), value, e.span)
+        if e.accumulate:
+            value = Expr("add", (load(e.lhs, e.idx, value.dtype), value), None, value.dtype)
         if target:
             return Store(target[0], e.idx[target[1] :], value, span=e.span)
         return Store(e.lhs, e.idx, value, span=e.span)

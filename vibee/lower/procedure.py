@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, Equations, For, Formula, If, Param, Procedure, Store, View, While
+from vibee.tree.defs import (
+    Alloc,
+    Assign,
+    Call,
+    Decl,
+    Equation,
+    Equations,
+    For,
+    Formula,
+    If,
+    Param,
+    Procedure,
+    Store,
+    View,
+    While,
+)
 from vibee.tree.expr import Expr, Span, free_vars, load, loads, rebuild, walk
 from vibee.tree.normal import hoist
 
@@ -76,8 +91,17 @@ class Statements:
             temps[name] = replace(t, name=name)
             if name != t.name:
                 normal = _renamed_temp(normal, t.name, name)
-        zero: list = []
-        return [*zero, *self.nests.lower(normal.equations, temps, parallel=not inside)]
+        eqs: list[Equation] = []
+        for e in normal.equations:
+            if any(ld.attr == e.lhs and ld.args != e.idx for ld in loads(e.rhs)):
+                # the right side is read as it was before: through a copy
+                name = self.fresh(f"{e.lhs}_new")
+                plain = tuple(local(v) for v in e.vars)
+                temps[name] = Param(name, "temp", e.rhs.dtype, e.dims)
+                eqs.append(replace(e, lhs=name, idx=plain, accumulate=False))
+                e = replace(e, rhs=load(name, plain, e.rhs.dtype))
+            eqs.append(e)
+        return self.nests.lower(eqs, temps, parallel=not inside)
 
     def shapes(self) -> dict[str, tuple[Expr, ...]]:
         """Shapes of all arrays that the procedure names."""

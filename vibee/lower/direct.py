@@ -1,0 +1,130 @@
+"""Small contractions in place: register tiles that read A and B where they are, without copies.
+
+For products inside a parallel loop (a tile of attention scores, say) copying costs as much as it
+saves.  B must lie contiguously along the columns; columns beyond whole vectors are summed one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vibee.tree.defs import Assign, Decl, Equation, For, Store
+from vibee.tree.expr import Expr, const, load, substitute
+from vibee.tree.types import DTYPES
+
+from .build import Fresh, add, div, i, local, mul
+from .contraction import Parts, split
+from .reduction import freshen, nest, reduce_ranges, stride
+
+TILES = {"v2": (4, 2, 128), "v3": (4, 2, 256), "v4": (8, 2, 512)}
+
+
+def direct_parts(e: Equation) -> Parts | None:
+    """The parts of a contraction whose factors can be read in place."""
+    p = split(e)
+    if p is None or p.a.op != "load" or p.b.op != "load":
+        return None
+    if stride(p.b.args, p.col) != 1 or e.lhs in (p.a.attr, p.b.attr):
+        return None
+    return p
+
+
+class Direct:
+    """The lowered loops of one small contraction."""
+
+    def __init__(self, e: Equation, isa: str, fresh: Fresh) -> None:
+        self.fresh = fresh
+        self.rows, self.vectors, bits = TILES[isa]
+        self.dtype = e.rhs.dtype
+        self.width = bits // DTYPES[self.dtype].bits
+        self.vec = f"{self.dtype}x{self.width}"
+        red = freshen(e.rhs, fresh)
+        table = {v: local(fresh(v)) for v in e.vars}
+        self.e = replace(
+            e,
+            vars=tuple(str(table[v].attr) for v in e.vars),
+            idx=tuple(substitute(x, table) for x in e.idx),
+            rhs=substitute(red, table),
+        )
+        parts = direct_parts(self.e)
+        assert parts is not None
+        self.p = parts
+        self.ks = reduce_ranges(self.e.rhs)
+        self.dim = dict(zip(self.e.vars, self.e.dims, strict=True))
+
+    def lower(self) -> list:
+        """Loops over the batch axes, then whole tiles, then single rows."""
+        p, row = self.p, self.dim[self.p.row]
+        tile = self.fresh(f"{p.row}_tile")
+        whole = mul(div(row, i(self.rows)), i(self.rows))
+        body = [
+            For(tile, i(0), whole, self._columns(local(tile), self.rows), step=self.rows),
+            For(tile, whole, row, self._columns(local(tile), 1)),
+        ]
+        return nest([(v, i(0), self.dim[v]) for v in self.e.vars if v not in (p.row, p.col)], body)
+
+    def _columns(self, row: Expr, rows: int) -> list:
+        col, out, start = self.dim[self.p.col], [], i(0)
+        for vectors in range(self.vectors, 0, -1):
+            step = vectors * self.width
+            name = self.fresh(f"{self.p.col}_tile")
+            stop = mul(div(col, i(step)), i(step))
+            out.append(For(name, start, stop, self._micro(row, rows, local(name), vectors), step=step))
+            start = stop
+        name, r = self.fresh(self.p.col), self.fresh("r")
+        acc = local(self.fresh("acc"), self.dtype)
+        at = {self.p.row: add(row, local(r)), self.p.col: local(name)}
+        term = substitute(self.e.rhs.args[0], at)
+        out.append(
+            For(
+                name,
+                start,
+                col,
+                [
+                    For(
+                        r,
+                        i(0),
+                        i(rows),
+                        [
+                            Decl(str(acc.attr), self.dtype, const(0, self.dtype)),
+                            *nest(self.ks, [Assign(str(acc.attr), Expr("add", (acc, term), None, self.dtype))]),
+                            self._put(at, acc),
+                        ],
+                    )
+                ],
+            )
+        )
+        return out
+
+    def _put(self, at: dict[str, Expr], value: Expr) -> Store:
+        idx = tuple(substitute(x, at) for x in self.e.idx)
+        if self.e.accumulate:
+            old = (
+                Expr("vload", idx, self.e.lhs, self.vec)
+                if value.dtype == self.vec
+                else load(self.e.lhs, idx, self.dtype)
+            )
+            value = Expr("add", (old, value), None, value.dtype)
+        return Store(self.e.lhs, idx, value, span=self.e.span)
+
+    def _micro(self, row: Expr, rows: int, col: Expr, vectors: int) -> list:
+        acc = [[self.fresh(f"c{r}_{v}") for v in range(vectors)] for r in range(rows)]
+        b = [self.fresh(f"b{v}") for v in range(vectors)]
+        a = self.fresh("a")
+        zero = Expr("splat", (const(0, self.dtype),), None, self.vec)
+        step: list = []
+        for v in range(vectors):
+            at = tuple(substitute(x, {self.p.col: add(col, i(v * self.width))}) for x in self.p.b.args)
+            step.append(Assign(b[v], Expr("vload", at, self.p.b.attr, self.vec)))
+        for r in range(rows):
+            step.append(Assign(a, Expr("splat", (substitute(self.p.a, {self.p.row: add(row, i(r))}),), None, self.vec)))
+            for v in range(vectors):
+                prod = Expr("mul", (local(a, self.vec), local(b[v], self.vec)), None, self.vec)
+                step.append(Assign(acc[r][v], Expr("add", (local(acc[r][v], self.vec), prod), None, self.vec)))
+        decls: list = [Decl(n, self.vec, zero) for n in [*(x for line in acc for x in line), *b, a]]
+        puts = [
+            self._put({self.p.row: add(row, i(r)), self.p.col: add(col, i(v * self.width))}, local(acc[r][v], self.vec))
+            for r in range(rows)
+            for v in range(vectors)
+        ]
+        return [*decls, *nest(self.ks, step), *puts]
