@@ -13,6 +13,7 @@ from .contraction import in_place, is_contraction, lower_contraction
 from .direct import Direct, direct_parts
 from .group import Group, fuse, local_temps, rename
 from .reduction import contiguous_along, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
+from .share import share_rows
 
 COLUMNS = 64  # accumulators side by side when a reduction runs down the rows
 
@@ -83,6 +84,7 @@ class Nests:
 
     def _fused(self, g: Group, mine: set[str], temps: dict[str, Param]) -> list:
         p = g.prefix
+        mine = mine | share_rows(g, temps, self.fresh)
         names = [self.fresh(v) for v in g.equations[0].vars[:p]]
         dims = g.equations[0].dims[:p]
         table: dict[str, Expr | tuple[str, int]] = {}

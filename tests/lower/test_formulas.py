@@ -1,0 +1,232 @@
+"""Lowered formulas against numpy: every strategy of loops, odd sizes, several thread counts."""
+
+import numpy as np
+import pytest
+
+import vibee
+
+SPEC = '''
+module("shapes", version=1)
+
+def softmax(x: real[N, D]) -> y[N, D]:
+    """Row-wise softmax."""
+    m[n] = max[d](x[n, d])
+    y[n, d] = exp(x[n, d] - m[n]) / sum[e](exp(x[n, e] - m[n]))
+
+def matmul(a: real[M, K], b: real[K, N]) -> c[M, N]:
+    """a b"""
+    c[i, j] = sum[k](a[i, k] * b[k, j])
+
+def matmul_nt(a: real[M, K], b: real[N, K]) -> c[M, N]:
+    """a b^T"""
+    c[i, j] = sum[k](a[i, k] * b[j, k])
+
+def matmul_tn(a: real[K, M], b: real[K, N]) -> c[M, N]:
+    """a^T b"""
+    c[i, j] = sum[k](a[k, i] * b[k, j])
+
+def batched(a: real[B, M, K], b: real[B, K, N]) -> c[B, M, N]:
+    """batched a b"""
+    c[p, i, j] = sum[k](a[p, i, k] * b[p, k, j])
+
+def bilinear(a: real[M, K, L], b: real[K, L, N]) -> c[M, N]:
+    """two summed axes"""
+    c[i, j] = sum[k, l](a[i, k, l] * b[k, l, j])
+
+def affine(x: real[N, C], w: real[O, C], b: real[O]) -> y[N, O]:
+    """rectified layer"""
+    y[n, o] = max(sum[c](x[n, c] * w[o, c]) + b[o], 0.0)
+
+def columns(x: real[N, D]) -> (s[D], m[D]):
+    """down the rows"""
+    s[d] = sum[n](x[n, d])
+    m[d] = max[n](x[n, d])
+
+def total(x: real[N, D]) -> (s, m):
+    """everything"""
+    s = sum[n, d](x[n, d])
+    m = max[n, d](x[n, d])
+
+def best(x: real[N, D]) -> (a[N], i[N], t):
+    """positions"""
+    a[n] = argmax[d](x[n, d])
+    i[n] = argmin[d](x[n, d])
+    t = argmax[n](x[n, 0])
+
+def logic(x: real[N, D]) -> (some[N], every[N]):
+    """any, all"""
+    some[n] = any[d](x[n, d] > 1.0)
+    every[n] = all[d](x[n, d] < 1.0)
+
+def scans(x: real[N, D]) -> (a[N, D], b[N, D], c[N, D]):
+    """running sums along both axes"""
+    a[n, d] = cumsum[d](x[n, d])
+    b[n, d] = cumsum[n](x[n, d])
+    c[n, d] = cummax[d](x[n, d])
+
+def gather(w: real[V, C], t: i32[N]) -> y[N, C]:
+    """rows by number"""
+    given(0 <= t[n] < V)
+    y[n, c] = w[t[n], c]
+
+def scatter(x: real[N, C], t: i32[N], V: size) -> y[V, C]:
+    """sums of rows by number"""
+    given(0 <= t[n] < V)
+    y[t[n], c] += x[n, c]
+
+def conv(x: real[H, W], k: real[3, 3], P: size, Q: size) -> y[P, Q]:
+    """stride 2"""
+    given(H == 2 * P + 1, W == 2 * Q + 1)
+    y[p, q] = sum[r, s](x[2 * p + r, 2 * q + s] * k[r, s])
+
+def shifted(x: real[N]) -> y[N]:
+    """differences with a guard"""
+    y[n] = where(n > 0, x[n] - x[n - 1], 0.0)
+
+def causal(x: real[T, T]) -> y[T]:
+    """triangular"""
+    y[t] = sum[s:t + 1](x[t, s])
+
+def centred(x: real[N, D]) -> y[N, D]:
+    """several uses of one row value"""
+    mean[n] = sum[d](x[n, d]) / real(D)
+    c[n, d] = x[n, d] - mean[n]
+    var[n] = sum[d](c[n, d] ** 2) / real(D)
+    y[n, d] = c[n, d] / sqrt(var[n] + 1e-5)
+
+def groups(q: real[H, D], k: real[G, D]) -> y[H]:
+    """grouped heads"""
+    given(G >= 1, H % G == 0)
+    y[h] = sum[d](q[h, d] * k[h // (H // G), d])
+
+def scaled(x: real[N]) -> y[N]:
+    """by the total"""
+    s = sum[n](x[n])
+    y[n] = x[n] / s
+'''
+
+
+@pytest.fixture(scope="module")
+def k(tmp_path_factory):
+    path = tmp_path_factory.mktemp("spec") / "shapes.vibee"
+    path.write_text(SPEC)
+    return vibee.load(path)
+
+
+def draw(*shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+SIZES = [(1, 1), (3, 5), (7, 17), (64, 64), (50, 130), (129, 33), (2, 1000)]
+DTYPES = [np.float32, np.float64]
+
+
+def close(a, b, dtype=np.float32):
+    tol = 2e-4 if dtype == np.float32 else 1e-10
+    np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n,d", SIZES)
+def test_rows(k, n, d, dtype):
+    x = draw(n, d, dtype=dtype)
+    e = np.exp(x - x.max(1, keepdims=True))
+    close(k.softmax(x), e / e.sum(1, keepdims=True), dtype)
+    c = x - x.mean(1, keepdims=True)
+    close(k.centred(x), c / np.sqrt((c**2).mean(1, keepdims=True) + 1e-5), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m,n,kk", [(1, 1, 1), (3, 5, 7), (5, 40, 3), (48, 64, 32), (49, 65, 33), (100, 31, 600), (13, 9, 1030), (4, 4, 0), (0, 3, 2)])
+def test_products(k, m, n, kk, dtype):
+    a, b = draw(m, kk, dtype=dtype), draw(kk, n, dtype=dtype, seed=1)
+    want = a @ b
+    tol = dtype
+    for threads in (1, 2, 3):
+        np.testing.assert_allclose(k.matmul(a, b, threads=threads), want, atol=1e-3 if tol == np.float32 else 1e-9)
+    np.testing.assert_allclose(k.matmul_nt(a, np.ascontiguousarray(b.T)), want, atol=1e-3)
+    np.testing.assert_allclose(k.matmul_tn(np.ascontiguousarray(a.T), b), want, atol=1e-3)
+    np.testing.assert_allclose(k.batched(a[None], b[None])[0], want, atol=1e-3)
+
+
+def test_two_summed_axes(k):
+    a, b = draw(21, 5, 7), draw(5, 7, 37, seed=1)
+    close(k.bilinear(a, b), np.einsum("ikl,klj->ij", a, b))
+
+
+def test_epilogue(k):
+    x, w, b = draw(33, 20), draw(19, 20, seed=1), draw(19, seed=2)
+    close(k.affine(x, w, b), np.maximum(x @ w.T + b, 0))
+
+
+@pytest.mark.parametrize("n,d", SIZES)
+def test_reductions(k, n, d):
+    x = draw(n, d)
+    s, m = k.columns(x)
+    close(s, x.sum(0))
+    close(m, x.max(0))
+    s, m = k.total(x)
+    assert abs(s - x.sum(dtype=np.float64)) < 1e-2
+    assert m == x.max()
+    a, i, t = k.best(x)
+    assert (a == x.argmax(1)).all()
+    assert (i == x.argmin(1)).all()
+    assert t == x[:, 0].argmax()
+    some, every = k.logic(x)
+    assert (np.asarray(some, bool) == (x > 1).any(1)).all()
+    assert (np.asarray(every, bool) == (x < 1).all(1)).all()
+
+
+@pytest.mark.parametrize("n,d", SIZES)
+def test_scans(k, n, d):
+    x = draw(n, d)
+    a, b, c = k.scans(x)
+    close(a, x.cumsum(1))
+    close(b, x.cumsum(0))
+    close(c, np.maximum.accumulate(x, 1))
+
+
+def test_gather_and_scatter(k):
+    w, t = draw(11, 70), np.random.default_rng(0).integers(0, 11, 40).astype(np.int32)
+    assert (k.gather(w, t) == w[t]).all()
+    x = draw(40, 70)
+    want = np.zeros((11, 70), np.float32)
+    np.add.at(want, t, x)
+    for threads in (1, 2, 5):
+        close(k.scatter(x, t, V=11, threads=threads), want)
+    with pytest.raises(ValueError, match="t"):
+        k.gather(w, np.array([11], np.int32))
+
+
+def test_windows_guards_triangles(k):
+    x, f = draw(21, 31), draw(3, 3, seed=1)
+    want = np.zeros((10, 15), np.float32)
+    for r in range(3):
+        for s in range(3):
+            want += x[r : r + 20 : 2, s : s + 30 : 2] * f[r, s]
+    close(k.conv(x, f, P=10, Q=15), want)
+    v = draw(100)
+    close(k.shifted(v), np.concatenate([[0], np.diff(v)]))
+    t = draw(77, 77)
+    close(k.causal(t), np.tril(t).sum(1))
+    q, g = draw(12, 20), draw(3, 20, seed=1)
+    close(k.groups(q, g), (q * np.repeat(g, 4, 0)).sum(1))
+    close(k.scaled(np.abs(v)), np.abs(v) / np.abs(v).sum())
+
+
+def test_threads_do_not_change_a_bit(k):
+    x = draw(3000, 70)
+    first = k.total(x, threads=1)
+    for threads in (2, 3, 8):
+        assert k.total(x, threads=threads) == first
+        for got, want in zip(k.columns(x, threads=threads), k.columns(x, threads=1), strict=True):
+            assert (got == want).all()
+
+
+def test_inf_and_nan_pass_through(k):
+    x = draw(4, 40)
+    x[1, 3] = np.inf
+    x[2, 5] = np.nan
+    s, m = k.columns(x)
+    assert np.isinf(s[3]) and np.isnan(s[5]) and np.isinf(m[3])
+    assert m[5] == np.nanmax(x[:, 5])
