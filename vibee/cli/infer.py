@@ -1,7 +1,99 @@
+"""`vibee infer`: a prompt in, text out, token by token.
+
+On the fast path of the executable: what is imported here is paid for by every start.
+"""
+
 from __future__ import annotations
-import sys, importlib
-def infer(o):
-    k = importlib.import_module("vibee._kernels.v4")
-    import json, mmap
-    print(o.prompt, k.total(1.0, 1000, 2))
+
+import os
+import sys
+from time import perf_counter
+
+from vibee.runtime.errors import UserError, os_error
+from vibee.runtime.utf8 import TextStream
+
+from .kernels import Decoder, Kernels
+from .model import load_model
+from .options import InferOptions
+
+MAX_PROMPT = 64 << 20  # bytes read from standard input
+
+
+def read_prompt(options: InferOptions) -> bytes:
+    """The prompt's bytes, whatever the locale made of them."""
+    if options.prompt != "-":
+        return os.fsencode(options.prompt)
+    if sys.stdin is None:
+        raise UserError("cannot read the prompt: standard input is closed")
+    try:
+        prompt = sys.stdin.buffer.read(MAX_PROMPT + 1)
+    except OSError as e:
+        raise os_error(e, "read", "standard input") from None
+    if len(prompt) > MAX_PROMPT:
+        raise UserError("the prompt is longer than 64 MB")
+    return prompt
+
+
+class Output:
+    """Standard output, as UTF-8 bytes, each whole character as soon as it is complete."""
+
+    def __init__(self) -> None:
+        self.stream = TextStream()
+        self.last = ""
+
+    def write(self, data: bytes) -> None:
+        """Show what is complete."""
+        text = self.stream.feed(data)
+        if text:
+            self.last = text[-1]
+            sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+            sys.stdout.buffer.flush()
+
+    def end(self) -> None:
+        """Finish the line; half a character is left out."""
+        if self.last != "\n":
+            sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+
+
+def infer(options: InferOptions) -> int:
+    """Generate; the exit status."""
+    start = perf_counter()
+    prompt = read_prompt(options)
+    kernels = Kernels(options.threads)
+    model = load_model(kernels, options.model)
+    tokens = model.tokenizer.encode(prompt)
+    decoder = Decoder(kernels, model.shape, model.weights)
+    loaded = perf_counter()
+    sys.stdout.flush()
+    output = Output()
+    output.write(prompt)
+    # A model needs something to go on from: a line break, where nothing was said.
+    decoder.feed(tokens or model.tokenizer.encode_start())
+    prompted = perf_counter()
+    first = prompted
+    made = 0
+    seed = options.seed if options.seed >= 0 else int.from_bytes(os.urandom(8), "little")
+    try:
+        while made != options.n_predict:
+            token = decoder.sample(options, seed, made)
+            made += 1
+            if token in model.tokenizer.ends:
+                break
+            output.write(model.tokenizer.decode((token,)))
+            if made == 1:
+                first = perf_counter()
+            if made != options.n_predict:
+                decoder.feed((token,))
+    finally:
+        if sys.exc_info()[0] is not BrokenPipeError:
+            output.end()
+    if options.stats:
+        ended = perf_counter()
+        rate = (made - 1) / (ended - first) if made > 1 and ended > first else 0.0
+        sys.stderr.write(
+            f'{{"load_ms": {(loaded - start) * 1e3:.3f}, "prompt_tokens": {len(tokens)}, '
+            f'"prompt_ms": {(prompted - loaded) * 1e3:.3f}, "first_token_ms": {(first - start) * 1e3:.3f}, '
+            f'"tokens": {made}, "tokens_per_second": {rate:.1f}}}\n'
+        )
     return 0

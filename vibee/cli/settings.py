@@ -124,6 +124,8 @@ def settle(options: TrainOptions, size: int) -> Settings:
         fill["heads"] = next(h for h in range(chosen.heads, 0, -1) if chosen.width % h == 0)
     if options.lr is None:
         fill["lr"] = DEFAULT_LR[chosen.optimizer]
+    if chosen.optimizer == "muon":
+        fill["beta1"] = 0.95
     if options.kv_heads is None:
         fill["kv_heads"] = fill.get("heads", chosen.heads)
     if chosen.tokenizer == "bpe" and chosen.vocab_size == 0:

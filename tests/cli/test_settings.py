@@ -1,0 +1,60 @@
+"""The numbers of a run: the published recipe to the letter, and defaults that hold together for any text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vibee.cli.settings import Settings, TrainOptions, refuse_nonsense, settle
+from vibee.runtime.errors import UserError
+
+
+def test_the_preset_is_nanogpts_recipe() -> None:
+    s = settle(TrainOptions(preset="nanogpt-cpu"), 1_115_394)
+    assert (s.arch, s.tokenizer, s.layers, s.heads, s.width, s.context, s.batch) == ("gpt2", "char", 4, 4, 128, 64, 12)
+    assert (s.steps, s.optimizer, s.lr, s.min_lr, s.warmup) == (2000, "adamw", 1e-3, 1e-4, 100)
+    assert (s.beta1, s.beta2, s.weight_decay, s.clip) == (0.9, 0.99, 0.1, 1.0)
+    assert (s.accumulate, s.eval_every) == (1, 250)
+
+
+@given(st.integers(1, 10**12))
+def test_defaults_hold_together_for_any_text(size: int) -> None:
+    s = settle(TrainOptions(), size)
+    refuse_nonsense(s, TrainOptions())
+    assert 0 < s.warmup < s.steps
+    assert 0 < s.min_lr < s.lr
+    assert 1 <= s.eval_every <= s.steps
+
+
+@given(st.integers(1, 4096))
+def test_a_width_alone_brings_heads_that_divide_it(width: int) -> None:
+    s = settle(TrainOptions(width=width), 10**6)
+    assert s.width == width
+    assert width % s.heads == 0
+    assert s.heads % s.kv_heads == 0
+
+
+def test_settings_survive_a_checkpoint() -> None:
+    s = settle(TrainOptions(arch="llama", heads=4, kv_heads=2, width=64, steps=7, optimizer="muon"), 5)
+    assert Settings.from_dict(s.to_dict()) == s
+    assert Settings.from_dict({**s.to_dict(), "unknown": 1}) == s
+
+
+NONSENSE = [
+    (TrainOptions(width=100, heads=3), "--width 100 is not a multiple of --heads 3"),
+    (TrainOptions(kv_heads=2), "--kv-heads is for --arch llama"),
+    (TrainOptions(arch="llama", heads=4, kv_heads=3, width=128), "--heads 4 is not a multiple of --kv-heads 3"),
+    (TrainOptions(arch="llama", heads=4, width=36), "36 / --heads 4 = 9 is odd; try --width 40"),
+    (TrainOptions(vocab_size=512, tokenizer="char"), "--vocab-size is for --tokenizer bpe"),
+    (TrainOptions(lr=0.0), "--lr must be more than 0"),
+    (TrainOptions(lr=float("nan")), "--lr must be more than 0"),
+    (TrainOptions(minutes=0.0), "--minutes must be more than 0"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), NONSENSE, ids=[m for _, m in NONSENSE])
+def test_nonsense_is_refused_in_words(options: TrainOptions, message: str) -> None:
+    with pytest.raises(UserError) as e:
+        refuse_nonsense(settle(options, 10**6), options)
+    assert message in str(e.value)

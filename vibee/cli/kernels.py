@@ -1,0 +1,182 @@
+"""The generated kernels as the command line uses them: the only module that knows their names.
+
+Everything here moves numbers between Python and whole procedures; nothing is computed.
+"""
+
+from __future__ import annotations
+
+from vibee.runtime.buffers import zeros
+from vibee.runtime.errors import OutOfMemoryForeseen
+from vibee.runtime.machine import available_processors, load_kernels
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the typing module is not worth its start time
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from vibee.runtime.shapes import Shape
+    from vibee.runtime.vocabulary import Vocabulary
+
+    from .options import InferOptions
+    from .settings import Settings
+
+# What the trainer's spec calls its update rules.
+RULES = {"sgd": 0, "adamw": 1, "lion": 2, "muon": 3}
+COSINE = 0
+PREFILL = 128  # tokens of a prompt that are evaluated at once
+_TOO_MANY = 1 << 56  # elements: beyond this the kernels' own arithmetic on sizes could overflow
+_SIZES = {"gpt2": ("V", "S", "L", "H", "C"), "llama": ("V", "S", "L", "H", "G", "C", "F")}
+
+
+class Kernels:
+    """The module for this processor, and the number of threads."""
+
+    def __init__(self, threads: int = 0) -> None:
+        self.module: ModuleType = load_kernels()
+        self.threads = threads or available_processors()
+
+    @property
+    def isa(self) -> str:
+        """v2, v3 or v4."""
+        return self.module.__name__.rpartition(".")[2]
+
+    def transpose(self, source: memoryview, target: memoryview, rows: int, columns: int) -> None:
+        """target[columns, rows] = source[rows, columns] transposed."""
+        from vibee.runtime.buffers import transpose
+
+        transpose(source, target, rows, columns)
+
+    def encode_pairs(self, vocabulary: Vocabulary, data: bytes) -> memoryview:
+        """The tokens of a text by its vocabulary's byte pairs."""
+        raise NotImplementedError
+
+
+def sizes_of(shape: Shape) -> dict[str, int]:
+    """The sizes that a model's procedures take."""
+    return {name: getattr(shape, name) for name in _SIZES[shape.arch]}
+
+
+def numbers_of(shape: Shape) -> dict[str, float]:
+    """The numbers beside the sizes."""
+    return {"theta": shape.theta, "eps": shape.eps} if shape.arch == "llama" else {}
+
+
+def lengths(kernels: Kernels, shape: Shape, batch: int, context: int) -> tuple[int, int]:
+    """Elements of the flat array of weights, and of the arena for a batch."""
+    largest = max(batch * context, shape.V) * max(shape.C, shape.F, shape.V, context * shape.H) * 16 * shape.L
+    if largest > _TOO_MANY:
+        raise OutOfMemoryForeseen("a model of this size needs more memory than any machine has; make it smaller")
+    measure = getattr(kernels.module, f"measure_{shape.arch}")
+    weights, arena = measure(B=batch, T=context, **sizes_of(shape), threads=1)
+    return weights, arena
+
+
+def view(flat: memoryview, *shape: int) -> memoryview:
+    """The same elements with another shape."""
+    return flat.cast("B").cast(flat.format, shape=list(shape))  # type: ignore[call-overload,no-any-return]
+
+
+class Decoder:
+    """A model that is fed tokens and says what may follow; it keeps what it has seen in a cache."""
+
+    def __init__(self, kernels: Kernels, shape: Shape, weights: memoryview) -> None:
+        self.kernels, self.shape, self.weights = kernels, shape, weights
+        self.step_fn = getattr(kernels.module, f"{shape.arch}_decode_forward")
+        self.sample_fn = kernels.module.sample_f32 if hasattr(kernels.module, "sample_f32") else kernels.module.sample
+        self.sizes = {**sizes_of(shape), **numbers_of(shape)}
+        cache = shape.L * shape.G * shape.S * (shape.C // shape.H)
+        dims = (shape.L, shape.G, shape.S, shape.C // shape.H)
+        self.keys, self.values = view(zeros(cache), *dims), view(zeros(cache), *dims)
+        measure = getattr(kernels.module, f"measure_{shape.arch}_decode")
+        self.prefill = min(PREFILL, shape.S)
+        _, arena = measure(T=self.prefill, **sizes_of(shape), threads=1)
+        self.arena = zeros(arena)
+        self.logits = zeros(shape.V)
+        self.tokens = zeros(shape.S, "i")  # what is in the cache
+        self.used = 0
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """Take in tokens.  When the context is full, its later half is kept and evaluated anew."""
+        room = self.shape.S
+        rest = tokens[max(0, len(tokens) - room) :]
+        while len(rest):
+            if self.used == room:
+                kept = self.tokens[room - room // 2 :].tolist() if room > 1 else []
+                self.used = 0
+                rest = [*kept, *rest][-room:]
+            part = rest[: min(self.prefill, room - self.used)]
+            rest = rest[len(part) :]
+            self._evaluate(part)
+
+    def _evaluate(self, part: Sequence[int]) -> None:
+        end = self.used + len(part)
+        for i, token in enumerate(part):
+            self.tokens[self.used + i] = token
+        self.step_fn(
+            tokens=self.tokens[self.used : end], keys=self.keys, values=self.values, weights=self.weights,
+            arena=self.arena, logits=view(self.logits, 1, self.shape.V), pos=self.used, **self.sizes,
+            threads=self.kernels.threads,
+        )  # fmt: skip
+        self.used = end
+
+    def sample(self, options: InferOptions, seed: int, counter: int) -> int:
+        """The next token, drawn from the last logits."""
+        last = self.shape.S if options.repeat_last_n < 0 else options.repeat_last_n
+        token = self.sample_fn(
+            logits=self.logits, history=self.tokens[: self.used], used=min(last, self.used), temp=options.temp,
+            top_k=options.top_k, top_p=options.top_p, min_p=options.min_p, penalty=options.repeat_penalty,
+            key=seed, counter=counter, threads=1,
+        )  # fmt: skip
+        return int(token)
+
+
+class Trainer:
+    """The memory of a training run and the procedures that work on it."""
+
+    def __init__(
+        self, kernels: Kernels, shape: Shape, settings: Settings, data: memoryview, held_out: memoryview
+    ) -> None:
+        self.kernels, self.shape, self.settings = kernels, shape, settings
+        self.data, self.held_out = data, held_out
+        self.weights_length, arena = lengths(kernels, shape, settings.batch, settings.context)
+        self.weights, self.gradient, self.moment1, self.moment2 = (zeros(self.weights_length) for _ in range(4))
+        self.arena = zeros(arena)
+        self.sizes = {**sizes_of(shape), **numbers_of(shape)}
+        self.train_fn = getattr(kernels.module, f"train_{shape.arch}")
+        self.evaluate_fn = getattr(kernels.module, f"evaluate_{shape.arch}")
+
+    def initialize(self) -> None:
+        """Initial weights, and moments of zero."""
+        init = getattr(self.kernels.module, f"{self.shape.arch}_init")
+        wanted = {"V", "S", "L", "C", "H", "G", "F"}
+        init(weights=self.weights, key=self.settings.seed, **{k: v for k, v in self.sizes.items() if k in wanted},
+             threads=self.kernels.threads)  # fmt: skip
+        for moment in (self.moment1, self.moment2):
+            moment.cast("B")[:] = bytes(moment.nbytes)
+
+    def steps(self, first: int, count: int) -> tuple[list[float], list[float]]:
+        """`count` optimizer steps; their losses and learning rates."""
+        s = self.settings
+        losses, rates, norms = zeros(count), zeros(count), zeros(count)
+        self.train_fn(
+            data=self.data, w=self.weights, g=self.gradient, m1=self.moment1, m2=self.moment2, arena=self.arena,
+            losses=losses, rates=rates, norms=norms, B=s.batch, T=s.context, key=s.seed, start=first,
+            accumulate=s.accumulate, rule=RULES[s.optimizer], shape=COSINE, warmup=s.warmup, steps=s.steps,
+            decay_steps=0, peak=s.lr, floor=s.min_lr, beta1=s.beta1, beta2=s.beta2, decay=s.weight_decay,
+            limit=s.clip, **self.sizes, threads=self.kernels.threads,
+        )  # fmt: skip
+        return [float(x) for x in losses], [float(x) for x in rates]
+
+    def evaluate(self, batches: int) -> float:
+        """Mean loss on the held-out text: of random batches, or of all of it if `batches` is 0."""
+        s = self.settings
+        loss = self.evaluate_fn(
+            data=self.held_out, w=self.weights, arena=self.arena, B=s.batch, T=s.context, batches=batches,
+            key=s.seed + 1, **self.sizes, threads=self.kernels.threads,
+        )  # fmt: skip
+        return float(loss)
+
+
+def training_bytes(weights: int, arena: int, settings: Settings) -> int:
+    """Memory that a run's arrays take: weights, gradients, two moments, sums, the arena, a batch."""
+    return 4 * (5 * weights + arena) + 8 * settings.batch * settings.context

@@ -1,0 +1,270 @@
+"""`vibee train`: from text to a model's folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+from vibee.runtime import checkpoint, folder, shapes, vocabulary
+from vibee.runtime.curve import terminal_curve
+from vibee.runtime.errors import UserError
+from vibee.runtime.machine import human_size, require_memory
+from vibee.runtime.progress import JsonLog, Progress, can_show, short_count, short_time
+from vibee.runtime.shapes import Shape
+from vibee.runtime.vocabulary import Vocabulary
+
+from .corpus import Corpus, fit_context, make_corpus, make_vocabulary, read_text
+from .kernels import Decoder, Kernels, Trainer, lengths, training_bytes
+from .loop import Actions, History, Loop
+from .model import Tokenizer
+from .options import InferOptions
+from .settings import Settings, TrainOptions, refuse_nonsense, scheduled, settle
+from .stopping import Stopping
+
+QUICK_BATCHES = 20  # of a validation loss on the way, if the whole held-out text is larger
+FINAL_BATCHES = 400  # of the last one
+SAMPLE_TOKENS = 160
+PRICE_STEPS = 4  # steps that tell how long one takes
+
+
+def feed_forward(width: int) -> int:
+    """Llama's width of the feed-forward layer: two thirds of four times the width, in whole vectors."""
+    return -(-8 * width // 3 // 32) * 32
+
+
+def make_shape(s: Settings, tokens: int) -> Shape:
+    """The shape of the model that settings ask for."""
+    if s.arch == "llama":
+        return Shape("llama", tokens, s.context, s.layers, s.heads, s.width, G=s.kv_heads, F=feed_forward(s.width))
+    return Shape("gpt2", tokens, s.context, s.layers, s.heads, s.width)
+
+
+class Run:
+    """One `vibee train`, from its options to its last line."""
+
+    def __init__(self, options: TrainOptions) -> None:
+        self.options = options
+        self.settings: Settings
+        self.kernels = Kernels(options.threads)
+        self.state = checkpoint.load(options.out) if options.resume else None
+        self.history = History.from_dict(self.state.info["history"]) if self.state else History()
+        places = tuple(options.data or (self.state.info["data"] if self.state else ()))
+        self.text = read_text(places)
+        self.places = tuple(p if p == "-" else os.path.abspath(p) for p in places)
+        self.fingerprint = self.text.fingerprint()
+        self._settle()
+        words = self._vocabulary()
+        self.corpus: Corpus = make_corpus(self.kernels, self.text.content, words)
+        self.text.content = b""  # the tokens are enough from here on
+        if not self.state:
+            context = fit_context(self.settings, self.corpus, options.context)
+            self.settings = replace(self.settings, context=context)
+        self.shape = make_shape(self.settings, len(words))
+        self._foresee_memory()
+        self.trainer = Trainer(self.kernels, self.shape, self.settings, self.corpus.train, self.corpus.held_out)
+        self.decoder: Decoder | None = None
+
+    def _settle(self) -> None:
+        o = self.options
+        if self.state is None:
+            self.settings = settle(o, len(self.text.content))
+            refuse_nonsense(self.settings, o)
+            return
+        if self.state.info["fingerprint"] != self.fingerprint:
+            raise UserError("--resume goes on with the text of the first run, and this is another one")
+        first = Settings.from_dict(self.state.info["settings"])
+        for name in ("arch", "tokenizer", "vocab_size", "layers", "heads", "kv_heads", "width", "context", "batch",
+                     "accumulate", "lr", "optimizer", "seed"):  # fmt: skip
+            said = getattr(o, name)
+            if said is not None and said != getattr(first, name):
+                option = name.replace("_", "-")
+                raise UserError(
+                    f"--{option} {said} is not what this run began with ({getattr(first, name)}); leave it out to "
+                    "resume, or train anew without --resume"
+                )
+        self.settings = first
+        if o.steps is not None and o.steps != first.steps:
+            self.settings = scheduled(replace(first, steps=o.steps), o)
+        if o.eval_every is not None or o.sample_every is not None:
+            self.settings = scheduled(self.settings, o)
+        if self.history.step >= self.settings.steps:
+            raise UserError(
+                f"this run is finished ({self.history.step} steps); to go on, ask for more: "
+                f"--steps {2 * self.history.step} --resume"
+            )
+
+    def _vocabulary(self) -> Vocabulary:
+        if self.state is None:
+            return make_vocabulary(self.kernels, self.text.content, self.settings)
+        return vocabulary.read(self.options.out, self.state.info["tokenizer"])
+
+    def _foresee_memory(self) -> None:
+        s = self.settings
+        weights, arena = lengths(self.kernels, self.shape, s.batch, s.context)
+        self.needed = training_bytes(weights, arena, s)
+        require_memory(self.needed, "this run", "use a smaller --batch, --context, --width, --layers or --vocab-size")
+
+    # ------------------------------------------------------------ actions of the loop
+
+    def evaluate(self, batches: int = QUICK_BATCHES) -> float:
+        """Loss on the held-out text: all of it where that takes no more than `batches`, or random batches."""
+        s = self.settings
+        windows = (len(self.corpus.held_out) - 1) // s.context
+        whole = windows <= batches * s.batch or len(self.corpus.held_out) <= s.context
+        return self.trainer.evaluate(0 if whole else batches)
+
+    def sample(self) -> str:
+        """A piece of text from the weights as they are."""
+        if self.decoder is None:
+            self.decoder = Decoder(self.kernels, self.shape, self.trainer.weights)
+        decoder, tokenizer = self.decoder, Tokenizer(self.kernels, self.corpus.vocabulary)
+        decoder.used = 0
+        decoder.feed(tokenizer.encode_start())
+        options, found = InferOptions(), []
+        for i in range(SAMPLE_TOKENS):
+            found.append(decoder.sample(options, self.settings.seed, (self.history.step << 20) + i))
+            decoder.feed(found[-1:])
+        text = tokenizer.decode(tuple(found)).decode("utf-8", "replace")
+        shown = "".join(c if c == "\n" or c.isprintable() else " " for c in text).strip("\n")
+        return "\n".join(f"  | {line}" for line in shown.split("\n"))
+
+    def save(self, history: History) -> None:
+        """Model and state, replaced together."""
+        t, words = self.trainer, self.corpus.vocabulary
+        info: dict[str, Any] = {
+            "settings": self.settings.to_dict(), "history": history.to_dict(), "data": list(self.places),
+            "fingerprint": self.fingerprint, "tokenizer": words.checksum(),
+        }  # fmt: skip
+        buffers = {"weights": t.weights, "moment1": t.moment1, "moment2": t.moment2}
+        facts = {"vibee_tokenizer": words.checksum(), "vibee_step": str(history.step)}
+        files: dict[str, Any] = {
+            folder.WEIGHTS: folder.weights_file(self.shape, t.weights, facts, self.kernels.transpose),
+            folder.CONFIG: folder.config_file(self.shape),
+            **vocabulary.tokenizer_files(words, self.shape.S),
+        }
+        checkpoint.save(self.options.out, info, buffers, files)
+
+    # ------------------------------------------------------------ the run
+
+    def prepare(self) -> None:
+        """Weights to begin or to go on with; with --minutes, the number of steps."""
+        if self.state:
+            for name in ("weights", "moment1", "moment2"):
+                self.state.restore(name, getattr(self.trainer, name))
+            self.state = None
+            return
+        if self.options.minutes is not None and self.options.steps is None:
+            self._price()
+        self.trainer.initialize()
+
+    def _price(self) -> None:
+        """A few steps on weights that are thrown away, to see how many fit into the time."""
+        self.trainer.initialize()
+        self.trainer.steps(0, 1)
+        begin = time.monotonic()
+        self.trainer.steps(1, PRICE_STEPS)
+        each = (time.monotonic() - begin) / PRICE_STEPS
+        assert self.options.minutes is not None
+        steps = max(10, int(0.95 * 60 * self.options.minutes / each))
+        self.settings = scheduled(replace(self.settings, steps=steps), self.options)
+        self.trainer.settings = self.settings
+
+    def describe(self) -> str:
+        """What is going to be trained on what."""
+        s, c = self.settings, self.corpus
+        files = self.text.files
+        names = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if files[3:] else "")
+        lines = [
+            f"{names}: {short_count(len(c.train))} tokens to learn from, "
+            + ("too few to hold any out" if c.shared else f"{short_count(len(c.held_out))} held out")
+            + f"; vocabulary of {len(c.vocabulary)} {c.vocabulary.kind}s".replace("bpes", "byte pairs"),
+            f"{s.arch}: {s.layers} layers, {s.heads} heads, width {s.width}, context {s.context}: "
+            f"{short_count(shapes.count(self.shape))} weights; {human_size(self.needed)} of memory; "
+            f"{self.kernels.threads} thread{'s' if self.kernels.threads != 1 else ''}, x86-64-{self.kernels.isa}",
+        ]
+        if self.text.skipped:
+            lines.append(f"left out: {len(self.text.skipped)} files that are not text")
+        if self.history.step:
+            lines.append(f"going on at step {self.history.step} of {s.steps}")
+        return "\n".join(lines)
+
+    def finish(self, progress: Progress, log: JsonLog | None) -> None:
+        """The last validation loss, the last save, the curve."""
+        h = self.history
+        begin = time.monotonic()
+        loss = self.evaluate(FINAL_BATCHES)
+        h.seconds += time.monotonic() - begin
+        h.validation = [p for p in h.validation if p[0] != h.step] + [(float(h.step), loss)]
+        tokens = self.settings.batch * self.settings.context * self.settings.accumulate
+        if log:
+            log.write(step=h.step, tokens=h.step * tokens, seconds=round(h.seconds, 4), train_loss=h.train[-1][1],
+                      val_loss=loss, lr=None, tokens_per_second=None)  # fmt: skip
+        self.save(h)
+        progress.update(h.step, validation=loss)
+        progress.close()
+        write_curve(self.options.out, h)
+        out = sys.stdout
+        curve = terminal_curve(h.train, h.validation, unicode=can_show(out, "⠁"), colour=out.isatty())
+        if curve:
+            print(curve)
+        kind = "loss" if self.corpus.shared else "validation loss"
+        print(f"{kind} {loss:.4f} after {h.step} steps in {short_time(h.seconds)}; the model is in {self.options.out}")
+        first = self.corpus.vocabulary.decode(self.corpus.train[:12].tolist()).decode("utf-8", "replace").split()
+        prompt = first[0] if first and first[0].isalnum() else ""
+        where = "" if self.options.out == "vibee-model" else f" --model {self.options.out}"
+        print(f'try it: vibee infer{where} --prompt "{prompt}"')
+
+
+def write_curve(out: str, history: History) -> None:
+    """The picture of the curve."""
+    from vibee.runtime.atomic import write_file
+    from vibee.runtime.chart import loss_chart
+
+    write_file(os.path.join(out, "loss.png"), loss_chart(history.train, history.validation))
+
+
+def train(options: TrainOptions) -> int:
+    """Train; the exit status."""
+    if options.data.count("-") > 1:
+        raise UserError("- stands for standard input and can be given once")
+    if options.resume and "-" in options.data:
+        raise UserError("--resume cannot read standard input again; keep the text in a file")
+    lock = checkpoint.Lock(options.out)
+    try:
+        with Stopping() as stopping:
+            return _train(options, stopping)
+    finally:
+        lock.close()
+
+
+def _train(options: TrainOptions, stopping: Stopping) -> int:
+    run = Run(options)
+    run.prepare()
+    s, h = run.settings, run.history
+    tokens = s.batch * s.context * s.accumulate
+    log = JsonLog(options.log, h.step if options.resume else None) if options.log else None
+    print(run.describe())
+    sys.stdout.flush()
+    # Nothing is computed for minutes that could not be kept: the folder is tried first.
+    if not h.step:
+        run.save(h)
+    progress = Progress(s.steps, tokens, start=h.step)
+    loop = Loop(s, h, Actions(run.trainer.steps, run.evaluate, run.sample, run.save), progress, log, tokens)
+    if options.minutes is not None:
+        loop.deadline = time.monotonic() + 60 * options.minutes
+    loop.run(stopping)
+    if stopping.wanted:
+        run.save(h)
+        progress.close()
+        again = "" if options.out == "vibee-model" else f" --out {options.out}"
+        print(f"stopped after step {h.step} of {s.steps} and saved; go on with: vibee train --resume{again}")
+        status = stopping.status
+    else:
+        run.finish(progress, log)
+        status = 0
+    if log:
+        log.close()
+    return status
