@@ -1,0 +1,109 @@
+"""One procedure -> one `cdef` function, with the source that it comes from above it."""
+
+from __future__ import annotations
+
+from vibee.tree.defs import Alloc, Assign, Decl, For, If, Param, Procedure, While
+
+from .context import Body, Local, Module
+from .ctypes import ctype, mangle
+from .statements import emit_body, hoist, signature
+
+
+def assigned_names(statements: list) -> set[str]:
+    """Names that statements give values to: not the same everywhere in them."""
+    out: set[str] = set()
+    for s in statements:
+        match s:
+            case Assign() | Decl() | Alloc():
+                out.add(s.name)
+            case For():
+                out.add(s.var)
+                out |= assigned_names(s.body)
+            case While():
+                out |= assigned_names(s.body)
+            case If():
+                out |= assigned_names(s.then) | assigned_names(s.orelse)
+    return out
+
+
+def pointer_of(v: Local, module: Module) -> str:
+    """The C type in which a captured name is passed."""
+    if v.kind != "scalar" and not v.ctype:
+        return module.header.pointer(v.dtype, False)  # an array on the stack
+    return v.ctype
+
+
+def finish(b: Body, head: str, before: list[str]) -> str:
+    """The text of a function: declarations, lines, and the release of its work memory."""
+    for p in b.heap:
+        b.line(f"{b.module.header.use('free')}({p})")
+    if b.result:
+        b.line(f"return {b.result}")
+    out = [*before, head + ":"]
+    groups: dict[str, list[str]] = {}
+    for name, t in b.decls.items():
+        groups.setdefault(t, []).append(f"{name} = NULL" if name in b.heap else name)
+    for t, names in groups.items():
+        for k in range(0, len(names), 12):
+            out.append(f"    cdef {t} {', '.join(names[k : k + 12])}")
+    out += b.lines if b.lines or groups else ["    pass"]
+    return "\n".join(out) + "\n"
+
+
+def comment(p: Procedure) -> list[str]:
+    """The spec's text as a comment."""
+    where = f"{p.module or p.span.file or 'vibee'}, line {p.span.line}: " if p.span.line else ""
+    return [f"# {where}{p.key}", *(f"#     {line}".rstrip() for line in p.source.strip("\n").splitlines())]
+
+
+def scalar_function(p: Procedure, module: Module) -> str:
+    """A function of numbers that gives a number; small ones are inlined into the loops that use them."""
+    b = Body(module, f"c_{p.key}", scalar=True)
+    params = []
+    for q in p.params:
+        b.env[q.name] = Local("scalar", mangle(q.name), q.dtype, ctype(q.dtype))
+        params.append(f"{ctype(q.dtype)} {mangle(q.name)}")
+    out = b.declare(p.outs[0].name, p.outs[0].dtype)
+    b.result = out.name
+    b.assigned = assigned_names(p.body)
+    loops = any(isinstance(s, For | While) for s in p.body)
+    single = len(p.body) == 1 and getattr(p.body[0], "name", getattr(p.body[0], "array", None)) == p.outs[0].name
+    if not single:
+        b.line(f"{out.name} = 0")
+    emit_body(p.body, b)
+    word = "cdef" if loops else "cdef inline"
+    return finish(b, f"{word} {ctype(p.outs[0].dtype)} c_{p.key}({', '.join(params)}) noexcept nogil", comment(p))
+
+
+def parameter(q: Param, b: Body) -> str:
+    """`type name` of an array or of an output; makes it known to the body."""
+    t = b.module.header.pointer(q.dtype, q.kind == "in")
+    name = mangle(q.name)
+    b.env[q.name] = Local("array" if q.shape else "cell", name, q.dtype, t, q.shape)
+    return f"{t} {name}"
+
+
+def procedure(p: Procedure, module: Module) -> None:
+    """Add the function of a procedure, and before it those of its parallel loops, to the module."""
+    if p.is_scalar:
+        module.chunks.append(scalar_function(p, module))
+        return
+    b = Body(module, f"c_{p.key}")
+    arrays, scalars, sizes = signature(p, b)
+    params = [parameter(q, b) for q in [*arrays, *p.outs]]
+    for q in scalars:
+        t = ctype(q.dtype, size=q.kind == "size")
+        b.env[q.name] = Local("scalar", mangle(q.name), q.dtype, t, nonnegative=q.kind == "size")
+        params.append(f"{t} {mangle(q.name)}")
+    for n in sizes:
+        b.env[n] = Local("scalar", mangle(n), "i64", "Py_ssize_t", nonnegative=True)
+        params.append(f"Py_ssize_t {mangle(n)}")
+    b.assigned = assigned_names(p.body)
+    first = len(module.chunks)
+    hoist(p.body, b)
+    emit_body(p.body, b)
+    head = f"cdef void c_{p.key}({', '.join([*params, 'int threads', 'int* err'])}) noexcept nogil"
+    text = finish(b, head, [] if len(module.chunks) > first else comment(p))
+    if len(module.chunks) > first:
+        module.chunks[first] = "\n".join(comment(p)) + "\n" + module.chunks[first]
+    module.chunks.append(text)

@@ -1,0 +1,247 @@
+"""The C helpers that emitted code may use; a module carries only those that it names.
+
+Each helper is (C text, Cython declaration, helpers it needs).  `NAME_<dtype>` families are
+made for the dtype that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vibee.tree.types import DTYPES
+
+SIGNED = {"i8": "u8", "i32": "u32", "i64": "u64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """One helper: its C text, its declaration for Cython and what it needs before it."""
+
+    c: str
+    declaration: str
+    needs: tuple[str, ...] = ()
+
+
+IN = """
+/* Is 0 <= i < n?  If not, the place in the spec is noted (the first one stays). */
+static inline int vb_in(int64_t i, int64_t n, int *err, int place) {
+    if (__builtin_expect((uint64_t)i < (uint64_t)n, 1)) return 1;
+    if (err && !*err) *err = place;
+    return 0;
+}"""
+
+ZERO = """
+/* A division by zero is noted; a scalar function has nowhere to note it (err is NULL). */
+static inline void vb_zero(int *err, int place) {
+    if (err && !*err) *err = place | (1 << 17);
+}"""
+
+FAIL = """
+/* A condition of `given` that does not hold. */
+static inline void vb_fail(int *err, int place) {
+    if (err && !*err) *err = place | (2 << 17);
+}"""
+
+ALLOC = """
+/* Aligned work memory; a failure is noted as -1. */
+static inline void *vb_alloc(int64_t count, size_t width, int *err) {
+    void *p = NULL;
+    size_t n = count > 0 ? (size_t)count : 1;
+    if (n <= (SIZE_MAX / 2 - 64) / width) p = aligned_alloc(64, (n * width + 63) / 64 * 64);
+    if (!p && err) *err = -1;
+    return p;
+}"""
+
+OVERLAP = """
+static inline int vb_overlap(const void *a, int64_t na, const void *b, int64_t nb) {
+    return na > 0 && nb > 0 && (const char *)a < (const char *)b + nb && (const char *)b < (const char *)a + na;
+}"""
+
+BF16 = """
+static inline float vb_f32_of_bf16(uint16_t b) {
+    uint32_t u = (uint32_t)b << 16; float f; memcpy(&f, &u, 4); return f;
+}"""
+
+TO_BF16 = """
+/* Nearest bfloat16, ties to even; a NaN stays a NaN. */
+static inline uint16_t vb_bf16_of_f32(float f) {
+    uint32_t u; memcpy(&u, &f, 4);
+    uint32_t rounded = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;
+    return (uint16_t)((u & 0x7FFFFFFF) > 0x7F800000 ? (u >> 16) | 0x40 : rounded);
+}"""
+
+FIXED = {
+    "vb_in": Helper(IN, "bint vb_in(int64_t, int64_t, int*, int) noexcept nogil"),
+    "vb_zero": Helper(ZERO, ""),
+    "vb_fail": Helper(FAIL, "void vb_fail(int*, int) noexcept nogil"),
+    "vb_alloc": Helper(ALLOC, "void* vb_alloc(int64_t, size_t, int*) noexcept nogil"),
+    "free": Helper("", "void free(void*) noexcept nogil"),
+    "memset": Helper("", "void* memset(void*, int, size_t) noexcept nogil"),
+    "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),
+    "vb_f32_of_bf16": Helper(BF16, "float vb_f32_of_bf16(uint16_t) noexcept nogil"),
+    "vb_bf16_of_f32": Helper(TO_BF16, "uint16_t vb_bf16_of_f32(float) noexcept nogil"),
+    "vb_inf_f32": Helper("#define vb_inf_f32 __builtin_inff()", "const float vb_inf_f32"),
+    "vb_inf_f64": Helper("#define vb_inf_f64 __builtin_inf()", "const double vb_inf_f64"),
+    "vb_nan_f32": Helper('#define vb_nan_f32 __builtin_nanf("")', "const float vb_nan_f32"),
+    "vb_nan_f64": Helper('#define vb_nan_f64 __builtin_nan("")', "const double vb_nan_f64"),
+}  # fmt: skip
+
+
+def _floordiv(d: str) -> Helper:
+    t = DTYPES[d].ctype
+    if DTYPES[d].kind == "u":
+        body = "return a / b;"
+    else:
+        # b == -1 apart: the machine's division traps on the lowest number
+        body = (
+            f"if (b == -1) return ({t})(0 - a);\n    {t} q = a / b; return ({t})(q - ((a % b != 0) & ((a ^ b) < 0)));"
+        )
+    text = f"""
+static inline {t} vb_floordiv_{d}({t} a, {t} b, int *err, int place) {{
+    if (b == 0) {{ vb_zero(err, place); return 0; }}
+    {body}
+}}"""
+    return Helper(text, f"{t} vb_floordiv_{d}({t}, {t}, int*, int) noexcept nogil", ("vb_zero",))
+
+
+def _mod(d: str) -> Helper:
+    t = DTYPES[d].ctype
+    if DTYPES[d].kind == "u":
+        body = "return a % b;"
+    else:
+        body = f"if (b == -1) return 0;\n    {t} r = a % b; return ({t})(r != 0 && (r ^ b) < 0 ? r + b : r);"
+    text = f"""
+static inline {t} vb_mod_{d}({t} a, {t} b, int *err, int place) {{
+    if (b == 0) {{ vb_zero(err, place); return 0; }}
+    {body}
+}}"""
+    return Helper(text, f"{t} vb_mod_{d}({t}, {t}, int*, int) noexcept nogil", ("vb_zero",))
+
+
+def _minmax(op: str, sign: str) -> Callable[[str], Helper]:
+    def make(d: str) -> Helper:
+        t = DTYPES[d].ctype
+        # a unless b is beyond it: a NaN in b is passed over, one in a stays; one machine instruction
+        text = f"\nstatic inline {t} vb_{op}_{d}({t} a, {t} b) {{ return b {sign} a ? b : a; }}"
+        return Helper(text, f"{t} vb_{op}_{d}({t}, {t}) noexcept nogil")
+
+    return make
+
+
+def _abs(d: str) -> Helper:
+    t = DTYPES[d].ctype
+    if DTYPES[d].kind == "f":
+        body = "__builtin_fabsf(a)" if d == "f32" else "__builtin_fabs(a)"
+    else:
+        body = f"({t})(a < 0 ? 0 - a : a)" if DTYPES[d].kind == "i" else "a"
+    return Helper(f"\nstatic inline {t} vb_abs_{d}({t} a) {{ return {body}; }}", f"{t} vb_abs_{d}({t}) noexcept nogil")
+
+
+def _libm(name: str, params: int = 1) -> Callable[[str], Helper]:
+    def make(d: str) -> Helper:
+        t, end = DTYPES[d].ctype, "f" if d == "f32" else ""
+        names = ["a", "b"][:params]
+        typed = ", ".join(f"{t} {n}" for n in names)
+        text = f"\nstatic inline {t} vb_{name}_{d}({typed}) {{ return __builtin_{name}{end}({', '.join(names)}); }}"
+        return Helper(text, f"{t} vb_{name}_{d}({', '.join([t] * params)}) noexcept nogil")
+
+    return make
+
+
+def _intpow(d: str) -> Helper:
+    t = DTYPES[d].ctype
+    text = f"""
+static inline {t} vb_ipow_{d}({t} a, {t} n) {{
+    {t} r = 1;
+    for (; n > 0; n >>= 1, a *= a) if (n & 1) r *= a;
+    return r;
+}}"""
+    return Helper(text, f"{t} vb_ipow_{d}({t}, {t}) noexcept nogil")
+
+
+def _bits(pair: str) -> Helper:
+    to, source = pair.split("_")
+    a, b = DTYPES[to].ctype, DTYPES[source].ctype
+    text = f"\nstatic inline {a} vb_bits_{pair}({b} x) {{ {a} y; memcpy(&y, &x, sizeof y); return y; }}"
+    return Helper(text, f"{a} vb_bits_{pair}({b}) noexcept nogil")
+
+
+FAMILIES: dict[str, Callable[[str], Helper]] = {
+    "vb_floordiv": _floordiv, "vb_mod": _mod, "vb_min": _minmax("min", "<"), "vb_max": _minmax("max", ">"),
+    "vb_abs": _abs, "vb_sqrt": _libm("sqrt"), "vb_floor": _libm("floor"), "vb_rint": _libm("rint"),
+    "vb_pow": _libm("pow", 2), "vb_ipow": _intpow, "vb_bits": _bits,
+}  # fmt: skip
+
+
+def vector_name(dtype: str, width: int) -> str:
+    """The typedef of a vector of `width` elements, such as vb_v16f."""
+    return f"vb_v{width}{ {'f32': 'f', 'f64': 'd'}.get(dtype, dtype) }"
+
+
+def _vector(dtype: str, width: int) -> Helper:
+    """A GCC vector type.  Cython is told that it is a number, so that + and * are written as such."""
+    t, v = DTYPES[dtype].ctype, vector_name(dtype, width)
+    size, align = width * DTYPES[dtype].bits // 8, DTYPES[dtype].bits // 8
+    text = f"""
+typedef {t} {v} __attribute__((vector_size({size}), aligned({align}), may_alias));
+static inline {v} {v}_loadu(const {t} *p) {{ return *(const {v} *)p; }}
+static inline void {v}_storeu({t} *p, {v} x) {{ *({v} *)p = x; }}
+static inline {v} {v}_splat({t} x) {{ return x - ({v}){{}}; }}"""
+    declaration = "\n".join(
+        (
+            f"ctypedef {t} {v}",
+            f"{v} {v}_loadu(const {t}*) noexcept nogil",
+            f"void {v}_storeu({t}*, {v}) noexcept nogil",
+            f"{v} {v}_splat({t}) noexcept nogil",
+        )
+    )
+    return Helper(text, declaration)
+
+
+class Header:
+    """The helpers a module uses, each once, in an order that C accepts."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, Helper] = {}
+        self.pointers: dict[str, tuple[str, bool]] = {}
+
+    def use(self, name: str) -> str:
+        """Note that `name` is used; returns it."""
+        if name in self.used:
+            return name
+        helper = FIXED.get(name)
+        if helper is None:
+            family, _, dtype = name.rpartition("_")
+            if family.startswith("vb_bits"):
+                family, dtype = "vb_bits", name.removeprefix("vb_bits_")
+            helper = FAMILIES[family](dtype)
+        for need in helper.needs:
+            self.use(need)
+        self.used[name] = helper
+        return name
+
+    def vector(self, dtype: str, width: int) -> str:
+        """Note that a vector type is used; returns its name."""
+        name = vector_name(dtype, width)
+        self.used.setdefault(name, _vector(dtype, width))
+        return name
+
+    def pointer(self, dtype: str, const: bool) -> str:
+        """Note that a pointer typedef is used; returns its name."""
+        name = dtype + ("c" if const else "p")
+        self.pointers[name] = (DTYPES[dtype].ctype, const)
+        return name
+
+    def text(self) -> str:
+        """The `cdef extern` block."""
+        c = ["#include <stdint.h>", "#include <stddef.h>", "#include <stdlib.h>", "#include <string.h>"]
+        declared = []
+        for name, (t, const) in self.pointers.items():
+            c.append(f"typedef {'const ' if const else ''}{t} *__restrict {name};")
+            declared.append(f"ctypedef {'const ' if const else ''}{t}* {name}")
+        c += [h.c.strip("\n") for h in self.used.values() if h.c]
+        declared += [line for h in self.used.values() for line in h.declaration.splitlines()]
+        inside = "\n".join("    " + line if line else "" for block in c for line in block.splitlines())
+        below = "\n".join("    " + line for line in declared) or "    pass"
+        return f'cdef extern from *:\n    """\n{inside}\n    """\n{below}\n'

@@ -1,0 +1,113 @@
+"""Procedures -> the text of one Cython module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+from vibee.tree.defs import Alloc, Assign, Call, Decl, For, If, Procedure, Store, View, While
+from vibee.tree.expr import Expr, walk
+
+from .context import Module
+from .functions import procedure
+from .wrapper import wrapper
+
+DIRECTIVES = (
+    "# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False\n"
+    "# cython: nonecheck=False, embedsignature=False, freethreading_compatible=True\n"
+)
+
+
+def expressions(statements: Iterable[object]) -> Iterator[Expr]:
+    """Every expression that stands in statements."""
+    for s in statements:
+        match s:
+            case Decl():
+                yield from [s.init] if s.init is not None else []
+            case Alloc():
+                yield from s.shape
+            case Assign():
+                yield s.value
+            case Store():
+                yield s.value
+                yield from s.idx
+            case For():
+                yield from (s.lo, s.hi)
+                yield from expressions(s.body)
+            case While():
+                yield s.cond
+                yield from expressions(s.body)
+            case If():
+                yield s.cond
+                yield from expressions([*s.then, *s.orelse])
+            case Call():
+                for a in [*s.args, *s.outs]:
+                    if isinstance(a, Expr):
+                        yield a
+                    elif isinstance(a, View):
+                        yield from [*a.lead, *(a.part or ()), *a.shape]
+                yield from s.sizes.values()
+
+
+def _calls(statements: Iterable[object]) -> Iterator[str]:
+    for s in statements:
+        match s:
+            case Call():
+                yield s.fn
+            case For() | While():
+                yield from _calls(s.body)
+            case If():
+                yield from _calls([*s.then, *s.orelse])
+
+
+def called(p: Procedure) -> list[str]:
+    """Keys of the procedures and scalar functions that `p` uses directly."""
+    found = dict.fromkeys(_calls(p.body))
+    for e in [*expressions(p.body), *p.given]:
+        for n in walk(e):
+            if n.op == "call":
+                found[str(n.attr[0] if isinstance(n.attr, tuple) else n.attr)] = None
+    return list(found)
+
+
+def in_order(procedures: dict[str, Procedure]) -> list[Procedure]:
+    """Callees before their callers."""
+    done: dict[str, Procedure] = {}
+
+    def visit(key: str) -> None:
+        if key in done or key not in procedures:
+            return
+        p = procedures[key]
+        for other in called(p):
+            if other != key:
+                visit(other)
+        done[key] = p
+
+    for key in procedures:
+        visit(key)
+    return list(done.values())
+
+
+def emit_module(procedures: Iterable[Procedure], *, wrap: Iterable[str] | None = None) -> str:
+    """The Cython text of a module with these procedures; only those in `wrap` (or all) get a Python wrapper."""
+    table = {p.key: p for p in procedures}
+    module = Module(table)
+    for p in in_order(table):
+        procedure(p, module)
+    wanted = list(table) if wrap is None else list(wrap)
+    wrappers = [wrapper(table[key], module) for key in wanted]
+    files = ", ".join(repr(PurePath(f).name) for f in module.files)
+    places = f"""
+VB_FILES = [{files}]
+
+
+def vb_failure(name, code):
+    \"\"\"The exception for what native code noted in err.\"\"\"
+    if code == -1:
+        return MemoryError(f"{{name}}: not enough memory for its work arrays")
+    place = f"{{VB_FILES[code >> 19]}}:{{code & 0x1FFFF}}"
+    what = ("an index out of range", "a division by zero", "a condition of given that does not hold")[code >> 17 & 3]
+    return ValueError(f"{{name}}: {{what}} ({{place}})")
+"""
+    head = DIRECTIVES + "from cython.parallel cimport prange\nfrom libc.stdint cimport *\n\n" + module.header.text()
+    return "\n\n".join([head, *module.chunks, places.strip("\n") + "\n", *wrappers])

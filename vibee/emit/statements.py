@@ -1,0 +1,245 @@
+"""Statements: one rule per class, in a table that others may add to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from vibee.tree.defs import (
+    Alloc,
+    Assign,
+    Call,
+    Comment,
+    Decl,
+    For,
+    If,
+    Jump,
+    Procedure,
+    Store,
+    View,
+    While,
+)
+from vibee.tree.expr import Expr, free_vars, load
+from vibee.tree.types import DTYPES
+
+from . import parallel
+from .context import Body, InternalError, Local, flat, i64, known, product
+from .ctypes import mangle, vector_of
+from .ops import element, ex, in_bounds, nonnegative, vector_type
+
+STACK_BYTES = 16 * 1024
+
+
+def emit_body(statements: list, b: Body) -> None:
+    """Every statement, in order."""
+    for s in statements:
+        rule = STATEMENTS.get(type(s))
+        if rule is None:
+            raise InternalError(f"{b.name}: statement {type(s).__name__} in lowered code")
+        rule(s, b)
+
+
+def _comment(s: Comment, b: Body) -> None:
+    for text in s.text.splitlines():
+        b.line(f"# {text}".rstrip())
+
+
+def _decl(s: Decl, b: Body) -> None:
+    value = ex(s.init, b) if s.init is not None else "" if vector_of(s.dtype) else "0"
+    local = b.declare(s.name, s.dtype)
+    if value:
+        b.line(f"{local.name} = {value}")
+
+
+def _assign(s: Assign, b: Body) -> None:
+    local = b.lookup(s.name)
+    if local.outer:
+        raise InternalError(f"{b.name}: assignment to {s.name} of the enclosing function in a parallel loop")
+    if local.kind == "array":
+        raise InternalError(f"{b.name}: assignment to array {s.name}")
+    target = f"{local.name}[0]" if local.kind == "cell" else local.name
+    if local.nonnegative:
+        b.env[s.name] = replace(local, nonnegative=False)
+    b.line(f"{target} = {ex(s.value, b)}")
+
+
+def _store(s: Store, b: Body) -> None:
+    local = b.lookup(s.array)
+    if local.outer and local.kind != "array":
+        raise InternalError(f"{b.name}: store to {s.array} of the enclosing function in a parallel loop")
+    value = ex(s.value, b)
+    if "x" in s.value.dtype:
+        at = f"{local.name} + {ex(flat(local.shape, s.idx), b, 10)}"
+        b.line(f"{vector_type(s.value.dtype, b)}_storeu({at}, {value})")
+        return
+    target, _ = element(load(s.array, s.idx, local.dtype), b)
+    if s.checked and s.idx:
+        with b.block(f"if {in_bounds(s.array, s.idx, s.span, b)}"):
+            b.line(f"{target} = {value}")
+    else:
+        b.line(f"{target} = {value}")
+
+
+def _alloc(s: Alloc, b: Body) -> None:
+    local = b.hoisted.get(id(s)) or make_array(s, b)
+    b.env[s.name] = local
+    if s.zero:
+        memset = b.module.header.use("memset")
+        size = "sizeof(" + DTYPES[s.dtype].ctype + ")"
+        b.line(f"{memset}({local.name}, 0, {ex(product(s.shape), b, 12)} * {size})")
+
+
+def make_array(s: Alloc, b: Body) -> Local:
+    """The memory of a local array: on the stack if small and constant, else from the heap."""
+    width = DTYPES[s.dtype].bits // 8
+    count = known(product(s.shape))
+    name = b.fresh(mangle(s.name))
+    if count is not None and 0 < count * width <= STACK_BYTES:
+        b.decls[name] = f"{DTYPES[s.dtype].ctype}[{count}]"
+        local = Local("array", name, s.dtype, "", s.shape)
+    else:
+        p = b.module.header.pointer(s.dtype, False)
+        b.decls[name] = p
+        b.line(f"{b.module.header.use('free')}({name})")
+        b.line(f"{name} = <{p}>{b.module.header.use('vb_alloc')}({ex(product(s.shape), b)}, {width}, {b.err})")
+        b.heap.append(name)
+        with b.block(f"if {name} == NULL"):
+            b.leave()
+        local = Local("array", name, s.dtype, p, s.shape)
+    return local
+
+
+def hoist(statements: list, b: Body) -> None:
+    """Allocate at the start what the loops of `statements` need, where its size is known by then."""
+    for s in statements:
+        match s:
+            case For(parallel=False):
+                _hoist_in(s.body, b)
+            case While():
+                _hoist_in(s.body, b)
+            case If():
+                hoist(s.then, b)
+                hoist(s.orelse, b)
+
+
+def _hoist_in(statements: list, b: Body) -> None:
+    for s in statements:
+        match s:
+            case Alloc():
+                fixed = all(n in b.env and n not in b.assigned for e in s.shape for n in free_vars(e))
+                if fixed and known(product(s.shape)) is None:
+                    b.hoisted[id(s)] = make_array(s, b)
+            case For(parallel=False) | While():
+                _hoist_in(s.body, b)
+            case If():
+                _hoist_in(s.then, b)
+                _hoist_in(s.orelse, b)
+
+
+def _for(s: For, b: Body) -> None:
+    if s.parallel and b.threads != "1":
+        parallel.outline(s, b)
+        return
+    lo, hi = ex(s.lo, b), ex(s.hi, b)
+    step = f", {s.step}" if s.step != 1 else ""
+    up = nonnegative(s.lo, b) if s.step > 0 else nonnegative(s.hi, b)
+    var = b.declare(s.var, "i64", size=True)
+    with b.block(f"for {var.name} in range({lo}, {hi}{step})"):
+        b.env[s.var] = replace(var, nonnegative=up)
+        emit_body(s.body, b)
+
+
+def _while(s: While, b: Body) -> None:
+    b.in_while += 1
+    with b.block(f"while {ex(s.cond, b)}"):
+        emit_body(s.body, b)
+    b.in_while -= 1
+
+
+def _if(s: If, b: Body) -> None:
+    word = "if"
+    while True:
+        with b.block(f"{word} {ex(s.cond, b)}"):
+            emit_body(s.then, b)
+        if len(s.orelse) == 1 and isinstance(s.orelse[0], If):
+            s, word = s.orelse[0], "elif"
+            continue
+        break
+    if s.orelse:
+        with b.block("else"):
+            emit_body(s.orelse, b)
+
+
+def _jump(s: Jump, b: Body) -> None:
+    if s.kind == "fail":
+        b.line(f"{b.module.header.use('vb_fail')}({b.err}, {b.module.place(s.span)})")
+    if s.kind in ("return", "fail"):
+        b.leave()
+    elif s.kind == "fail":  # a condition of the definition does not hold
+        with b.block(f"if {b.err}[0] == 0"):
+            b.line(f"{b.err}[0] = {b.module.place(s.span)}")
+        b.leave()
+    else:
+        b.line(s.kind)
+
+
+def address(v: View | Expr | str, b: Body, want: str) -> str:
+    """The pointer that an array argument is: where the viewed part starts."""
+    name = v if isinstance(v, str) else str(v.attr) if isinstance(v, Expr) else v.array
+    local = b.lookup(name)
+    if local.kind == "scalar":
+        return f"&{local.name}"
+    text = local.name
+    if isinstance(v, View) and (v.lead or v.part is not None):
+        idx = [*v.lead, *([v.part[0]] if v.part is not None else [])]
+        idx += [i64(0)] * (len(local.shape) - len(idx))
+        start = flat(local.shape, idx)
+        if not (start.op == "const" and start.attr == 0):
+            text = f"({text} + {ex(start, b, 10)})"
+    return text if local.ctype == want else f"<{want}>{text}"
+
+
+def signature(p: Procedure, b: Body) -> tuple[list, list, list[str]]:
+    """A procedure's arguments in emitted order: arrays and outs, scalars, free sizes."""
+    arrays = [q for q in p.params if q.is_array]
+    scalars = [q for q in p.params if not q.is_array]
+    named = {q.name for q in scalars}
+    return arrays, scalars, [n for n in p.sizes if n not in named]
+
+
+def _call(s: Call, b: Body) -> None:
+    p = b.module.procedures.get(s.fn)
+    if p is None:
+        raise InternalError(f"{b.name}: call of unknown {s.fn}")
+    args = dict(zip((q.name for q in p.params), s.args, strict=True))
+    if p.is_scalar:
+        text = ", ".join(ex(args[q.name], b) for q in p.params)
+        target = s.outs[0]
+        name = target if isinstance(target, str) else str(getattr(target, "array", getattr(target, "attr", "")))
+        idx = target.lead if isinstance(target, View) else ()
+        where, _ = element(load(name, tuple(idx), p.outs[0].dtype), b)
+        b.line(f"{where} = c_{s.fn}({text})")
+        return
+    arrays, scalars, sizes = signature(p, b)
+    out: list[str] = []
+    for q in arrays:
+        out.append(address(args[q.name], b, b.module.header.pointer(q.dtype, q.kind == "in")))
+    for q, v in zip(p.outs, s.outs, strict=True):
+        out.append(address(v, b, b.module.header.pointer(q.dtype, False)))
+    out += [ex(args[q.name], b) for q in scalars]
+    out += [ex(s.sizes[n], b) for n in sizes]
+    err = b.err
+    if b.scalar:
+        b.decls["vb_err"], err = "int", "&vb_err"
+        b.line("vb_err = 0")
+    b.line(f"c_{s.fn}({', '.join([*out, b.threads, err])})")
+    if b.in_while and b.err == "err":
+        # what the loop waits for may never come from a call that failed
+        with b.block("if err[0] != 0"):
+            b.leave()
+
+
+STATEMENTS: dict[type, Callable[..., None]] = {
+    Comment: _comment, Decl: _decl, Assign: _assign, Store: _store, Alloc: _alloc, For: _for, While: _while,
+    If: _if, Jump: _jump, Call: _call,
+}  # fmt: skip

@@ -1,0 +1,201 @@
+"""The Python functions of a module: typed memoryviews in, every check, then the native code.
+
+A wrapper takes its arrays first (parameters, then outputs), then scalars and sizes given as
+numbers, then the number of threads.  Scalar outputs are what it returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vibee.tree.defs import Param, Procedure
+from vibee.tree.expr import Expr, free_vars, loads, show
+from vibee.tree.types import DTYPES
+
+from .context import Body, Local, Module
+from .ctypes import ctype, mangle
+from .ops import ex
+from .statements import signature
+
+
+def wrapper(p: Procedure, module: Module) -> str:
+    """The `def` for one procedure, and the one that maps it over arrays if it works on numbers."""
+    out = "" if p.is_scalar else _array_wrapper(p, module)
+    if p.is_scalar:
+        out = _number_wrapper(p)
+    if not any(q.is_array for q in p.params) and not any(q.shape for q in p.outs) and not p.sizes:
+        out += "\n\n" + _map_wrapper(p, module)
+    return out
+
+
+def _view(q: Param) -> str:
+    const = "const " if q.kind == "in" else ""
+    axes = ", ".join([":"] * (len(q.shape) - 1) + ["::1"])
+    return f"{const}{DTYPES[q.dtype].ctype}[{axes}] {mangle(q.name)}"
+
+
+def _python_type(q: Param) -> str:
+    if q.kind == "size":
+        return "Py_ssize_t"
+    return "float" if q.dtype == "bf16" else ctype(q.dtype)
+
+
+def _result(q: Param, text: str, module: Module) -> str:
+    if q.dtype == "bool":
+        return f"{text} != 0"
+    if q.dtype == "bf16":
+        return f"{module.header.use('vb_f32_of_bf16')}({text})"
+    return text
+
+
+def _number_wrapper(p: Procedure) -> str:
+    params = ", ".join(f"{_python_type(q)} {mangle(q.name)}" for q in p.params)
+    names = ", ".join(mangle(q.name) for q in p.params)
+    call = f"c_{p.key}({names})"
+    return f"def {p.key}({params}):\n    return {call}" + (" != 0\n" if p.outs[0].dtype == "bool" else "\n")
+
+
+def _array_wrapper(p: Procedure, module: Module) -> str:
+    b = Body(module, p.key)
+    b.err = "&err"
+    arrays, scalars, sizes = signature(p, b)
+    buffers = [*arrays, *(q for q in p.outs if q.shape)]
+    numbers = [q for q in p.outs if not q.shape]
+    params = [_view(q) for q in buffers] + [f"{_python_type(q)} {mangle(q.name)}" for q in scalars]
+    b.line("cdef int err = 0")
+    for n in sizes:
+        _, array, axis = p.sizes[n]
+        b.line(f"cdef Py_ssize_t {mangle(n)} = {mangle(array)}.shape[{axis}]")
+        b.env[n] = Local("scalar", mangle(n), "i64", "Py_ssize_t", nonnegative=True)
+    for q in scalars:
+        b.env[q.name] = Local("scalar", mangle(q.name), q.dtype, ctype(q.dtype, size=q.kind == "size"))
+        if q.kind == "size":
+            with b.block(f"if {mangle(q.name)} < 0"):
+                b.line(f'raise ValueError(f"{p.name}: size {q.name} must not be negative, got {{{mangle(q.name)}}}")')
+    for q in buffers:
+        _shape_check(p, q, b)
+    for q in buffers:
+        t = module.header.pointer(q.dtype, q.kind == "in")
+        zeros = ", ".join("0" * len(q.shape))
+        b.line(f"cdef {t} vb_{q.name} = <{t}>&{mangle(q.name)}[{zeros}]")
+        b.env[q.name] = Local("array", f"vb_{q.name}", q.dtype, t, q.shape)
+    for q in numbers:
+        b.line(f"cdef {DTYPES[q.dtype].ctype} vb_{q.name} = 0")
+    _overlaps(p, buffers, b)
+    for g in p.given:
+        _given(p, g, b)
+    args = [f"vb_{q.name}" for q in arrays]
+    args += [f"vb_{q.name}" if q.shape else f"&vb_{q.name}" for q in p.outs]
+    args += [mangle(q.name) for q in scalars] + [mangle(n) for n in sizes]
+    with b.block("with nogil"):
+        b.line(f"c_{p.key}({', '.join([*args, 'threads', '&err'])})")
+    with b.block("if err != 0"):
+        b.line(f'raise vb_failure("{p.name}", err)')
+    if numbers:
+        b.line(f"return {', '.join(_result(q, f'vb_{q.name}', module) for q in numbers)}")
+    declared = [f"    cdef {t} {n}" for n, t in b.decls.items()]
+    head = f"def {p.key}({', '.join([*params, 'int threads'])}):"
+    return "\n".join([head, *declared, *b.lines]) + "\n"
+
+
+def _shape_check(p: Procedure, q: Param, b: Body) -> None:
+    """Every axis that does not bind a size must have the size that the spec says."""
+    name = mangle(q.name)
+    tests = []
+    for axis, e in enumerate(q.shape):
+        bound = e.op == "var" and p.sizes.get(str(e.attr)) == ("arg", q.name, axis)
+        if not bound:
+            tests.append(f"{name}.shape[{axis}] != {ex(e, b, 5)}")
+    if not tests:
+        return
+    want = ", ".join(show(e) for e in q.shape)
+    values = ", ".join("{" + ex(e, b) + "}" for e in q.shape)
+    got = ", ".join(f"{{{name}.shape[{axis}]}}" for axis in range(len(q.shape)))
+    kind = "output" if q.kind == "out" else "argument"
+    with b.block(f"if {' or '.join(tests)}"):
+        b.line(f'raise ValueError(f"{p.name}: {kind} {q.name} must have shape [{want}] = [{values}], got [{got}]")')
+
+
+def _overlaps(p: Procedure, buffers: list[Param], b: Body) -> None:
+    """What is written must not share memory with anything else."""
+    for i, q in enumerate(buffers):
+        for r in buffers[i + 1 :]:
+            if q.kind == "in" and r.kind == "in":
+                continue
+            test = b.module.header.use("vb_overlap")
+            sides = ", ".join(f"vb_{x.name}, {_bytes(x)}" for x in (q, r))
+            with b.block(f"if {test}({sides})"):
+                b.line(f'raise ValueError("{p.name}: {r.name} shares memory with {q.name}")')
+
+
+def _bytes(q: Param) -> str:
+    """The size of an array in bytes."""
+    extents = " * ".join(f"{mangle(q.name)}.shape[{axis}]" for axis in range(len(q.shape)))
+    return f"{extents} * {DTYPES[q.dtype].bits // 8}"
+
+
+def _given(p: Procedure, g: Expr, b: Body) -> None:
+    """Raise where a precondition does not hold; one over elements is tested for all of them."""
+    ranges: dict[str, Expr] = {}
+    for ld in loads(g):
+        for axis, k in enumerate(ld.args):
+            if k.op == "var" and k.attr not in b.env:
+                ranges.setdefault(str(k.attr), b.env[str(ld.attr)].shape[axis])
+    if free_vars(g) - set(b.env) - set(ranges):
+        return  # about names that only the body knows
+    saved, depth = dict(b.env), b.indent
+    for n, hi in ranges.items():
+        var = b.declare(n, "i64", size=True)
+        b.env[n] = replace(var, nonnegative=True)
+        b.line(f"for {var.name} in range({ex(hi, b)}):")
+        b.indent += 1
+    at = "".join(f", {n} = {{{b.env[n].name}}}" for n in [*ranges, *sorted(free_vars(g) - set(ranges))])
+    said = show(g).replace("{", "{{").replace("}", "}}").replace('"', "'")
+    with b.block(f"if not ({ex(g, b)})"):
+        b.line(f'raise ValueError(f"{p.name}: given {said} does not hold{at.replace(", ", " at ", 1)}")')
+    b.env, b.indent = saved, depth
+
+
+def _map_wrapper(p: Procedure, module: Module) -> str:
+    """The same function for every element of arrays of one length."""
+    work = [replace(q, kind="in") for q in p.params] + list(p.outs)
+    views = ", ".join(_view(replace(q, shape=(Expr("var"),))) for q in work)
+    pointers = [(q, module.header.pointer(q.dtype, q.kind == "in")) for q in work]
+    length = f"{mangle(work[0].name)}.shape[0]"
+    inner = [f"vb_{q.name}[vb_i]" for q in p.params]
+    if p.is_scalar:
+        step = f"vb_{p.outs[0].name}[vb_i] = c_{p.key}({', '.join(inner)})"
+    else:
+        outs = [f"vb_{q.name} + vb_i" for q in p.outs]
+        step = f"c_{p.key}({', '.join([*outs, *inner, '1', 'err'])})"
+    params = ", ".join(f"{t} vb_{q.name}" for q, t in pointers)
+    names = ", ".join(f"vb_{q.name}" for q in work)
+    lines = [
+        f"cdef void c_{p.key}_map(Py_ssize_t lo, Py_ssize_t hi, {params}, int* err) noexcept nogil:",
+        "    cdef Py_ssize_t vb_i",
+        "    for vb_i in range(lo, hi):",
+        f"        {step}",
+        "",
+        "",
+        f"def {p.key}_map({views}, int threads):",
+        f"    cdef Py_ssize_t vb_n = {length}, vb_t",
+        "    cdef int err = 0",
+    ]
+    for q, t in pointers:
+        name = mangle(q.name)
+        lines += [
+            f"    if {name}.shape[0] != vb_n:",
+            f'        raise ValueError("{p.name}: {q.name} has another length than {work[0].name}")',
+            f"    cdef {t} vb_{q.name} = <{t}>&{name}[0]",
+        ]
+    lines += [
+        "    if threads > 1 and vb_n > 8192:",
+        "        for vb_t in prange(threads, num_threads=threads, schedule='static', nogil=True):",
+        f"            c_{p.key}_map(vb_n*vb_t // threads, vb_n*(vb_t + 1) // threads, {names}, &err)",
+        "    else:",
+        "        with nogil:",
+        f"            c_{p.key}_map(0, vb_n, {names}, &err)",
+        "    if err != 0:",
+        f'        raise vb_failure("{p.name}", err)',
+    ]
+    return "\n".join(lines) + "\n"
