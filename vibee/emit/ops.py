@@ -214,21 +214,6 @@ def _call(e: Expr, b: Body) -> Text:
     return f"c_{name}({', '.join(ex(a, b) for a in e.args)})", ATOM
 
 
-def vector_type(dtype: str, b: Body) -> str:
-    """The C name of a vector type such as f32x16."""
-    base, _, lanes = dtype.partition("x")
-    return b.module.header.vector(base, int(lanes))
-
-
-def _splat(e: Expr, b: Body) -> Text:
-    return f"{vector_type(e.dtype, b)}_splat({ex(e.args[0], b)})", ATOM
-
-
-def _vload(e: Expr, b: Body) -> Text:
-    local = b.lookup(str(e.attr))
-    return f"{vector_type(e.dtype, b)}_loadu({local.name} + {ex(flat(local.shape, e.args), b, 10)})", ATOM
-
-
 def _splat(e: Expr, b: Body) -> Text:
     return f"{b.ctype(e.dtype)}_splat({ex(e.args[0], b)})", ATOM
 
@@ -244,5 +229,5 @@ OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "floor": _rounding, "rint": _rounding, "lt": _infix, "le": _infix, "gt": _infix, "ge": _infix, "eq": _infix,
     "ne": _infix, "and": _logic, "or": _logic, "min": _helper, "max": _helper, "bitand": _infix,
     "bitor": _infix, "xor": _infix, "shl": _shift, "shr": _shift, "cast": _cast, "bitcast": _bitcast,
-    "where": _where, "call": _call, "splat": _splat, "vload": _vload,
+    "where": _where, "call": _call, "splat": _splat, "vload": _vector_load,
 }  # fmt: skip

@@ -25,7 +25,7 @@ from vibee.tree.types import DTYPES
 from . import parallel
 from .context import Body, InternalError, Local, flat, i64, known, product
 from .ctypes import mangle, vector_of
-from .ops import element, ex, in_bounds, nonnegative, vector_type
+from .ops import element, ex, in_bounds, nonnegative
 
 STACK_BYTES = 16 * 1024
 
@@ -68,11 +68,10 @@ def _store(s: Store, b: Body) -> None:
     if local.outer and local.kind != "array":
         raise InternalError(f"{b.name}: store to {s.array} of the enclosing function in a parallel loop")
     value = ex(s.value, b)
-    if "x" in s.value.dtype:
-        at = f"{local.name} + {ex(flat(local.shape, s.idx), b, 10)}"
-        b.line(f"{vector_type(s.value.dtype, b)}_storeu({at}, {value})")
-        return
     target, _ = element(load(s.array, s.idx, local.dtype), b)
+    if vector_of(s.value.dtype):
+        b.line(f"{b.ctype(s.value.dtype)}_storeu(&{target}, {value})")
+        return
     if s.checked and s.idx:
         with b.block(f"if {in_bounds(s.array, s.idx, s.span, b)}"):
             b.line(f"{target} = {value}")
@@ -174,10 +173,6 @@ def _jump(s: Jump, b: Body) -> None:
     if s.kind == "fail":
         b.line(f"{b.module.header.use('vb_fail')}({b.err}, {b.module.place(s.span)})")
     if s.kind in ("return", "fail"):
-        b.leave()
-    elif s.kind == "fail":  # a condition of the definition does not hold
-        with b.block(f"if {b.err}[0] == 0"):
-            b.line(f"{b.err}[0] = {b.module.place(s.span)}")
         b.leave()
     else:
         b.line(s.kind)
