@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from vibee.prove.bounds import Open, VectorBounds, check_bounds
 from vibee.tree.defs import Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
@@ -147,7 +149,7 @@ def names_of(d: Definition) -> set[str]:
     return used
 
 
-def _all(stmts: list):
+def _all(stmts: list) -> Iterator[Any]:
     for s in stmts:
         yield s
         for part in ("body", "then", "orelse", "equations"):

@@ -199,7 +199,7 @@ class Nests:
 
     def _scan(self, e: Equation) -> list:
         """A running reduction: serial along its own variable, parallel over the others."""
-        op, along = e.rhs.attr  # type: ignore[misc]
+        op, along = str(e.rhs.attr[0]), str(e.rhs.attr[1])  # type: ignore[index]
         names = {v: self.fresh(v) for v in e.vars}
         e = rename(e, names)
         along = names[along]

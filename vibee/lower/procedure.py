@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from vibee.tree.defs import (
     Alloc,
@@ -189,7 +191,7 @@ def _renamed_temp(f: Formula, old: str, new: str) -> Formula:
 # ---------------------------------------------------------------- separate iterations
 
 
-def _walk(stmts: list):
+def _walk(stmts: list) -> Iterator[Any]:
     for s in stmts:
         yield s
         for part in ("body", "then", "orelse"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from functools import lru_cache
+from typing import Any
 
 from vibee.tree.expr import Expr
 from vibee.tree.types import is_int
@@ -27,9 +28,9 @@ class Linear:
         import z3
 
         self.z3 = z3
-        self.atoms: dict[str, object] = {}
-        self.products: dict[Monomial, object] = {}
-        self.side: list[object] = []
+        self.atoms: dict[str, Any] = {}
+        self.products: dict[Monomial, Any] = {}
+        self.side: list[Any] = []
         self.opaque: dict[Expr, str] = {}
         self.memo: dict[Expr, Poly] = {}
 
@@ -96,13 +97,13 @@ class Linear:
 
     # ---- z3 terms
 
-    def atom(self, name: str) -> object:
+    def atom(self, name: str) -> Any:
         """The integer of one atom."""
         if name not in self.atoms:
             self.atoms[name] = self.z3.Int(name)
         return self.atoms[name]
 
-    def monomial(self, m: Monomial) -> object:
+    def monomial(self, m: Monomial) -> Any:
         """The integer that stands for a product of atoms."""
         if len(m) == 1:
             return self.atom(m[0])
@@ -111,20 +112,20 @@ class Linear:
             self.monomial(m[1:])
         return self.products[m]
 
-    def term(self, p: Poly) -> object:
+    def term(self, p: Poly) -> Any:
         """A linear term for a polynomial."""
-        total: object = self.z3.IntVal(p.get((), 0))
+        total: Any = self.z3.IntVal(p.get((), 0))
         for m, c in p.items():
             if m:
-                total = total + c * self.monomial(m)  # type: ignore[operator]
+                total = total + c * self.monomial(m)
         return total
 
-    def formula(self, e: Expr) -> object:
+    def formula(self, e: Expr) -> Any:
         """A boolean expression; what is not understood becomes an unknown boolean."""
         z3 = self.z3
         if e.op in ("lt", "le", "gt", "ge", "eq", "ne") and all(is_int(a.dtype) for a in e.args):
             a, b = (self.term(self.poly(x)) for x in e.args)
-            return {"lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b, "eq": a == b, "ne": a != b}[e.op]  # type: ignore[operator]
+            return {"lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b, "eq": a == b, "ne": a != b}[e.op]
         if e.op in ("and", "or"):
             parts = [self.formula(a) for a in e.args]
             return z3.And(*parts) if e.op == "and" else z3.Or(*parts)
@@ -134,10 +135,10 @@ class Linear:
             return z3.BoolVal(bool(e.attr))
         return z3.Bool(f"?{self._atom(e)}")
 
-    def lemmas(self) -> list[object]:
+    def lemmas(self) -> list[Any]:
         """What multiplication by a positive factor preserves, for the products that occur."""
         z3, out = self.z3, []
-        splits: list[tuple[object, object, object, Monomial]] = []
+        splits: list[tuple[Any, Any, Any, Monomial]] = []
         for m, p in list(self.products.items()):
             for n, name in enumerate(m):
                 if name in m[:n]:
@@ -148,13 +149,13 @@ class Linear:
                     splits.append((self.monomial(rest), self.atom(name), p, (name,)))
         for f, x, p, _ in splits:
             out.append(z3.Implies(f == 0, p == 0))
-            signs = (z3.Implies(x < 0, p + f <= 0), z3.Implies(x == 0, p == 0), z3.Implies(x > 0, p >= f))  # type: ignore[operator]
+            signs = (z3.Implies(x < 0, p + f <= 0), z3.Implies(x == 0, p == 0), z3.Implies(x > 0, p >= f))
             out.append(z3.Implies(f > 0, z3.And(*signs)))
         for (f, x, p, _), (g, y, q, _) in itertools.combinations(splits, 2):
-            if f.eq(g) and not p.eq(q):  # type: ignore[attr-defined]
-                lower = z3.Implies(x < y, p + f <= q)  # type: ignore[operator]
-                upper = z3.Implies(x > y, q + f <= p)  # type: ignore[operator]
-                out.append(z3.Implies(f > 0, z3.And(lower, upper, z3.Implies(x == y, p == q))))  # type: ignore[operator]
+            if f.eq(g) and not p.eq(q):
+                lower = z3.Implies(x < y, p + f <= q)
+                upper = z3.Implies(x > y, q + f <= p)
+                out.append(z3.Implies(f > 0, z3.And(lower, upper, z3.Implies(x == y, p == q))))
         return out
 
 
@@ -195,7 +196,7 @@ def implied(facts: tuple[Expr, ...], goal: Expr) -> bool:
             for m, p in lin.products.items():
                 value = lin.atom(m[0])
                 for name in m[1:]:
-                    value = value * lin.atom(name)  # type: ignore[operator]
+                    value = value * lin.atom(name)
                 solver.add(p == value)
         if solver.check() == lin.z3.unsat:
             return True
