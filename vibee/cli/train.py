@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -232,12 +233,19 @@ def train(options: TrainOptions) -> int:
         raise UserError("- stands for standard input and can be given once")
     if options.resume and "-" in options.data:
         raise UserError("--resume cannot read standard input again; keep the text in a file")
+    existed = os.path.isdir(options.out)
+    if options.resume and not existed:
+        checkpoint.load(options.out)  # says that there is nothing
     lock = checkpoint.Lock(options.out)
     try:
         with Stopping() as stopping:
             return _train(options, stopping)
     finally:
         lock.close()
+        if not existed:
+            # Nothing was saved if the run failed early; then no empty folder is left behind either.
+            with contextlib.suppress(OSError):
+                os.rmdir(options.out)
 
 
 def _train(options: TrainOptions, stopping: Stopping) -> int:

@@ -1,0 +1,219 @@
+"""`vibee train` and `vibee infer` with stand-in kernels: files, options, resuming, what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import types
+from pathlib import Path
+
+import pytest
+
+from vibee.__main__ import guarded
+from vibee.cli import loop
+from vibee.runtime import folder
+
+TEXT = "".join(chr(ord("a") + i % 26) for i in range(600))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: types.ModuleType) -> Path:
+    """An empty folder to be in, with a text."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+    return tmp_path
+
+
+SMALL = ["--layers", "1", "--heads", "1", "--width", "8", "--context", "8", "--batch", "2"]
+
+
+def run(*words: str) -> int:
+    return guarded(list(words))
+
+
+def fails(capfd: pytest.CaptureFixture[str], *words: str) -> str:
+    """Runs what must fail in one line; gives the line."""
+    capfd.readouterr()
+    assert run(*words) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+def weights_of(path: Path) -> bytes:
+    file = folder.open_weights(str(path))
+    return bytes(folder.read_weights(file, folder.read_shape(str(path))).cast("B"))
+
+
+def test_a_run_leaves_a_whole_folder(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "text.txt", "--steps", "12", "--log", "log.jsonl", *SMALL) == 0
+    names = set(os.listdir(here / "vibee-model"))
+    assert {"model.safetensors", "config.json", "tokenizer.json", "training.state", "loss.png"} <= names
+    assert (here / "vibee-model" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    lines = [json.loads(line) for line in (here / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 12
+    assert lines[-1]["val_loss"] is not None
+    out = capfd.readouterr().out
+    assert "validation loss" in out
+    assert "vibee infer --prompt" in out
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+def test_infer_streams_the_prompt_and_what_follows(arch: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "text.txt", "--steps", "3", "--arch", arch, *SMALL) == 0
+    capfd.readouterr()
+    assert run("infer", "--prompt", "abc", "-n", "20", "--temp", "0", "--stats") == 0
+    out, err = capfd.readouterr()
+    assert out == "abcdefghijklmnopqrstuvw\n"
+    stats = json.loads(err)
+    assert set(stats) == {
+        "load_ms", "prompt_tokens", "prompt_ms", "first_token_ms", "tokens", "tokens_per_second",
+    }  # fmt: skip
+    assert (stats["prompt_tokens"], stats["tokens"]) == (3, 20)
+
+
+def test_a_long_prompt_and_a_long_answer_go_beyond_the_context(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "text.txt", "--steps", "3", *SMALL) == 0
+    capfd.readouterr()
+    assert run("infer", "--prompt", TEXT[:100], "-n", "30") == 0
+    assert capfd.readouterr().out == TEXT[:130] + "\n"
+
+
+def test_an_empty_prompt_and_no_tokens(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "text.txt", "--steps", "3", *SMALL) == 0
+    capfd.readouterr()
+    assert run("infer", "--prompt", "", "-n", "0") == 0
+    assert run("infer", "--prompt", "", "-n", "2") == 0
+    assert capfd.readouterr().out == "\nbc\n"
+
+
+def test_resume_is_the_run_that_was_never_stopped(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kernels: types.ModuleType
+) -> None:
+    assert run("train", "text.txt", "--steps", "40", "--out", "whole", *SMALL) == 0
+    train = kernels.train_gpt2
+
+    def stop_once(start: int, **rest: object) -> None:
+        train(start=start, **rest)
+        if start == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    kernels.train_gpt2 = stop_once
+    assert run("train", "text.txt", "--steps", "40", "--out", "parts", "--log", "log.jsonl", *SMALL) == 143
+    assert "go on with: vibee train --resume --out parts" in capfd.readouterr().out
+    assert weights_of(here / "parts") != weights_of(here / "whole")
+    assert run("train", "--resume", "--out", "parts", "--log", "log.jsonl") == 0
+    assert weights_of(here / "parts") == weights_of(here / "whole")
+    steps = [x["step"] for x in map(json.loads, (here / "log.jsonl").read_text().splitlines()) if x["lr"] is not None]
+    assert steps == list(range(1, 41))
+    assert "this run is finished" in fails(capfd, "train", "--resume", "--out", "parts")
+    assert run("train", "--resume", "--out", "parts", "--steps", "45") == 0
+
+
+def test_resume_refuses_another_run(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "no such folder to resume from" in fails(capfd, "train", "--resume", "--out", "none")
+    assert run("train", "text.txt", "--steps", "4", *SMALL) == 0
+    assert "--width 16 is not what this run began with (8)" in fails(capfd, "train", "--resume", "--width", "16")
+    (here / "other.txt").write_text(TEXT + "x")
+    assert "this is another one" in fails(capfd, "train", "other.txt", "--resume", "--steps", "9")
+    (here / "text.txt").unlink()
+    assert "text.txt: no such file" in fails(capfd, "train", "--resume", "--steps", "9")
+
+
+SHORT = [
+    (b"", "empty; give some text"),
+    (b"a", "the text has 1 token; at least 2 are needed"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), SHORT)
+def test_too_little_text(content: bytes, message: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "t").write_bytes(content)
+    assert message in fails(capfd, "train", "t", "--steps", "2")
+    assert not (here / "vibee-model" / "config.json").exists()
+
+
+@pytest.mark.parametrize("content", [b"ab", b"aaaa", b"\xff\x00\xfe" * 50, "äöü€𝄞".encode() * 9, b"abc" * 9])
+def test_little_or_strange_text_is_learnt(content: bytes, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "t").write_bytes(content)
+    assert run("train", "t", "--steps", "2", "--layers", "1", "--heads", "1", "--width", "8") == 0
+    shape = folder.read_shape("vibee-model")
+    assert shape.S < max(2, len(content))
+    assert run("infer", "--prompt", "", "-n", "3") == 0
+
+
+def test_a_context_longer_than_the_text_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "t").write_text("hello world")
+    assert "use --context 8 or less" in fails(capfd, "train", "t", "--steps", "2", "--context", "64")
+
+
+def test_memory_is_foreseen(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    message = fails(capfd, "train", "text.txt", "--layers", "1000", "--width", "4096", "--heads", "4")
+    assert "this run needs" in message
+    assert "smaller --batch" in message
+    message = fails(capfd, "train", "text.txt", "--layers", "1024", "--width", "65536", "--heads", "1024",
+                    "--batch", "1048576")  # fmt: skip
+    assert "more memory than any machine has" in message
+    assert not (here / "vibee-model" / "config.json").exists()
+
+
+def test_what_cannot_be_read_or_written(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "none.txt: no such file" in fails(capfd, "train", "none.txt")
+    (here / "empty").mkdir()
+    assert "nothing in this folder" in fails(capfd, "train", "empty")
+    assert "a file of that name is in the way" in fails(capfd, "train", "text.txt", "--out", "text.txt")
+    assert "write the log" in fails(capfd, "train", "text.txt", "--log", "none/log", *SMALL)
+    assert "no such model folder" in fails(capfd, "infer", "--prompt", "a", "--model", "none")
+    assert "this folder holds no whole model" in fails(capfd, "infer", "--prompt", "a", "--model", "empty")
+
+
+def test_an_unknown_character_in_the_prompt(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "text.txt", "--steps", "2", *SMALL) == 0
+    assert "had no character 'é'" in fails(capfd, "infer", "--prompt", "é")
+
+
+def test_damaged_models_are_told_in_one_line(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "text.txt", "--steps", "2", *SMALL) == 0
+    model = here / "vibee-model"
+    weights = (model / "model.safetensors").read_bytes()
+    flipped = bytearray(weights)
+    flipped[-5] ^= 16
+    for content, message in ((weights[:-40], "cut short"), (bytes(flipped), "damaged"), (b"", "too short")):
+        (model / "model.safetensors").write_bytes(content)
+        assert message in fails(capfd, "infer", "--prompt", "a")
+    (model / "model.safetensors").write_bytes(weights)
+    config = json.loads((model / "config.json").read_text())
+    for change, message in (({"model_type": "bert"}, "'bert'"), ({"n_embd": 16}, "does not belong")):
+        (model / "config.json").write_text(json.dumps({**config, **change}))
+        assert message in fails(capfd, "infer", "--prompt", "a")
+
+
+def test_minutes_choose_the_steps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.01)
+    assert run("train", "text.txt", "--minutes", "0.001", *SMALL) == 0
+    assert int(folder.open_weights("vibee-model").metadata["vibee_step"]) >= 1
+
+
+def test_two_runs_cannot_share_a_folder(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from vibee.runtime.checkpoint import Lock
+
+    lock = Lock("vibee-model")
+    assert "another vibee is training into this folder" in fails(capfd, "train", "text.txt")
+    lock.close()
+
+
+def test_standard_input_is_data_and_prompt(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("text.txt", encoding="utf-8") as f:
+        monkeypatch.setattr("sys.stdin", f)
+        assert run("train", "-", "--steps", "2", *SMALL) == 0
+    assert "--resume cannot read standard input again" in fails(capfd, "train", "-", "--resume")
+    (here / "prompt").write_text("xyz")
+    with open("prompt", encoding="utf-8") as f:
+        monkeypatch.setattr("sys.stdin", f)
+        capfd.readouterr()
+        assert run("infer", "--prompt", "-", "-n", "1", "--temp", "0") == 0
+    assert capfd.readouterr().out == "xyza\n"
