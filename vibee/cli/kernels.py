@@ -6,13 +6,14 @@ Everything here moves numbers between Python and whole procedures; nothing is co
 from __future__ import annotations
 
 from vibee.runtime.buffers import zeros
-from vibee.runtime.errors import OutOfMemoryForeseen
+from vibee.runtime.errors import OutOfMemoryForeseen, UserError
 from vibee.runtime.machine import available_processors, load_kernels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the typing module is not worth its start time
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
+    from typing import Any
 
     from vibee.runtime.shapes import Shape
     from vibee.runtime.vocabulary import Vocabulary
@@ -40,15 +41,53 @@ class Kernels:
         """v2, v3 or v4."""
         return self.module.__name__.rpartition(".")[2]
 
-    def transpose(self, source: memoryview, target: memoryview, rows: int, columns: int) -> None:
-        """target[columns, rows] = source[rows, columns] transposed."""
-        from vibee.runtime.buffers import transpose
+    def find(self, *names: str) -> Callable[..., Any]:
+        """The first of these functions that there is."""
+        for name in names:
+            f = getattr(self.module, name, None)
+            if f is not None:
+                return f  # type: ignore[no-any-return]
+        raise UserError(f"the kernels have no {names[0]}: they were built from other specs; run `make kernels`")
 
-        transpose(source, target, rows, columns)
+    def learn_pairs(self, data: bytes, tokens: int) -> list[tuple[int, int]]:
+        """The merges of a byte-pair vocabulary of up to `tokens` tokens."""
+        room = 1 << 14
+        while True:
+            start, length, weight = (zeros(room, "q") for _ in range(3))
+            count, total = self.find("distinct_words")(
+                text=data, start=start, length=length, weight=weight, H=room, threads=self.threads
+            )
+            if count >= 0:
+                break
+            room *= 4
+        most = tokens - 256
+        merges = zeros(2 * most, "i")
+        made = self.find("train_pairs")(
+            text=data, start=start[:count], length=length[:count], weight=weight[:count], merge=view(merges, most, 2),
+            M=most, U=total, C=total + 2 * most + 512, least=2, threads=self.threads,
+        )  # fmt: skip
+        return [(merges[2 * i], merges[2 * i + 1]) for i in range(made)]
 
     def encode_pairs(self, vocabulary: Vocabulary, data: bytes) -> memoryview:
         """The tokens of a text by its vocabulary's byte pairs."""
-        raise NotImplementedError
+        if not data:
+            return zeros(0, "i")
+        single = {token: i for i, token in enumerate(vocabulary.tokens) if len(token) == 1}
+        if any(bytes((b,)) not in single for b in range(256)):
+            raise UserError("tokenizer.json lacks some of the 256 bytes, so it cannot encode every text")
+        bytes_ = zeros(256, "i")
+        for b in range(256):
+            bytes_[b] = single[bytes((b,))]
+        merges = zeros(3 * (len(vocabulary.merges) + 1), "i")
+        for i, merge in enumerate(vocabulary.merges):
+            merges[3 * i], merges[3 * i + 1], merges[3 * i + 2] = merge
+        longest = self.find("longest_word")(text=data, threads=self.threads)
+        found = zeros(len(data), "i")
+        count = self.find("encode_pairs")(
+            text=data, byte_token=bytes_, merge=view(merges, len(vocabulary.merges) + 1, 3)[:-1], token=found, L=longest,
+            threads=self.threads,
+        )  # fmt: skip
+        return found[:count]
 
 
 def sizes_of(shape: Shape) -> dict[str, int]:
@@ -66,7 +105,7 @@ def lengths(kernels: Kernels, shape: Shape, batch: int, context: int) -> tuple[i
     largest = max(batch * context, shape.V) * max(shape.C, shape.F, shape.V, context * shape.H) * 16 * shape.L
     if largest > _TOO_MANY:
         raise OutOfMemoryForeseen("a model of this size needs more memory than any machine has; make it smaller")
-    measure = getattr(kernels.module, f"measure_{shape.arch}")
+    measure = kernels.find(f"measure_{shape.arch}")
     weights, arena = measure(B=batch, T=context, **sizes_of(shape), threads=1)
     return weights, arena
 
@@ -81,13 +120,13 @@ class Decoder:
 
     def __init__(self, kernels: Kernels, shape: Shape, weights: memoryview) -> None:
         self.kernels, self.shape, self.weights = kernels, shape, weights
-        self.step_fn = getattr(kernels.module, f"{shape.arch}_decode_forward")
-        self.sample_fn = kernels.module.sample_f32 if hasattr(kernels.module, "sample_f32") else kernels.module.sample
+        self.step_fn = kernels.find(f"{shape.arch}_decode_f32_forward", f"{shape.arch}_decode_forward")
+        self.sample_fn = kernels.find("sample", "sample_f32")
         self.sizes = {**sizes_of(shape), **numbers_of(shape)}
         cache = shape.L * shape.G * shape.S * (shape.C // shape.H)
         dims = (shape.L, shape.G, shape.S, shape.C // shape.H)
         self.keys, self.values = view(zeros(cache), *dims), view(zeros(cache), *dims)
-        measure = getattr(kernels.module, f"measure_{shape.arch}_decode")
+        measure = kernels.find(f"measure_{shape.arch}_decode")
         self.prefill = min(PREFILL, shape.S)
         _, arena = measure(T=self.prefill, **sizes_of(shape), threads=1)
         self.arena = zeros(arena)
@@ -142,12 +181,12 @@ class Trainer:
         self.weights, self.gradient, self.moment1, self.moment2 = (zeros(self.weights_length) for _ in range(4))
         self.arena = zeros(arena)
         self.sizes = {**sizes_of(shape), **numbers_of(shape)}
-        self.train_fn = getattr(kernels.module, f"train_{shape.arch}")
-        self.evaluate_fn = getattr(kernels.module, f"evaluate_{shape.arch}")
+        self.train_fn = kernels.find(f"train_{shape.arch}")
+        self.evaluate_fn = kernels.find(f"evaluate_{shape.arch}")
 
     def initialize(self) -> None:
         """Initial weights, and moments of zero."""
-        init = getattr(self.kernels.module, f"{self.shape.arch}_init")
+        init = self.kernels.find(f"{self.shape.arch}_f32_init", f"{self.shape.arch}_init")
         wanted = {"V", "S", "L", "C", "H", "G", "F"}
         init(weights=self.weights, key=self.settings.seed, **{k: v for k, v in self.sizes.items() if k in wanted},
              threads=self.kernels.threads)  # fmt: skip
@@ -177,6 +216,6 @@ class Trainer:
         return float(loss)
 
 
-def training_bytes(weights: int, arena: int, settings: Settings) -> int:
-    """Memory that a run's arrays take: weights, gradients, two moments, sums, the arena, a batch."""
-    return 4 * (5 * weights + arena) + 8 * settings.batch * settings.context
+def training_bytes(weights: int, arena: int, tokens: int, settings: Settings) -> int:
+    """Memory that a run's arrays take: weights, gradients, two moments, sums, the arena, a batch and its logits."""
+    return 4 * (5 * weights + arena) + 4 * settings.batch * settings.context * (tokens + 2)

@@ -55,7 +55,7 @@ def load_model(kernels: Kernels, path: str) -> Model:
     """The model of a folder, every file checked."""
     shape = folder.read_shape(path)
     file = folder.open_weights(path)
-    weights = folder.read_weights(file, shape, writable=False, transpose=kernels.transpose)
+    weights = folder.read_weights(file, shape, writable=False)
     words = vocabulary.read(path, file.metadata.get("vibee_tokenizer"))
     if len(words) != shape.V:
         raise UserError(

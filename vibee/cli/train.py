@@ -105,7 +105,7 @@ class Run:
     def _foresee_memory(self) -> None:
         s = self.settings
         weights, arena = lengths(self.kernels, self.shape, s.batch, s.context)
-        self.needed = training_bytes(weights, arena, s)
+        self.needed = training_bytes(weights, arena, self.shape.V, s)
         require_memory(self.needed, "this run", "use a smaller --batch, --context, --width, --layers or --vocab-size")
 
     # ------------------------------------------------------------ actions of the loop
@@ -142,7 +142,7 @@ class Run:
         buffers = {"weights": t.weights, "moment1": t.moment1, "moment2": t.moment2}
         facts = {"vibee_tokenizer": words.checksum(), "vibee_step": str(history.step)}
         files: dict[str, Any] = {
-            folder.WEIGHTS: folder.weights_file(self.shape, t.weights, facts, self.kernels.transpose),
+            folder.WEIGHTS: folder.weights_file(self.shape, t.weights, facts),
             folder.CONFIG: folder.config_file(self.shape),
             **vocabulary.tokenizer_files(words, self.shape.S),
         }

@@ -1,0 +1,113 @@
+"""`vibee check` and `vibee compile`: the compiler, from the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+from vibee.runtime.errors import UserError
+from vibee.tree.expr import Expr, Span, show
+
+
+def check_specs(files: list[str]) -> int:
+    """Every mistake of every file on standard error; 2 if there is one."""
+    from vibee.check import load
+
+    mistakes = 0
+    for path in files:
+        program = load(path)
+        for error in program.errors:
+            print(error, file=sys.stderr)
+        mistakes += len(program.errors)
+        if not program.errors:
+            count = len(program.own_names)
+            print(f"{path}: {count} definition{'s' if count != 1 else ''}, no mistakes")
+    return 2 if mistakes else 0
+
+
+def compile_spec(path: str, stage: str) -> int:
+    """Show a stage of the compilation, or build the module."""
+    from vibee.check import SpecFailure, load
+
+    program = load(path)
+    try:
+        program.raise_errors()
+        text = {"tree": _tree, "checked": _checked, "lowered": _lowered, "pyx": _pyx, "so": _so}[stage](program)
+    except SpecFailure as e:
+        for error in e.errors:
+            print(error, file=sys.stderr)
+        return 2
+    print(text.rstrip("\n"))
+    return 0
+
+
+def _tree(program) -> str:  # type: ignore[no-untyped-def]
+    """What was parsed, as an indented tree."""
+    raw = program.module.raw
+    lines = [f"module {raw.module or '(unnamed)'} {raw.version}".rstrip()]
+    for node in (*raw.imports, *raw.consts, *raw.defs):
+        lines += dump(node)
+    return "\n".join(lines)
+
+
+def dump(node: object, depth: int = 0) -> Iterator[str]:
+    """A node of the parsed tree, one line a part; expressions in the language's own notation."""
+    pad = "    " * depth
+    if isinstance(node, Expr):
+        yield pad + show(node)
+        return
+    if not is_dataclass(node) or isinstance(node, type):
+        yield f"{pad}{node}"
+        return
+    simple, nested = [], []
+    for f in fields(node):
+        value = getattr(node, f.name)
+        if f.name in ("source", "names", "doc", "file", "module", "broken") or isinstance(value, Span):
+            continue
+        if value in ("", None, False, (), []):
+            continue
+        if isinstance(value, (list, tuple)) or (is_dataclass(value) and not isinstance(value, Expr)):
+            nested.append((f.name, value))
+        else:
+            simple.append(f"{f.name}={show(value) if isinstance(value, Expr) else value}")
+    yield f"{pad}{type(node).__name__} {' '.join(simple)}".rstrip()
+    for name, value in nested:
+        yield f"{pad}  {name}:"
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            yield from dump(item, depth + 1)
+
+
+def _checked(program) -> str:  # type: ignore[no-untyped-def]
+    """The checked definitions, every expression typed, casts written out."""
+    from vibee.tree.listing import definition
+
+    return "\n\n".join(definition(d) for versions in program.defs.values() for d in versions)
+
+
+def _lowered(program) -> str:  # type: ignore[no-untyped-def]
+    """The procedures of plain loops that are emitted."""
+    from vibee.lower.unit import lower_program
+    from vibee.tree.listing import definition
+
+    return "\n\n".join(definition(p) for p in lower_program(program))
+
+
+def _pyx(program) -> str:  # type: ignore[no-untyped-def]
+    """The Cython text."""
+    from vibee.emit import emit_program
+
+    return str(emit_program(program))
+
+
+def _so(program) -> str:  # type: ignore[no-untyped-def]
+    """The path of the built module."""
+    try:
+        from vibee.build import build
+    except ImportError:
+        raise UserError(
+            "building needs Cython and a C compiler, which the executable does not have; "
+            "use vibee in a Python environment, or --emit pyx"
+        ) from None
+    path, _ = build(_pyx(program), program.module.raw.module or "spec")
+    return str(path)
