@@ -1,0 +1,258 @@
+"""One definition of a spec, called with numpy arrays."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vibee.tree.defs import Definition, Param
+from vibee.tree.expr import show
+
+from . import arrays
+from .values import Unknown, size, value
+
+if TYPE_CHECKING:
+    from .library import Library
+
+
+def default_threads() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+class Function:
+    """A definition as a function: instances for several dtypes, the one that fits is called."""
+
+    def __init__(self, library: Library, name: str, definitions: list[Definition]) -> None:
+        self._library = library
+        self.definitions = definitions
+        self.__name__ = self.__qualname__ = name
+        self.__doc__ = definitions[0].doc
+        self.__module__ = definitions[0].module or "vibee"
+
+    @property
+    def source(self) -> str:
+        """The definition as it stands in the spec."""
+        return "\n\n".join(dict.fromkeys(d.source for d in self.definitions))
+
+    @property
+    def pyx(self) -> str:
+        """The generated Cython of the module that this function is in."""
+        return self._library.text(self.definitions[0])
+
+    def __repr__(self) -> str:
+        return f"<vibee {signature(self.definitions)}>"
+
+    # ------------------------------------------------------------ calls
+
+    def __call__(self, *args: Any, out: Any = None, threads: int | None = None, **named: Any) -> Any:
+        """Run it.  Arrays are used in place; outputs are new arrays or those in `out`."""
+        given = self.bind(args, named)
+        if all(p.kind == "scalar" for p in self.definitions[0].params) and not self.definitions[0].sizes:
+            if any(np.ndim(x) > 0 for x in given.values() if not isinstance(x, (str, bytes))):
+                return self._map(given, out, _threads(self.__name__, threads))
+        d = self.choose(given)
+        return self.run(d, given, out, _threads(self.__name__, threads))
+
+    def bind(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        """Arguments by parameter name; those with a default may be missing."""
+        fn, params = self.__name__, self.definitions[0].params
+        if len(args) > len(params):
+            raise ValueError(f"{fn}: {len(args)} arguments, but {signature(self.definitions)} takes {len(params)}")
+        given = dict(zip((p.name for p in params), args, strict=False))
+        for name, x in named.items():
+            if name in given:
+                raise ValueError(f"{fn}: argument {name} is given twice")
+            if all(name != p.name for p in params):
+                raise ValueError(f"{fn}: there is no argument {name}; it is {signature(self.definitions)}")
+            given[name] = x
+        for p in params:
+            if p.name not in given and p.default is None:
+                raise ValueError(f"{fn}: argument {p.name} is missing; it is {signature(self.definitions)}")
+            if p.is_array:
+                given[p.name] = arrays.view(fn, p.name, given[p.name])
+        return given
+
+    def choose(self, given: dict[str, Any]) -> Definition:
+        """The instance whose dtypes are those of the arguments."""
+        fn, fitting = self.__name__, self.definitions
+        for k, p in enumerate(self.definitions[0].params):
+            if p.is_array:
+                got = arrays.dtype_of(given[p.name])
+                left = [d for d in fitting if arrays.fits(got, d.params[k].dtype)]
+                exact = [d for d in left if d.params[k].dtype == got]
+                if not left:
+                    want = arrays.described(p, [d.params[k].dtype for d in fitting])
+                    raise ValueError(f"{fn}: argument {p.name} must be {want}, got {_shown(given[p.name], got)}")
+                fitting = exact or left
+            elif p.kind == "scalar" and len(fitting) > 1 and p.name in given:
+                rank = {d.key: _affinity(given[p.name], d.params[k].dtype) for d in fitting}
+                fitting = [d for d in fitting if rank[d.key] == min(rank.values())]
+        return fitting[0]
+
+    def run(self, d: Definition, given: dict[str, Any], out: Any, threads: int) -> Any:
+        """Call one instance."""
+        fn = self.__name__
+        names: dict[str, object] = {}
+        passed: list[Any] = []
+        numbers: list[Any] = []
+        for p in d.params:
+            if p.is_array:
+                x = given[p.name]
+                arrays.check(fn, p, x, writable=p.kind == "mut")
+                passed.append(arrays.raw(x, p.dtype))
+            else:
+                x = given[p.name] if p.name in given else value(p.default, names)  # type: ignore[arg-type]
+                names[p.name] = arrays.number(fn, p, x)
+                numbers.append(names[p.name])
+        for n, place in d.sizes.items():
+            if place[0] == "arg":
+                names[n] = given[place[1]].shape[place[2]]
+        self._check_given(d, names)
+        if d.is_scalar:
+            return self._library.function(d)(*numbers)
+        results, buffers = self._outputs(d, names, out)
+        back = self._library.function(d)(*passed, *buffers, *numbers, threads)
+        scalars = iter(back if isinstance(back, tuple) else (back,))
+        found = [results[o.name] if o.shape else next(scalars) for o in d.outs]
+        return None if not found else found[0] if len(found) == 1 else tuple(found)
+
+    def _check_given(self, d: Definition, names: dict[str, object]) -> None:
+        """Conditions on sizes and numbers, before memory for outputs is asked for."""
+        for g in d.given:
+            try:
+                holds = value(g, names)
+            except (Unknown, ZeroDivisionError, TypeError):
+                continue  # about elements: the generated wrapper tests it
+            if not holds:
+                used = [n for n in names if n in show(g).replace("(", " ").replace(")", " ").split()]
+                at = "".join(f", {n} = {names[n]}" for n in used).replace(", ", " at ", 1)
+                raise ValueError(f"{self.__name__}: given {show(g)} does not hold{at}")
+
+    def _outputs(self, d: Definition, names: dict[str, object], out: Any) -> tuple[dict[str, np.ndarray], list[Any]]:
+        fn = self.__name__
+        wanted = [o for o in d.outs if o.shape]
+        given: tuple[Any, ...] = () if out is None else tuple(out) if isinstance(out, (tuple, list)) else (out,)
+        if given and len(given) != len(wanted):
+            raise ValueError(f"{fn}: out must have {len(wanted)} arrays, got {len(given)}")
+        results: dict[str, np.ndarray] = {}
+        buffers = []
+        for k, o in enumerate(wanted):
+            if given:
+                x = arrays.view(fn, o.name, given[k])
+                if not arrays.fits(arrays.dtype_of(x), o.dtype):
+                    got = _shown(x, arrays.dtype_of(x))
+                    raise ValueError(f"{fn}: output {o.name} must be {arrays.described(o)}, got {got}")
+                arrays.check(fn, o, x, writable=True, kind="output")
+            else:
+                shape = [size(e, names) for e in o.shape]
+                if min(shape) < 0:
+                    raise ValueError(f"{fn}: output {o.name} would have shape {shape}; {arrays.described(o)}")
+                x = _empty(fn, o, shape)
+            results[o.name] = x
+            buffers.append(arrays.raw(x, o.dtype))
+        return results, buffers
+
+    def _map(self, given: dict[str, Any], out: Any, threads: int) -> Any:
+        """A definition of numbers, for every element of arrays."""
+        fn = self.__name__
+        params = self.definitions[0].params
+        fitting = self.definitions
+        for k, p in enumerate(params):
+            x = given.get(p.name)
+            if isinstance(x, np.ndarray) or (x is not None and not np.isscalar(x) and arrays._has_buffer(x)):
+                given[p.name] = x = arrays.view(fn, p.name, x)
+                got = arrays.dtype_of(x)
+                left = [d for d in fitting if arrays.fits(got, d.params[k].dtype)]
+                if not left and x.ndim:
+                    want = " or ".join(dict.fromkeys(d.params[k].dtype for d in fitting))
+                    raise ValueError(f"{fn}: argument {p.name} must be {want}, a number or an array, got {got}")
+                fitting = left or fitting
+        d = fitting[0]
+        values = {p.name: given[p.name] if p.name in given else value(p.default, {}) for p in d.params}  # type: ignore[arg-type]
+        try:
+            spread = np.broadcast_arrays(*(np.asarray(x) for x in values.values()))
+        except ValueError:
+            raise ValueError(f"{fn}: the arrays have different shapes") from None
+        shape = spread[0].shape
+        flat = []
+        for p, x in zip(d.params, spread, strict=True):
+            if not isinstance(values[p.name], np.ndarray):
+                values[p.name] = arrays.number(fn, p, values[p.name])
+                x = np.full(shape, values[p.name], arrays.NUMPY[p.dtype])
+            x = np.ascontiguousarray(x, arrays.NUMPY[p.dtype] if p.dtype != "bf16" else None)
+            flat.append(arrays.raw(x, p.dtype).reshape(-1))
+        given_out: tuple[Any, ...] = () if out is None else out if isinstance(out, tuple) else (out,)
+        results = []
+        for k, o in enumerate(d.outs):
+            y = arrays.view(fn, o.name, given_out[k]) if given_out else np.empty(shape, arrays.NUMPY[o.dtype])
+            if y.shape != shape or (not arrays.fits(arrays.dtype_of(y), o.dtype) and o.dtype != "bf16"):
+                raise ValueError(f"{fn}: output {o.name} must be {o.dtype} of shape {list(shape)}")
+            if not y.flags.c_contiguous or not y.flags.writeable:
+                raise ValueError(f"{fn}: output {o.name} must be C-contiguous and writable")
+            if any(np.may_share_memory(y, x) and y is not x for x in flat) and given_out:
+                raise ValueError(f"{fn}: output {o.name} shares memory with an argument")
+            results.append(y)
+        outs = [arrays.raw(y, o.dtype).reshape(-1) for y, o in zip(results, d.outs, strict=True)]
+        self._library.mapped(d)(*flat, *outs, threads)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    # ------------------------------------------------------------ gradient
+
+    def grad(self, *args: Any, threads: int | None = None, **named: Any) -> Any:
+        """The vector-Jacobian product: the arguments, then a cotangent for each real output."""
+        from .gradient import gradient
+
+        return gradient(self, args, named, _threads(self.__name__, threads))
+
+
+def _threads(fn: str, threads: int | None) -> int:
+    if threads is None:
+        return default_threads()
+    if not isinstance(threads, int) or not 1 <= threads <= 4096:
+        raise ValueError(f"{fn}: threads must be a whole number from 1 on, got {threads!r}")
+    return threads
+
+
+def _empty(fn: str, o: Param, shape: list[int]) -> np.ndarray:
+    try:
+        return np.empty(shape, arrays.NUMPY[o.dtype])
+    except (ValueError, MemoryError, OverflowError):
+        raise MemoryError(f"{fn}: no memory for output {o.name} of shape {shape}") from None
+
+
+def _shown(x: np.ndarray, dtype: str) -> str:
+    return f"{dtype}{list(x.shape)}"
+
+
+def _affinity(x: object, dtype: str) -> int:
+    """How far a Python or numpy number is from a dtype: 0 is its own."""
+    if isinstance(x, np.generic | np.ndarray):
+        return 0 if arrays.dtype_of(np.asarray(x)) == dtype else 2
+    order = {
+        bool: ["bool", "i64", "i32"],
+        int: ["i64", "i32", "u64", "u32", "f64", "f32"],
+        float: ["f64", "f32"],
+    }.get(type(x), [])
+    return order.index(dtype) if dtype in order else 9
+
+
+def signature(definitions: list[Definition]) -> str:
+    """`softmax(x: real[N, D]) -> y[N, D]`, with `f32|f64` where instances differ."""
+    d = definitions[0]
+
+    def typed(k: int, p: Param, *, out: bool = False) -> str:
+        others = [(x.outs if out else x.params)[k].dtype for x in definitions]
+        t = "size" if p.kind == "size" else "|".join(dict.fromkeys(others))
+        axes = f"[{', '.join(show(e) for e in p.shape)}]" if p.shape else ""
+        text = f"mut[{t}{axes}]" if p.kind == "mut" else t + axes
+        default = f" = {show(p.default)}" if p.default is not None else ""
+        return f"{p.name}: {text}{default}"
+
+    params = ", ".join(typed(k, p) for k, p in enumerate(d.params))
+    outs = ", ".join(typed(k, o, out=True) for k, o in enumerate(d.outs))
+    return f"{d.name}({params})" + (f" -> ({outs})" if d.outs else "")

@@ -1,0 +1,101 @@
+"""The vector-Jacobian product of a function: derived, or the spec's own gradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vibee.tree.defs import Definition, Formula, Procedure
+from vibee.tree.types import is_float
+
+from . import arrays
+
+if TYPE_CHECKING:
+    from .function import Function
+
+
+def gradient_of(f: Function, d: Definition) -> Definition:
+    """The definition that computes the gradient of `d`."""
+    by_key = f._library._unit.by_key
+    own = getattr(d, "gradient", None)
+    if own:
+        return by_key(own)
+    base = d
+    if isinstance(d, Procedure) and d.implements:
+        base = by_key(d.implements)
+    if not isinstance(base, Formula):
+        raise ValueError(f"{f.__name__} has no gradient: a procedure needs implements(formula) or gradient(procedure)")
+    from vibee.grad import GradError, vjp
+
+    try:
+        return f._library._unit.add(vjp(base, by_key))
+    except GradError as e:
+        raise ValueError(f"{f.__name__} has no gradient: {e}") from None
+
+
+def gradient(f: Function, args: tuple[Any, ...], named: dict[str, Any], threads: int) -> Any:
+    """Gradients by the real parameters, in their order; one alone is not in a tuple."""
+    from .function import Function
+
+    fn = f.__name__
+    first = f.definitions[0]
+    cotangents = {k: named.pop(k) for k in list(named) if k.startswith("d_") and k[2:] in {o.name for o in first.outs}}
+    real = [o.name for o in first.outs if is_float(o.dtype)]
+    positional = [p for p in first.params if p.name not in named]
+    count = len(positional)
+    missing = [o for o in real if f"d_{o}" not in cotangents]
+    if len(args) <= count and missing and any(p.default is not None for p in positional):
+        # defaults left out: the last arguments are the cotangents
+        count = max(len(args) - len(missing), 0)
+    values = f.bind(args[:count], named)
+    rest = args[count:]
+    if len(rest) > len(missing):
+        raise ValueError(f"{fn}.grad: {len(rest)} cotangents, but there are {len(missing)} real outputs")
+    for o, x in zip(missing, rest, strict=False):
+        cotangents[f"d_{o}"] = x
+    for o in real:
+        if f"d_{o}" not in cotangents:
+            if len(real) > 1 or first.param(o).shape:
+                raise ValueError(f"{fn}.grad: the cotangent d_{o} is missing")
+            cotangents[f"d_{o}"] = 1.0
+    d = f.choose(values)
+    g = gradient_of(f, d)
+    run = Function(f._library, f"{fn}.grad", [g])
+    if _elementwise(d, values, cotangents):
+        return _mapped(run, g, f, values, cotangents, threads)
+    bound = dict(values)
+    needed = {p.name for p in g.params}
+    outs = [o.name for o in d.outs]
+    if needed & set(outs):
+        back = f.run(d, values, None, threads)
+        bound.update(zip(outs, back if len(outs) > 1 else (back,), strict=True))
+    bound.update(cotangents)
+    for p in d.params:
+        if p.name not in bound and p.default is not None:
+            bound[p.name] = p.default.attr
+    chosen = {p.name: bound[p.name] for p in g.params if p.name in bound}
+    for p in g.params:
+        if p.is_array and p.name in chosen:
+            chosen[p.name] = _array(f"{fn}.grad", p.name, chosen[p.name], p.shape)
+    run.choose(run.bind((), dict(chosen)))
+    return run.run(g, run.bind((), chosen), None, threads)
+
+
+def _array(fn: str, name: str, x: Any, shape: tuple[Any, ...]) -> np.ndarray:
+    """Scalars that the gradient takes as arrays of rank 0 come as numbers."""
+    return np.asarray(x) if not shape else arrays.view(fn, name, x)
+
+
+def _elementwise(d: Definition, values: dict[str, Any], cotangents: dict[str, Any]) -> bool:
+    numbers = all(p.kind == "scalar" for p in d.params) and not d.sizes
+    return numbers and any(np.ndim(x) > 0 for x in [*values.values(), *cotangents.values()])
+
+
+def _mapped(run: Function, g: Definition, f: Function, values: dict[str, Any], cotangents: dict[str, Any],
+            threads: int) -> Any:  # fmt: skip
+    bound = {**values, **cotangents}
+    if any(p.name in {o.name for o in f.definitions[0].outs} for p in g.params):
+        y = f._map(dict(values), None, threads) if any(np.ndim(x) for x in values.values()) else f(**values)
+        bound[f.definitions[0].outs[0].name] = y
+    return run._map({p.name: bound[p.name] for p in g.params if p.name in bound}, None, threads)

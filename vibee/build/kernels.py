@@ -1,0 +1,148 @@
+"""The kernels of the executable: one module for each instruction set, all definitions merged in it.
+
+    python -m vibee.build.kernels [--isa v3] [--jobs 2]
+
+`specs/kernels.toml` names the roots; whatever they call goes in too.  The result is
+vibee/_kernels/v2.so, v3.so and v4.so, with the Cython text they were made from beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from vibee.tree.defs import Definition, Model, Procedure
+
+from .compiler import compile_c, cythonize
+from .errors import BuildError
+from .flags import compile_flags, link_flags
+
+ISAS = ("v2", "v3", "v4")
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "vibee" / "_kernels"
+LIST = ROOT / "specs" / "kernels.toml"
+
+Roots = list[tuple[Path, list[str]]]
+
+
+def read_roots(path: Path) -> Roots:
+    """The spec files and the names in them ("*" is every definition), from `[roots]` of a TOML file."""
+    table = tomllib.loads(path.read_text()).get("roots", {})
+    return [(path.parent / file, list(names)) for file, names in table.items()]
+
+
+def _instances(program: Any, file: Path, names: list[str]) -> Iterable[Definition]:
+    """The instances to build: f32 where a definition has a type variable."""
+    defs = program.defs
+    for name in defs if names == ["*"] else names:
+        if name not in defs:
+            raise BuildError(f"{file.name} has no definition '{name}' (named in {LIST.name})")
+        versions = defs[name]
+        for d in versions:
+            twin = d.key.endswith("_f64") and any(
+                v.key == d.key[:-3] + "f32" and v.source == d.source for v in versions
+            )
+            if not twin:
+                yield d
+
+
+def collect(roots: Roots, isa: str) -> tuple[dict[str, Procedure], list[str]]:
+    """Every lowered procedure that is needed, and the instance names of the roots."""
+    from vibee.check import load
+    from vibee.lower.unit import Unit
+
+    found: dict[str, Procedure] = {}
+    wrap: list[str] = []
+    for file, names in roots:
+        program = load(file)
+        program.raise_errors()
+        unit = Unit(program, isa)
+        definitions: list[Definition] = []
+        for d in _instances(program, file, names):
+            if isinstance(d, Model):
+                from vibee.lower.model import lower_model
+
+                definitions += [unit.add(p) for p in lower_model(d, unit).procedures]
+            else:
+                definitions.append(d)
+        for p in unit.reach(definitions):
+            other = found.setdefault(p.key, p)
+            if (other.source, other.span.line) != (p.source, p.span.line):
+                raise BuildError(f"{file.name}: '{p.key}' is also in {other.span.file or 'another file'}; rename one")
+        wrap += [d.key for d in definitions if d.key not in wrap]
+    return found, wrap
+
+
+def _digest(text: str, isa: str) -> str:
+    flags = [*compile_flags(isa), *link_flags(), sys.version]
+    return hashlib.sha256("\0".join([text, *flags]).encode()).hexdigest()
+
+
+def build_kernels(roots: Roots, isas: Sequence[str] = ISAS, out: Path = OUT, *, jobs: int = 0) -> list[Path]:
+    """Generate and compile the merged module for each instruction set; what is up to date stays."""
+    from vibee.emit import emit_module
+
+    out.mkdir(parents=True, exist_ok=True)
+    state_file = out / "kernels.json"
+    state = json.loads(state_file.read_text()) if state_file.exists() else {}
+    texts: dict[str, str] = {}
+    for isa in isas:
+        found, wrap = collect(roots, isa)
+        texts[isa] = emit_module(found.values(), wrap=wrap)
+    digests = {isa: _digest(text, isa) for isa, text in texts.items()}
+    todo = [isa for isa in isas if state.get(isa) != digests[isa] or not (out / f"{isa}.so").exists()]
+
+    def one(isa: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="tmp-", dir=out) as work:
+            pyx = Path(work) / f"{isa}.pyx"
+            pyx.write_text(texts[isa])
+            os.replace(_copy(pyx), out / f"{isa}.pyx")
+            c = cythonize(pyx, f"vibee._kernels.{isa}", shared=None)
+            compile_c(c, Path(work) / f"{isa}.so", isa, out / f"{isa}.log")
+            os.replace(Path(work) / f"{isa}.so", out / f"{isa}.so")
+
+    with ThreadPoolExecutor(jobs or max(1, min(len(todo), os.cpu_count() or 1))) as pool:
+        list(pool.map(one, todo))
+    state.update(digests)
+    state_file.write_text(json.dumps(state, indent=1) + "\n")
+    return [out / f"{isa}.so" for isa in isas]
+
+
+def _copy(path: Path) -> Path:
+    other = path.with_suffix(".text")
+    other.write_bytes(path.read_bytes())
+    return other
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line of `python -m vibee.build.kernels`."""
+    parser = argparse.ArgumentParser(description="Generate and compile the kernels of the executable.")
+    parser.add_argument("--isa", choices=ISAS, action="append", help="only this instruction set (may be repeated)")
+    parser.add_argument("--roots", type=Path, default=LIST, help="the list of definitions")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the modules go")
+    parser.add_argument("--jobs", type=int, default=0, help="compilers at once")
+    options = parser.parse_args(argv)
+    try:
+        for path in build_kernels(read_roots(options.roots), options.isa or ISAS, options.out, jobs=options.jobs):
+            print(f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}  {path.stat().st_size:,} bytes")
+    except Exception as e:
+        from vibee.check import SpecFailure
+
+        if isinstance(e, (BuildError, SpecFailure, OSError)):
+            print(e, file=sys.stderr)
+            return 1
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

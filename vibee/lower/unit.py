@@ -1,0 +1,48 @@
+"""The lowered procedures of a program, and what they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vibee.tree.defs import Definition, Procedure
+
+from . import lower
+
+
+class Unit:
+    """Lowered procedures of a program, by instance name; derived definitions can be added."""
+
+    def __init__(self, program: Any, isa: str) -> None:
+        self.program = program
+        self.isa = isa if isa in ("v2", "v3", "v4") else "v2"  # how wide tiles are made elsewhere
+        self.added: dict[str, Definition] = {}
+        self.lowered: dict[str, Procedure] = {}
+
+    def by_key(self, key: str) -> Definition:
+        """The definition with this instance name."""
+        return self.added[key] if key in self.added else self.program.by_key(key)
+
+    def add(self, d: Definition) -> Definition:
+        """Register a derived definition, or give the one that has its key already."""
+        return self.added.setdefault(d.key, d)
+
+    def procedure(self, d: Definition) -> Procedure:
+        """The lowered form of a definition."""
+        if d.key not in self.lowered:
+            self.lowered[d.key] = lower(self, d, self.isa)
+        return self.lowered[d.key]
+
+    def reach(self, definitions: Iterable[Definition]) -> list[Procedure]:
+        """The lowered definitions and everything that they call."""
+        from vibee.emit import called
+
+        found: dict[str, Procedure] = {}
+        todo = list(definitions)
+        while todo:
+            d = todo.pop()
+            if d.key in found:
+                continue
+            found[d.key] = p = self.procedure(d)
+            todo += [self.by_key(key) for key in called(p) if key not in found]
+        return list(found.values())
