@@ -112,9 +112,11 @@ def write_files(folder: str, files: dict[str, Write | bytes], remove: Iterable[s
         _write_new(path + _NEW, _writer("\n".join(lines).encode()))
         os.replace(path + _NEW, path)
     except BaseException as e:
-        for path in written:
-            _remove(path)
-        _remove(os.path.join(folder, JOURNAL + _NEW))
+        # With a journal in place the new set counts, and nothing of it may go any more.
+        if not os.path.exists(os.path.join(folder, JOURNAL)):
+            for path in written:
+                _remove(path)
+            _remove(os.path.join(folder, JOURNAL + _NEW))
         if isinstance(e, OSError):
             raise os_error(e, "write", os.path.join(folder, name)) from None
         raise

@@ -117,6 +117,12 @@ def _between(a: tuple[int, int], b: tuple[int, int]) -> list[tuple[int, int]]:
     return [(a[0] + (b[0] - a[0]) * i // n, a[1] + (b[1] - a[1]) * i // n) for i in range(1, n + 1)] + [a]
 
 
+def _label(value: float) -> str:
+    """A loss in six characters."""
+    text = f"{value:6.3f}"
+    return text if len(text) == 6 else f"{value:6.0e}".replace("e+", "e")[:6]
+
+
 def _rows(
     cells: list[list[int]],
     marks: set[tuple[int, int]],
@@ -133,7 +139,7 @@ def _rows(
     lines: list[str] = []
     for r, row in enumerate(cells):
         value = loss[1] - (r + 0.5) / height * (loss[1] - loss[0])
-        label = f"{value:6.3f}" if r % 3 == 0 or r == height - 1 else " " * 6
+        label = _label(value) if r % 3 == 0 or r == height - 1 else " " * 6
         text = ""
         for c, bits in enumerate(row):
             if (r, c) in marks:

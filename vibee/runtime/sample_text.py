@@ -48,6 +48,7 @@ def _story(dice: _Dice) -> str:
     """One story: a hero in a place meets a friend, looks for a thing, shares food, goes home."""
     name, trade, they, their = _HEROES[dice.below(len(_HEROES))]
     place, spot = _PLACES[dice.below(len(_PLACES))]
+    where = f"{'on' if place == 'island' else 'in'} the {place}"
     friend = _FRIENDS[dice.below(len(_FRIENDS))]
     thing = _THINGS[dice.below(len(_THINGS))]
     food = _FOODS[dice.below(len(_FOODS))]
@@ -56,19 +57,19 @@ def _story(dice: _Dice) -> str:
     They = they.capitalize()
 
     beginnings = (
-        f"Once upon a time a {trade} named {name} lived in the {place}.",
-        f"There was once a {trade} in the {place}, and {their} name was {name}.",
-        f"Long ago, in the {place}, lived a {trade} who was called {name}.",
+        f"Once upon a time a {trade} named {name} lived {where}.",
+        f"There was once a {trade} {where}, and {their} name was {name}.",
+        f"Long ago, {where}, lived a {trade} who was called {name}.",
     )
     first = [beginnings[dice.below(3)], f"{_WEATHER[dice.below(len(_WEATHER))]}, and {name} was {mood}."]
     if dice.below(2):
         first.append(f"Every day {they} walked through the {place} with {their} {thing}.")
         searching = f"One day the {thing} was gone."
     else:
-        searching = f"One day {they} heard of a {thing} that lay somewhere in the {place}."
+        searching = f"One day {they} heard of a {thing} that lay somewhere {where}."
 
     talk = [
-        f"{searching} {name} met a {friend}.",
+        f"{searching} {name} met {'an' if friend == 'owl' else 'a'} {friend}.",
         f'"{greeting}, {friend}," said {name}. "Have you seen the {thing}?"',
     ]
     if dice.below(2):
