@@ -12,7 +12,7 @@ import pytest
 
 from vibee.__main__ import guarded
 from vibee.cli import loop
-from vibee.runtime import folder
+from vibee.runtime import checkpoint, folder
 
 TEXT = "".join(chr(ord("a") + i % 26) for i in range(600))
 
@@ -193,7 +193,7 @@ def test_damaged_models_are_told_in_one_line(here: Path, capfd: pytest.CaptureFi
 def test_minutes_choose_the_steps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.01)
     assert run("train", "text.txt", "--minutes", "0.001", *SMALL) == 0
-    assert int(folder.open_weights("vibee-model").metadata["vibee_step"]) >= 1
+    assert checkpoint.load("vibee-model").info["history"]["step"] >= 1
 
 
 def test_two_runs_cannot_share_a_folder(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -84,8 +84,8 @@ class Kernels:
         longest = self.find("longest_word")(text=data, threads=self.threads)
         found = zeros(len(data), "i")
         count = self.find("encode_pairs")(
-            text=data, byte_token=bytes_, merge=view(merges, len(vocabulary.merges) + 1, 3)[:-1], token=found, L=longest,
-            threads=self.threads,
+            text=data, byte_token=bytes_, merge=view(merges, len(vocabulary.merges) + 1, 3)[:-1], token=found,
+            L=longest, threads=self.threads,
         )  # fmt: skip
         return found[:count]
 

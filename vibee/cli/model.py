@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vibee.runtime import folder, vocabulary
+from vibee.runtime import model, vocabulary
 from vibee.runtime.errors import UserError, one_line
 
 from .kernels import Kernels
@@ -53,13 +53,5 @@ class Model:
 
 def load_model(kernels: Kernels, path: str) -> Model:
     """The model of a folder, every file checked."""
-    shape = folder.read_shape(path)
-    file = folder.open_weights(path)
-    weights = folder.read_weights(file, shape, writable=False)
-    words = vocabulary.read(path, file.metadata.get("vibee_tokenizer"))
-    if len(words) != shape.V:
-        raise UserError(
-            f"{path}: tokenizer.json has {len(words)} tokens and config.json asks for {shape.V}; "
-            "these files do not belong together"
-        )
-    return Model(shape, weights, Tokenizer(kernels, words))
+    found = model.load(path)
+    return Model(found.shape, found.weights, Tokenizer(kernels, found.vocabulary))

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from vibee.runtime import checkpoint, folder, shapes, vocabulary
+from vibee.runtime import checkpoint, model, shapes, vocabulary
 from vibee.runtime.curve import terminal_curve
 from vibee.runtime.errors import UserError
 from vibee.runtime.machine import human_size, require_memory
@@ -140,12 +140,7 @@ class Run:
             "fingerprint": self.fingerprint, "tokenizer": words.checksum(),
         }  # fmt: skip
         buffers = {"weights": t.weights, "moment1": t.moment1, "moment2": t.moment2}
-        facts = {"vibee_tokenizer": words.checksum(), "vibee_step": str(history.step)}
-        files: dict[str, Any] = {
-            folder.WEIGHTS: folder.weights_file(self.shape, t.weights, facts),
-            folder.CONFIG: folder.config_file(self.shape),
-            **vocabulary.tokenizer_files(words, self.shape.S),
-        }
+        files = model.files(self.shape, t.weights, words)
         checkpoint.save(self.options.out, info, buffers, files)
 
     # ------------------------------------------------------------ the run
