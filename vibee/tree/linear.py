@@ -200,6 +200,20 @@ class Facts:
         out = self._bound(self.lin(e), upper)
         return None if out is None else from_lin(out)
 
+    def simplify(self, e: Expr) -> Expr:
+        """An integer expression in canonical form, `(a*G + r) // G` and `% G` resolved where
+        r is known to lie in [0, G); the integer parts of any other expression likewise."""
+        if e.dtype != "i64" or e.op not in ("add", "sub", "mul", "neg", "floordiv", "mod", "cast", "var", "const"):
+            return rebuild(e, self.simplify)
+        e = rebuild(e, self.simplify)
+        if e.op in ("floordiv", "mod"):
+            whole, rest = split_multiple(self.lin(e.args[0]), self.lin(e.args[1]))
+            r = from_lin(rest)
+            if whole or self.ranges or self.zero:
+                if self.nonneg(r) and self.lt(r, e.args[1]):
+                    return from_lin(whole) if e.op == "floordiv" else r
+        return from_lin(self.lin(e))
+
     def _positive(self, lin: Lin) -> bool:
         return all(c >= 0 and all(self._atom_nonneg(x) for x in k) for k, c in lin.items())
 

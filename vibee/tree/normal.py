@@ -9,12 +9,12 @@ is shown to be safe everywhere and the condition would only give the temporary m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from .defs import Equation, Formula, Param
 from .expr import Expr, bound_vars, const, free_vars, load, loads, rebuild, show, substitute, var, walk
-from .linear import ZERO, facts_of, normal_index
+from .linear import ZERO, Facts, facts_of, normal_index
 from .types import DTYPES
 
 Scope = dict[str, tuple[Expr, Expr]]
@@ -233,24 +233,27 @@ class Hoister:
         return length if self.facts.nonneg(length) else Expr("max", (length, ZERO), None, "i64")
 
     def safe(self, e: Expr, scope: Scope) -> bool:
-        """True if `e` may be evaluated for all variables of the scope: reads are in bounds and
-        no integer is divided by what may be 0."""
-        facts = self.facts.within(scope)
-        if e.op == "reduce":
-            facts = facts.within(dict(zip(bound_vars(e), zip(e.args[1::2], e.args[2::2], strict=True), strict=True)))
-        for n in walk(e):
-            if n.op in ("floordiv", "mod"):
-                b = n.args[1]
-                sized = b.op == "var" and b.attr in self.f.sizes
-                if not (sized or (b.op == "const" and b.attr)):
-                    return False
-            if n.op == "reduce" and n is not e:
+        """`always_safe` for all variables of the scope."""
+        return always_safe(e, self.facts.within(scope), self.shapes, set(self.f.sizes))
+
+
+def always_safe(e: Expr, facts: Facts, shapes: Mapping[str, tuple[Expr, ...]], sizes: set[str]) -> bool:
+    """True if `e` may be evaluated for all values of the variables that `facts` knows: reads are
+    in bounds and no integer is divided by what may be 0."""
+    if e.op == "reduce":
+        facts = facts.within(dict(zip(bound_vars(e), zip(e.args[1::2], e.args[2::2], strict=True), strict=True)))
+    for n in walk(e):
+        if n.op in ("floordiv", "mod"):
+            b = n.args[1]
+            if not ((b.op == "var" and b.attr in sizes) or (b.op == "const" and b.attr)):
                 return False
-        for x in loads(e):
-            for i, dim in zip(x.args, self.shapes[str(x.attr)], strict=True):
-                if not (facts.nonneg(i) and facts.lt(i, dim)):
-                    return False
-        return True
+        if n.op == "reduce" and n is not e:
+            return False
+    for x in loads(e):
+        for i, dim in zip(x.args, shapes[str(x.attr)], strict=True):
+            if not (facts.nonneg(i) and facts.lt(i, dim)):
+                return False
+    return True
 
 
 def _binds(e: Expr, v: str) -> bool:
@@ -274,4 +277,3 @@ def describe(f: Formula) -> str:
         ranges = ", ".join(f"{v}:{show(d)}" for v, d in zip(q.vars, q.dims, strict=True))
         lines.append(f"{left} {'+=' if q.accumulate else '='} {show(q.rhs)}    # {ranges}")
     return "\n".join(lines)
-

@@ -1,0 +1,454 @@
+"""Derived gradients against central differences, formula by formula."""
+
+import numpy as np
+import pytest
+from grad_numeric import check
+
+from vibee.tree.expr import walk
+
+
+@pytest.fixture
+def normal():
+    rng = np.random.default_rng(7)
+    return lambda *shape: rng.normal(size=shape)
+
+
+def text_of(g):
+    from vibee.tree.normal import describe
+
+    return describe(g)
+
+
+# ---------------------------------------------------------------- elementwise
+
+
+@pytest.mark.parametrize(
+    "rhs",
+    [
+        "x[n] * w[n] + x[n]",
+        "(x[n] - w[n]) * (x[n] + 2.0 * w[n])",
+        "x[n] / (w[n] * w[n] + 1.0)",
+        "exp(x[n] * w[n]) + tanh(x[n])",
+        "sin(x[n]) * sin(w[n]) * x[n]",
+        "silu(x[n]) * w[n]",
+        "mix(x[n], w[n]) + mix(x[n], x[n])",
+        "(x[n] * x[n] + 1.0) ** 0.5 * w[n]",
+        "abs(x[n]) + max(w[n], 0.0) + min(x[n], 0.3)",
+        "max(x[n], w[n]) * min(x[n], w[n] + 0.1)",
+        "where(x[n] > 0.0, x[n] * w[n], exp(x[n]))",
+        "x[n] * w[n] if x[n] < w[n] else 2.0 * x[n] - w[n]",
+        "floor(x[n]) * w[n] + rint(w[n]) * x[n]",
+        "f64(n) * x[n] - w[n] / 3.0",
+        "-x[n] - -w[n] * 0.5",
+        "0.5 * x[n] * (1.0 + tanh(0.7978845608 * (x[n] + 0.044715 * x[n] * x[n] * x[n]))) * w[n]",
+        "log(exp(x[n]) + exp(w[n]))",
+    ],
+)
+def test_elementwise(rhs, normal):
+    check(f"def f(x: f64[N], w: f64[N]) -> y[N]:\n    y[n] = {rhs}", x=normal(5), w=normal(5))
+
+
+def test_scalars(normal):
+    check(
+        "def f(x: f64[N], a: f64, b: f64) -> (y[N], s):\n    y[n] = a * x[n] + b\n    s = sum[n](y[n] * y[n]) * a",
+        x=normal(4), a=0.7, b=-0.2,
+    )  # fmt: skip
+
+
+def test_unused_input_has_zero_gradient(normal):
+    g = check("def f(x: f64[N], z: f64[N]) -> y[N]:\n    y[n] = x[n] * 2.0", x=normal(3), z=normal(3))
+    assert [p.name for p in g.outs] == ["d_x", "d_z"]
+
+
+def test_broadcast(normal):
+    check(
+        "def f(x: f64[N, D], b: f64[D], c: f64[N]) -> y[N, D]:\n    y[n, d] = (x[n, d] + b[d]) * c[n]",
+        x=normal(3, 4), b=normal(4), c=normal(3),
+    )  # fmt: skip
+
+
+def test_diagonal_and_transpose(normal):
+    check(
+        "def f(x: f64[N, N]) -> (y[N], z[N, N]):\n    y[n] = x[n, n] * 2.0\n    z[i, j] = x[i, j] * x[j, i]",
+        x=normal(4, 4),
+    )
+
+
+# ---------------------------------------------------------------- contractions
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c"),
+    [("i, k", "k, j", "i, j"), ("k, i", "k, j", "i, j"), ("i, k", "j, k", "i, j"), ("k, i", "j, k", "j, i")],
+)
+def test_matmul(a, b, c, normal):
+    size = dict(i=3, j=2, k=4)
+    shapes = [[size[v.strip()] for v in s.split(",")] for s in (a, b)]
+    head = [", ".join(v.strip().upper() for v in s.split(",")) for s in (a, b, c)]
+    g = check(
+        f"def f(a: f64[{head[0]}], b: f64[{head[1]}]) -> c[{head[2]}]:\n    c[{c}] = sum[k](a[{a}] * b[{b}])",
+        a=normal(*shapes[0]), b=normal(*shapes[1]),
+    )  # fmt: skip
+    assert len(g.equations) == 2 and not g.temps
+    assert all(q.rhs.op == "reduce" for q in g.equations)
+
+
+def test_linear_with_activation_keeps_matmuls(normal):
+    g = check(
+        """
+def f(x: f64[N, K], w: f64[J, K], b: f64[J], v: f64[M, J]) -> y[N, M]:
+    h[n, j] = sum[k](x[n, k] * w[j, k]) + b[j]
+    g[n, j] = tanh(h[n, j])
+    y[n, m] = sum[j](g[n, j] * v[m, j])
+""",
+        x=normal(3, 2), w=normal(4, 2), b=normal(4), v=normal(2, 4),
+    )  # fmt: skip
+    bodies = [q.rhs.args[0] for q in g.equations if q.rhs.op == "reduce" and q.rhs.args[0].op == "mul"]
+    assert all(len(list(walk(b))) <= 7 for b in bodies), text_of(g)  # a product of two elements, no more
+
+
+def test_batched(normal):
+    check(
+        """
+def f(a: f64[B, M, K], b: f64[B, K, N]) -> c[B, M, N]:
+    c[q, i, j] = sum[k](a[q, i, k] * b[q, k, j])
+""",
+        a=normal(2, 3, 2), b=normal(2, 2, 4),
+    )  # fmt: skip
+
+
+def test_three_factors(normal):
+    check(
+        "def f(a: f64[M, K], b: f64[K, N], c: f64[N]) -> y[M]:\n    y[i] = sum[k, j](a[i, k] * b[k, j] * c[j])",
+        a=normal(3, 2), b=normal(2, 4), c=normal(4),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- rows
+
+
+SOFTMAX = """
+def f(x: f64[N, D]) -> y[N, D]:
+    m[n]    = max[d](x[n, d])
+    s[n]    = sum[d](exp(x[n, d] - m[n]))
+    y[n, d] = exp(x[n, d] - m[n]) / s[n]
+"""
+
+
+def test_softmax_is_two_rows_of_the_output(normal):
+    g = check(SOFTMAX, x=normal(3, 5))
+    assert len(g.equations) == 2
+    from vibee.grad import needs
+
+    assert needs(g) == {"y", "d_y"}
+
+
+def test_softmax_in_one_equation(normal):
+    g = check(
+        """
+def f(x: f64[N, D]) -> y[N, D]:
+    y[n, d] = exp(x[n, d] - max[k](x[n, k])) / sum[e](exp(x[n, e] - max[q](x[n, q])))
+""",
+        x=normal(3, 5),
+    )
+    assert len(g.equations) == 2
+
+
+def test_logsumexp(normal):
+    g = check(
+        """
+def f(x: f64[N, D]) -> y[N]:
+    m[n] = max[d](x[n, d])
+    y[n] = m[n] + log(sum[d](exp(x[n, d] - m[n])))
+""",
+        x=normal(3, 5),
+    )
+    assert not any("arg" in str(q.rhs.attr) for q in g.equations)
+
+
+def test_log_softmax(normal):
+    check(
+        """
+def f(x: f64[N, D]) -> y[N, D]:
+    m[n] = max[d](x[n, d])
+    y[n, d] = x[n, d] - m[n] - log(sum[e](exp(x[n, e] - m[n])))
+""",
+        x=normal(3, 5),
+    )
+
+
+def test_layernorm(normal):
+    check(
+        """
+def f(x: f64[N, D], w: f64[D], b: f64[D]) -> y[N, D]:
+    u[n] = sum[d](x[n, d]) / f64(D)
+    v[n] = sum[d]((x[n, d] - u[n]) * (x[n, d] - u[n])) / f64(D)
+    r[n] = 1.0 / (v[n] + 0.00001) ** 0.5
+    y[n, d] = (x[n, d] - u[n]) * r[n] * w[d] + b[d]
+""",
+        x=normal(3, 5), w=normal(5), b=normal(5),
+    )  # fmt: skip
+
+
+def test_rmsnorm(normal):
+    check(
+        """
+def f(x: f64[N, D], w: f64[D], eps: f64) -> y[N, D]:
+    y[n, d] = x[n, d] / (sum[e](x[n, e] * x[n, e]) / f64(D) + eps) ** 0.5 * w[d]
+""",
+        x=normal(3, 5), w=normal(5), eps=0.01,
+    )  # fmt: skip
+
+
+def test_cross_entropy(normal):
+    g = check(
+        """
+def f(x: f64[N, V], t: i32[N]) -> loss:
+    m[n] = max[v](x[n, v])
+    l[n] = m[n] + log(sum[v](exp(x[n, v] - m[n])))
+    loss = sum[n](l[n] - x[n, t[n]]) / f64(N)
+""",
+        x=normal(4, 5), t=np.array([0, 3, 4, 3]),
+    )  # fmt: skip
+    assert not any(q.accumulate for q in g.equations)  # one dense equation over n, v
+
+
+def test_row_max(normal):
+    check("def f(x: f64[N, D]) -> y[N]:\n    y[n] = max[d](x[n, d] * x[n, d]) + min[d](x[n, d])", x=normal(3, 5))
+    check("def f(x: f64[N, D]) -> y:\n    y = max[n, d](x[n, d])", x=normal(3, 5))
+
+
+def test_max_tie_goes_to_the_first():
+    from grad_interp import Interpreter, outputs
+    from grad_mini import formula
+
+    from vibee.grad import vjp
+
+    g = vjp(formula("def f(x: f64[D]) -> y:\n    y = max[d](x[d])"), lambda k: None)
+    got = outputs(Interpreter(), g, x=np.array([1.0, 3.0, 3.0]), y=np.array(3.0), d_y=np.array(1.0))
+    assert got["d_x"].tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("zeros", [(), (1,), (1, 3)])
+def test_prod(zeros, normal):
+    x = normal(2, 4)
+    x[0, list(zeros)] = 0
+    check("def f(x: f64[N, D]) -> y[N]:\n    y[n] = prod[d](x[n, d])", x=x)
+    check("def f(x: f64[N, D]) -> y:\n    y = prod[n, d](x[n, d] + 0.0)", x=x)
+
+
+# ---------------------------------------------------------------- scans
+
+
+@pytest.mark.parametrize("zeros", [(), (0,), (2,), (1, 3), (0, 1, 4)])
+def test_cumprod(zeros, normal):
+    x = normal(2, 5)
+    x[0, list(zeros)] = 0
+    check("def f(x: f64[N, D]) -> y[N, D]:\n    y[n, d] = cumprod[d](x[n, d] * 2.0) + x[n, d]", x=x)
+
+
+def test_other_scans(normal):
+    check("def f(x: f64[N, D]) -> y[N, D]:\n    y[n, d] = cumsum[d](x[n, d] * x[n, d])", x=normal(2, 5))
+    check("def f(x: f64[N, D]) -> y[N, D]:\n    y[n, d] = cumsum[n](x[n, d]) * x[n, d]", x=normal(3, 2))
+    check("def f(x: f64[N, D]) -> y[N, D]:\n    y[n, d] = cummax[d](x[n, d] * x[n, d])", x=normal(2, 6))
+    check("def f(x: f64[N]) -> y[N]:\n    y[n] = cummin[n](x[n]) * 2.0", x=normal(6))
+
+
+# ---------------------------------------------------------------- index arithmetic
+
+
+def test_conv_with_padding(normal):
+    check(
+        """
+def f(x: f64[C, T], w: f64[O, C, K]) -> y[O, T]:
+    y[o, t] = sum[c, k](where(t + k >= 1 and t + k - 1 < T, w[o, c, k] * x[c, t + k - 1], 0.0))
+""",
+        x=normal(2, 5), w=normal(3, 2, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("stride", "width"), [(2, 3), (2, 2), (3, 2)])
+def test_conv_with_stride(stride, width, normal):
+    check(
+        f"""
+def f(x: f64[C, T], w: f64[O, C, K]) -> y[O, (T - K) // {stride} + 1]:
+    y[o, t] = sum[c, k](w[o, c, k] * x[c, {stride} * t + k])
+""",
+        x=normal(2, 7), w=normal(2, 2, width),
+    )  # fmt: skip
+
+
+def test_conv_with_symbolic_stride(normal):
+    check(
+        """
+def f(x: f64[T], w: f64[K], S: size) -> y[(T - K) // S + 1]:
+    y[t] = sum[k](w[k] * x[S * t + k])
+""",
+        sizes={"S": 2}, x=normal(7), w=normal(3), S=2,
+    )  # fmt: skip
+
+
+def test_pooling(normal):
+    check("def f(x: f64[N]) -> y[N // 2]:\n    y[n] = max[k:2](x[2 * n + k])", x=normal(6))
+    check("def f(x: f64[N], G: size) -> y[N // G]:\n    y[n] = sum[k:G](x[n * G + k] * x[n * G + k])",
+          sizes={"G": 3}, x=normal(6), G=3)  # fmt: skip
+
+
+def test_grouped_heads(normal):
+    for given in ("", "    given(H == K * G)\n"):
+        g = check(
+            f"""
+def f(q: f64[T, H, D], k: f64[S, K, D], G: size) -> y[T, H, S]:
+{given}    y[t, h, s] = sum[d](q[t, h, d] * k[s, h // G, d])
+""",
+            sizes={"G": 2}, q=normal(2, 4, 3), k=normal(2, 2, 3), G=2,
+        )  # fmt: skip
+    assert not any(q.accumulate for q in g.equations)
+    assert not any(n.op == "where" for q in g.equations for n in walk(q.rhs)), text_of(g)
+
+
+def test_flat_and_split_axes(normal):
+    check("def f(x: f64[H, D]) -> y[H * D]:\n    y[i] = x[i // D, i % D] * 2.0", x=normal(2, 3))
+    check(
+        "def f(x: f64[N], D: size) -> y[N // D, D]:\n    y[h, d] = x[h * D + d] * 2.0", sizes={"D": 3}, x=normal(6), D=3
+    )
+    check(
+        "def f(x: f64[N], G: size, D: size) -> y[N // (G * D), G, D]:\n    y[h, g, d] = x[(h * G + g) * D + d]",
+        sizes={"D": 2, "G": 3}, x=normal(12), D=2, G=3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rhs",
+    [
+        "x[t, d] * c[t, d // 2] + x[t, d + 1 - 2 * (d % 2)] * c[t, d // 2]",
+        "x[t, (d + D // 2) % D] * x[t, d]",
+        "where(d < D // 2, x[t, d] - x[t, d + D // 2], x[t, d] + x[t, d - D // 2])",
+        "x[t, where(d < D // 2, d + D // 2, d - D // 2)] * x[t, d]",
+        "x[t, d ^ 1]",
+        "x[t, D - 1 - d] * x[t, d]",
+        "x[(t + 1) % T, d]",
+        "x[t, (2 * d + 1) % D]",
+        "x[t, (d // 2) * 2 + 1 - d % 2]",
+        "x[t, (3 * d) % D // 2]",
+    ],
+)
+def test_index_arithmetic(rhs, normal):
+    check(
+        f"def f(x: f64[T, D], c: f64[T, D // 2]) -> y[T, D]:\n    given(D % 2 == 0)\n    y[t, d] = {rhs}",
+        x=normal(3, 4), c=normal(3, 2),
+    )  # fmt: skip
+
+
+def test_packed_attention(normal):
+    g = check(
+        """
+def f(x: f64[T, 3, H, D]) -> o[T, H, D]:
+    a[h, t, s] = where(s <= t, sum[d](x[t, 0, h, d] * x[s, 1, h, d]) / f64(D) ** 0.5, 0.0)
+    m[h, t] = max[s:t+1](a[h, t, s])
+    z[h, t] = sum[s:t+1](exp(a[h, t, s] - m[h, t]))
+    p[h, t, s] = where(s <= t, exp(a[h, t, s] - m[h, t]) / z[h, t], 0.0)
+    o[t, h, d] = sum[s:t+1](p[h, t, s] * x[s, 2, h, d])
+""",
+        x=normal(4, 3, 2, 3),
+    )
+    assert not any(q.accumulate for q in g.equations)
+
+
+def test_causal_attention(normal):
+    check(
+        """
+def f(q: f64[T, D], k: f64[T, D], v: f64[T, D]) -> o[T, D]:
+    m[t] = max[s:t+1](sum[d](q[t, d] * k[s, d]))
+    z[t] = sum[s:t+1](exp(sum[d](q[t, d] * k[s, d]) - m[t]))
+    o[t, e] = sum[s:t+1](exp(sum[d](q[t, d] * k[s, d]) - m[t]) / z[t] * v[s, e])
+""",
+        q=normal(4, 3), k=normal(4, 3), v=normal(4, 3),
+    )  # fmt: skip
+
+
+def test_window(normal):
+    check(
+        "def f(x: f64[N], W: size) -> y[N]:\n    y[n] = sum[k:max(0, n - W):n+1](x[k] * x[n])",
+        sizes={"W": 2},
+        x=normal(6),
+        W=2,
+    )
+
+
+# ---------------------------------------------------------------- indices from data
+
+
+def test_embedding(normal):
+    g = check(
+        """
+def f(w: f64[V, C], p: f64[T, C], t: i32[B, T]) -> y[B, T, C]:
+    y[b, s, c] = w[t[b, s], c] * 2.0 + p[s, c]
+""",
+        w=normal(5, 3), p=normal(4, 3), t=np.array([[0, 1, 4, 1], [2, 2, 2, 0]]),
+    )  # fmt: skip
+    scatter = next(q for q in g.equations if q.accumulate)
+    assert scatter.lhs == "d_w" and scatter.idx[1].op == "var"
+
+
+def test_guarded_gather(normal):
+    check(
+        "def f(w: f64[V], t: i32[N]) -> y[N]:\n    y[n] = where(t[n] >= 0, w[t[n]] * w[n], 0.5)",
+        w=normal(5), t=np.array([3, -1, -7, 3, 0]),
+    )  # fmt: skip
+
+
+def test_gather_and_dense(normal):
+    check(
+        "def f(w: f64[V], t: i32[N]) -> y[N]:\n    y[n] = w[t[n]] * w[n] + w[n + 1]",
+        w=normal(5), t=np.array([3, 1, 1, 0]),
+    )  # fmt: skip
+
+
+def test_scatter(normal):
+    check(
+        "def f(x: f64[N, C], t: i32[N], V: size) -> y[V, C]:\n    y[t[n], c] += x[n, c] * x[n, c]",
+        sizes={"V": 4}, x=normal(5, 2), t=np.array([0, 3, 3, 1, 0]), V=4,
+    )  # fmt: skip
+
+
+def test_ragged_sum(normal):
+    check(
+        "def f(x: f64[K], o: i32[M]) -> y[M - 1]:\n    y[i] = sum[k:i64(o[i]):i64(o[i + 1])](x[k] * x[k])",
+        x=normal(6), o=np.array([0, 2, 2, 6]),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- several equations
+
+
+def test_output_read_by_another(normal):
+    check(
+        "def f(x: f64[N]) -> (y[N], z[N]):\n    y[n] = exp(x[n])\n    z[n] = y[n] * y[n] + x[n]\n",
+        x=normal(4),
+    )
+
+
+def test_mlp_block(normal):
+    check(
+        """
+def f(x: f64[N, D], w: f64[D], a: f64[H, D], b: f64[D, H]) -> y[N, D]:
+    r[n] = 1.0 / (sum[d](x[n, d] * x[n, d]) / f64(D) + 0.01) ** 0.5
+    h[n, j] = sum[d](x[n, d] * r[n] * w[d] * a[j, d])
+    g[n, j] = silu(h[n, j])
+    y[n, d] = x[n, d] + sum[j](g[n, j] * b[d, j])
+""",
+        x=normal(2, 3), w=normal(3), a=normal(4, 3), b=normal(3, 4),
+    )  # fmt: skip
+
+
+def test_second_derivative(normal):
+    from grad_mini import formula
+    from grad_numeric import SCALARS
+
+    from vibee.grad import vjp
+
+    f = formula("def f(x: f64[N]) -> y:\n    y = sum[n](x[n] * x[n] * x[n])")
+    g = vjp(f, SCALARS.__getitem__)
+    g.params = [p for p in g.params if p.name in ("x", "d_y")]
+    check(g, x=normal(3), d_y=np.array(0.7))

@@ -1,0 +1,418 @@
+"""Reverse mode over the equations of a formula: adjoints of arrays from the last to the first.
+
+Every adjoint is a sum of terms over the axes of its array; an index map that reads the array
+is solved for its iteration variables, so that an adjoint is a gather wherever that is possible
+and a scatter-add only where an index comes from data.  Sums over iteration variables become
+temporaries over the axes they depend on, one for each distinct sum; a sum that the forward
+equations already hold is read from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from ..tree.defs import Equation, Formula, Param
+from ..tree.expr import Expr, bound_vars, free_vars, load, substitute, var, walk
+from ..tree.linear import ZERO, Facts, Range, facts_of
+from ..tree.normal import always_safe, canonical, conjunction, under
+from ..tree.types import is_float
+from .invert import Solution, Solver, boxes
+from .reuse import Reuse, known_value
+from .roots import Roots
+from .rules import Chain, GradError, Lookup, Ranges, arith, thaw
+from .settle import ordered, settle
+from .split import split_where
+from .terms import Term, collect, emit, term_of
+
+
+class Reverse:
+    """The gradient equations of one formula in normal form."""
+
+    def __init__(self, f: Formula, lookup: Lookup, names: set[str]) -> None:
+        self.f = f
+        self.names = names
+        self.facts = facts_of(f.sizes, f.given)
+        self.sizes = set(f.sizes)
+        self.arrays = {p.name: p for p in [*f.params, *f.outs, *f.temps] if p.is_array or p.kind == "scalar"}
+        self.shapes = {name: p.shape for name, p in self.arrays.items()}
+        self.outs = {p.name for p in f.outs}
+        self.temps: list[Param] = list(f.temps)
+        self.front: list[Equation] = [q for q in f.equations if q.lhs not in self.outs]
+        self.back: list[Equation] = []
+        self.dense: dict[str, list[Term]] = {}
+        self.scatter: dict[str, list[Equation]] = {}
+        self.final: dict[str, list[Term] | str] = {}  # the adjoint: terms, or the array that holds it
+        self.reserved: dict[str, str] = {}
+        self.sums: dict[object, tuple[str, tuple[int, ...]]] = {}
+        self.hints: dict[str, tuple[str, ...]] = {}
+        self.found: list[tuple[str, tuple[Expr, ...], list[Term], Ranges]] = []
+        self.chain = Chain(lookup, {p.name for p in f.params if p.kind == "scalar" and is_float(p.dtype)}, self.sink)
+        self.reuse = Reuse([k for q in f.equations if is_float(q.rhs.dtype) and (k := known_value(q)) is not None])
+        self.roots = Roots(self)
+        self.learn()
+
+    def learn(self) -> None:
+        """Names for axes, and the sums that the forward equations hold."""
+        for q in self.f.equations:
+            if not q.accumulate:
+                self.hints[q.lhs] = q.vars
+            for n in walk(q.rhs):
+                if n.op in ("load", "load?") and all(a.op == "var" for a in n.args):
+                    names = tuple(str(a.attr) for a in n.args)
+                    if len(set(names)) == len(names):
+                        self.hints.setdefault(str(n.attr), names)
+            e = q.rhs
+            plain = not q.accumulate and len(set(q.vars)) == len(q.vars)
+            if e.op == "reduce" and e.attr[0] == "sum" and is_float(e.dtype) and plain:  # type: ignore[index]
+                ranges = dict(zip(bound_vars(e), zip(e.args[1::2], e.args[2::2], strict=True), strict=True))
+                outer = {v: (ZERO, d) for v, d in zip(q.vars, q.dims, strict=True)}
+                done = settle(term_of(e.args[0]), ranges, self.facts.within(outer))
+                if done is None or done[0].coeff != 1:
+                    continue
+                key, order = self.sum_key([done[0]], done[1], outer)
+                if set(q.vars) <= set(order):
+                    self.sums.setdefault(key, (q.lhs, tuple(order.index(v) for v in q.vars)))
+
+    def sink(self, name: str, idx: tuple[Expr, ...], adjoint: list[Term], ranges: Ranges) -> None:
+        """Collects what the chain rule hands to an array."""
+        adjoint = [t.map(thaw) for t in adjoint]
+        for conds, parts in split_where(idx):
+            self.found.append((name, parts, [t.times(Term(guards=conds)) for t in adjoint], ranges))
+
+    def fresh(self, stem: str) -> str:
+        """A new name."""
+        name, k = stem, 1
+        while name in self.names:
+            k += 1
+            name = f"{stem}_{k}"
+        self.names.add(name)
+        return name
+
+    def axes(self, array: str) -> list[str]:
+        """The internal names of an array's axes (no spec can write them)."""
+        return [f"{array}.{k}" for k in range(len(self.shapes[array]))]
+
+    def axis_ranges(self, array: str) -> dict[str, Range]:
+        """Their ranges."""
+        return {a: (ZERO, d) for a, d in zip(self.axes(array), self.shapes[array], strict=True)}
+
+    def dtype(self, array: str) -> str:
+        """The type of an array's adjoint."""
+        return arith(self.arrays[array].dtype)
+
+    def array_of(self, array: str) -> str:
+        """The name of the array that holds an adjoint, should it need one."""
+        if array not in self.reserved:
+            self.reserved[array] = self.fresh(f"d_{array}")
+            self.shapes[self.reserved[array]] = self.shapes[array]
+        return self.reserved[array]
+
+    # ------------------------------------------------------------ the walk
+
+    def run(self, cotangents: dict[str, str]) -> None:
+        """All equations, last first; `cotangents` names the given adjoint of each output."""
+        for out, name in cotangents.items():
+            self.shapes[name] = self.shapes[out]
+            idx = tuple(map(var, self.axes(out)))
+            self.dense[out] = [Term(factors=((load(name, idx, self.dtype(out)), 1),))]
+        for q in reversed(self.f.equations):
+            if is_float(self.arrays[q.lhs].dtype):
+                self.backward(q)
+
+    def adjoint(self, array: str) -> list[Term] | str:
+        """The complete adjoint of an array, once every reader has been seen."""
+        if array not in self.final:
+            self.final[array] = collect(self.dense.pop(array, []))
+            if self.scatter.get(array):
+                self.materialise(array)
+        return self.final[array]
+
+    def materialise(self, array: str) -> str:
+        """Equations for an adjoint of its own; returns the array's name."""
+        terms = self.final[array]
+        if isinstance(terms, str):
+            return terms
+        name = self.array_of(array)
+        self.temps.append(Param(name, "temp", self.dtype(array), self.shapes[array]))
+        self.write(name, array, terms)
+        self.final[array] = name
+        return name
+
+    def write(self, name: str, array: str, terms: list[Term]) -> None:
+        """`name` = the adjoint of `array`: the terms, then the scatters."""
+        axes = self.axes(array)
+        scatters = self.scatter.pop(array, [])
+        if terms or not scatters:
+            idx = tuple(map(var, axes))
+            self.back.append(Equation(name, tuple(axes), self.shapes[array], idx, emit(terms, self.dtype(array))))
+        self.back += [replace(q, lhs=name) for q in scatters]
+
+    def backward(self, q: Equation) -> None:
+        """What the right side of one equation reads gets its share of the left side's adjoint."""
+        adjoint = self.adjoint(q.lhs)
+        if not adjoint:
+            return
+        mark = load(self.array_of(q.lhs), q.idx, self.dtype(q.lhs))
+        ranges: Ranges = {v: (ZERO, d) for v, d in zip(q.vars, q.dims, strict=True)}
+        self.found = []
+        self.roots.push(q, mark, ranges)
+        adjoint = self.final[q.lhs]  # a scan may have given it an array
+        solved = []
+        for array, idx, terms, inner in self.found:
+            known = self.arrays.get(array)
+            if known is None or not is_float(known.dtype):
+                continue
+            solved.append((array, *self.invert(array, idx, terms, inner, set(q.vars))))
+        whole = isinstance(adjoint, str) or not self.may_inline(adjoint, mark, solved)
+        if whole and any(e.attr == mark.attr for _, _, terms in solved for t in terms for e in walked(t)):
+            self.materialise(q.lhs)
+        for array, solution, terms in solved:
+            if not whole:
+                assert isinstance(adjoint, list)
+                terms = [new for t in terms for new in self.expand(t, str(mark.attr), adjoint, q.lhs)]
+            self.contribute(array, solution, terms)
+
+    def may_inline(self, adjoint: list[Term], mark: Expr, solved: list[tuple[str, Solution, list[Term]]]) -> bool:
+        """True if every use of an adjoint may repeat its terms instead of reading an array."""
+        name = str(mark.attr)
+        for array, solution, terms in solved:
+            around = set(self.axes(array)) | set(solution.free)
+            for t in terms:
+                at = [f for f, p in t.factors if f.op == "load" and f.attr == name and p == 1]
+                if len(at) != 1 or sum(1 for e in walked(t) if e.op == "load" and e.attr == name) != 1:
+                    return False
+                if simple(adjoint):
+                    continue
+                mine = free_vars(at[0])
+                if around - mine and mine & set(solution.free):
+                    return False
+        if simple(adjoint) or len(solved) <= 1:
+            return True
+        return len(adjoint) == 1 and cheap(adjoint[0])
+
+    def expand(self, t: Term, name: str, adjoint: list[Term], array: str) -> list[Term]:
+        """A term with the adjoint's own terms in place of its mark."""
+        at = next(f for f, _ in t.factors if f.op == "load" and f.attr == name)
+        rest = Term(t.coeff, t.guards, tuple(fp for fp in t.factors if fp[0] != at))
+        names = dict(zip(self.axes(array), at.args, strict=True))
+        return [rest.times(d.map(lambda e: substitute(e, names))) for d in adjoint]
+
+    # ------------------------------------------------------------ one contribution
+
+    def invert(
+        self, array: str, idx: tuple[Expr, ...], terms: list[Term], ranges: Ranges, outer: set[str]
+    ) -> tuple[Solution, list[Term]]:
+        """The contribution seen from the array's elements."""
+        axes = self.axes(array)
+        solver = Solver(axes, self.shapes[array], ranges, self.facts, self.fresh, set(ranges) - outer)
+        solution = solver.solve(idx)
+        limits = tuple(solution.guards)
+        out = []
+        for t in terms:
+            t = t.map(lambda e: substitute(e, solution.binding))
+            # plain conditions first: they say that the elements which the others read exist
+            both = ordered(limits)[: len(first_plain(limits))] + ordered(t.guards) + limits
+            out.append(Term(t.coeff, ordered(tuple(dict.fromkeys(both))), t.factors))
+        return solution, out
+
+    def contribute(self, array: str, solution: Solution, terms: list[Term]) -> None:
+        """Adds terms to the adjoint of an array."""
+        if solution.scattered:
+            self.add_scatter(array, solution, terms)
+            return
+        known = self.facts.within(self.axis_ranges(array))
+        new = self.summed(terms, solution.free, known, self.axis_ranges(array), self.dtype(array))
+        self.dense.setdefault(array, []).extend(new)
+
+    def add_scatter(self, array: str, solution: Solution, terms: list[Term]) -> None:
+        """`d_array[..., index from data, ...] += terms`, the solved axes as plain variables."""
+        axes, shape = self.axes(array), self.shapes[array]
+        shift = self.from_zero(solution)
+        if shift:
+            terms = [t.map(lambda e: substitute(e, shift)) for t in terms]
+        used = set().union(*(free_vars(e) for e in solution.scattered.values()))
+        loops: dict[str, Range] = {}
+        sums: dict[str, Range] = {}
+        limits: list[Expr] = []
+        box = boxes(solution.free, self.facts.within(self.axis_ranges(array)))
+        for v, r in solution.free.items():
+            if v not in used:
+                sums[v] = r
+                continue
+            if v not in box:
+                raise GradError(f"the range of `{v}` depends on data and so does an index that uses it")
+            if r != box[v]:
+                limits += [Expr("ge", (var(v), r[0]), None, "bool"), Expr("lt", (var(v), r[1]), None, "bool")]
+            loops[v] = box[v]
+        plain = {a: (ZERO, d) for k, (a, d) in enumerate(zip(axes, shape, strict=True)) if k not in solution.scattered}
+        scope = {**loops, **plain}
+        terms = [t.under(limits) for t in terms]
+        known = self.facts.within(scope)
+        for guards, group in by_guards(self.summed(terms, sums, known, scope, self.dtype(array))):
+            cond = conjunction(guards)
+            idx = []
+            for k, a in enumerate(axes):
+                e = solution.scattered.get(k, var(a))
+                if cond is not None and k in solution.scattered:
+                    e = Expr("where", (cond, e, ZERO), None, "i64")
+                idx.append(known.simplify(e))
+            value = under(guards, emit(group, self.dtype(array)), term_zero(self.dtype(array)))
+            dims = tuple(self.facts.simplify(hi) for _, hi in scope.values())
+            self.scatter.setdefault(array, []).append(
+                Equation("", tuple(scope), dims, tuple(idx), value, accumulate=True)
+            )
+
+    def from_zero(self, solution: Solution) -> dict[str, Expr]:
+        """Makes the ranges of variables in scattered indices start at 0; returns what changed."""
+        used = set().union(*(free_vars(e) for e in solution.scattered.values()))
+        shift: dict[str, Expr] = {}
+        for v, (lo, hi) in list(solution.free.items()):
+            if v in used and lo != ZERO and not free_vars(lo) & set(solution.free):
+                shift[v] = Expr("add", (var(v), lo), None, "i64")
+                solution.free[v] = (ZERO, self.facts.simplify(Expr("sub", (hi, lo), None, "i64")))
+        if shift:
+            solution.scattered = {k: substitute(e, shift) for k, e in solution.scattered.items()}
+            solution.free = {v: (substitute(lo, shift), substitute(hi, shift)) for v, (lo, hi) in solution.free.items()}
+        return shift
+
+    # ------------------------------------------------------------ sums
+
+    def summed(self, terms: list[Term], ranges: Ranges, known: Facts, scope: Ranges, dtype: str) -> list[Term]:
+        """The terms summed over `ranges`: no variable of these is left in the result."""
+        out: list[Term] = []
+        groups: dict[object, tuple[Term, Ranges, list[Term]]] = {}
+        for t in collect(terms):
+            done = settle(t, ranges, known)
+            if done is None:
+                continue
+            t, over = done
+            if over:
+                fixed, moving = parted(t, over)
+                hit = self.lookup_sum([moving], over, scope)
+                if hit is not None:
+                    out.append(fixed.times(hit))
+                    continue
+            t = self.reuse.rewrite(t, known.within(over))
+            if not over:
+                out.append(t)
+                continue
+            fixed, moving = parted(t, over)
+            key = (tuple(over.items()), fixed.factors, frozenset(fixed.guards))
+            group = groups.setdefault(key, (replace(fixed, coeff=Fraction(1)), over, []))
+            group[2].append(replace(moving, coeff=fixed.coeff))
+        for fixed, over, body in groups.values():
+            body = collect(body)
+            if body:
+                out.append(fixed.times(self.sum_of(body, over, known, scope, fixed.guards, dtype)))
+        return collect(out)
+
+    def lookup_sum(self, body: list[Term], over: Ranges, scope: Ranges) -> Term | None:
+        """A sum that exists already."""
+        key, order = self.sum_key(body, over, scope)
+        hit = self.sums.get(key)
+        if hit is None:
+            return None
+        value = load(hit[0], tuple(var(order[p]) for p in hit[1]), self.dtype(hit[0]))
+        return Term(factors=((value, 1),))
+
+    def sum_of(
+        self, body: list[Term], over: Ranges, known: Facts, scope: Ranges, guards: tuple[Expr, ...], dtype: str
+    ) -> Term:
+        """The temporary that holds the sum of `body`, as a term."""
+        scale = Term()
+        if len(body) == 1:
+            scale, body = Term(body[0].coeff), [replace(body[0], coeff=Fraction(1))]
+        hit = self.lookup_sum(body, over, scope)
+        if hit is not None:
+            return scale.times(hit)
+        e = self.reduction(emit(body, dtype), over)
+        if guards and not always_safe(e, known, self.shapes, self.sizes):
+            e = self.reduction(under(ordered(guards), e.args[0], term_zero(dtype)), over)
+        names = [v for v in scope if v in free_vars(e)]
+        name = self.fresh("total")
+        dims = tuple(self.facts.simplify(scope[v][1]) for v in names)
+        shape_key, order = self.sum_key(body, over, scope)
+        idx = tuple(map(var, names))
+        self.temps.append(Param(name, "temp", dtype, dims))
+        self.shapes[name] = dims
+        self.arrays[name] = self.temps[-1]
+        self.back.append(Equation(name, tuple(names), dims, idx, e))
+        if set(names) <= set(order):
+            self.sums[shape_key] = (name, tuple(order.index(v) for v in names))
+        return scale.times(Term(factors=((load(name, idx, dtype), 1),)))
+
+    def reduction(self, body: Expr, over: Ranges) -> Expr:
+        """sum[over](body)."""
+        args = [e for r in over.values() for e in r]
+        return Expr("reduce", (body, *args), ("sum", tuple(over)), body.dtype)
+
+    def sum_key(self, body: list[Term], over: Ranges, scope: Ranges) -> tuple[object, tuple[str, ...]]:
+        """What equal sums have in common whatever their variables are called."""
+        parts = sorted((term_key(t) for t in body), key=lambda e: shape_of(e))
+        limits = tuple(e for r in over.values() for e in r)
+        form, order = canonical(Expr("key", (*parts, *limits, *map(var, over))))
+        dims = tuple((k, self.facts.simplify(scope[v][1])) for k, v in enumerate(order) if v in scope)
+        others = tuple((k, v) for k, v in enumerate(order) if v not in scope and v not in over)
+        return (form, dims, others), order
+
+
+def shape_of(e: Expr) -> str:
+    """An expression's text with its variables numbered: equal up to renaming, equal text."""
+    return repr(canonical(e)[0])
+
+
+def term_key(t: Term) -> Expr:
+    """A term as one expression whose parts stand in an order that does not depend on names."""
+    factors = sorted((Expr("power", (f,), p) for f, p in t.factors), key=shape_of)
+    guards = sorted(t.guards, key=shape_of)
+    return Expr("term", (*factors, *guards), str(t.coeff))
+
+
+def parted(t: Term, over: Ranges) -> tuple[Term, Term]:
+    """(fixed, moving): what does not depend on the variables of `over`, and what does."""
+    names = set(over)
+    fixed = Term(
+        t.coeff,
+        tuple(g for g in t.guards if not free_vars(g) & names),
+        tuple(fp for fp in t.factors if not free_vars(fp[0]) & names),
+    )
+    moving = Term(
+        guards=tuple(g for g in t.guards if free_vars(g) & names),
+        factors=tuple(fp for fp in t.factors if free_vars(fp[0]) & names),
+    )
+    return fixed, moving
+
+
+def by_guards(terms: list[Term]) -> list[tuple[tuple[Expr, ...], list[Term]]]:
+    """Terms with the same guards together, the guards taken off."""
+    groups: dict[frozenset[Expr], tuple[tuple[Expr, ...], list[Term]]] = {}
+    for t in terms:
+        groups.setdefault(frozenset(t.guards), (t.guards, []))[1].append(replace(t, guards=()))
+    return list(groups.values())
+
+
+def walked(t: Term) -> list[Expr]:
+    """Every node of a term."""
+    return [n for e in (*(f for f, _ in t.factors), *t.guards) for n in walk(e)]
+
+
+def simple(adjoint: list[Term]) -> bool:
+    """True for a multiple of one array element: as good as an array of its own."""
+    return len(adjoint) == 1 and len(adjoint[0].factors) <= 1 and not adjoint[0].guards
+
+
+def cheap(t: Term) -> bool:
+    """True for a product that costs next to nothing to repeat."""
+    leaves = all(f.op in ("load", "var", "const", "cast") for f, _ in t.factors)
+    return leaves and sum(abs(p) for _, p in t.factors) <= 3
+
+
+def first_plain(guards: tuple[Expr, ...]) -> list[Expr]:
+    """Conditions on sizes and variables alone."""
+    return [g for g in guards if not any(e.op in ("load", "load?") for e in walk(g))]
+
+
+def term_zero(dtype: str) -> Expr:
+    """The constant 0 of a float type."""
+    return Expr("const", (), 0.0, dtype)
