@@ -1,41 +1,51 @@
-"""Model -> procedures: initial weights, forward, gradient, each with one plan of memory."""
+"""Model -> procedures: sizes, initial weights, forward, loss, gradient; the last three with a plan of memory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..tree.defs import Call, Model, Param, Procedure, View
+from ..tree.defs import Call, Model, Param, Procedure, Store, View
 from ..tree.expr import Expr, const, free_vars, var
 from ..tree.poly import Sizes
 from ..tree.types import is_float
 from .model_backward import Backward
-from .model_emit import Planned, finish
-from .model_forward import declare, forward, op
-from .model_layout import gaps, layout, weights_length
+from .model_emit import Planned, finish, free_name
+from .model_forward import forward, op
+from .model_layout import layout, weights_length
+from .model_rules import suffixed
 from .model_small import fill
 from .model_steps import Registry, Work
 
 
 @dataclass(slots=True)
 class Lowered:
-    """All that is derived from a model; `gradient` is None for a model without a loss."""
+    """All that is derived from a model; `loss` and `gradient` are None for a model without a loss."""
 
     model: Model
     init: Procedure
+    sizes: Procedure
     forward: Planned
+    loss: Planned | None
     gradient: Planned | None
 
     @property
     def arena(self) -> Expr:
-        """A: elements of the arena that is enough for both."""
-        if self.gradient is None:
-            return self.forward.arena
-        return Expr("max", (self.forward.arena, self.gradient.arena), None, "i64")
+        """A: elements of the arena that is enough for all of them."""
+        total = self.forward.arena
+        for p in (self.loss, self.gradient):
+            if p is not None:
+                total = Expr("max", (total, p.arena), None, "i64")
+        return total
+
+    @property
+    def planned(self) -> list[Planned]:
+        """The procedures that have a plan of memory."""
+        return [p for p in (self.forward, self.loss, self.gradient) if p is not None]
 
     @property
     def procedures(self) -> list[Procedure]:
         """What is emitted."""
-        return [self.init, self.forward.procedure] + ([self.gradient.procedure] if self.gradient else [])
+        return [self.sizes, self.init, *(p.procedure for p in self.planned)]
 
 
 def loss_of(m: Model) -> str | None:
@@ -51,27 +61,39 @@ def model_dtype(m: Model) -> str:
 
 
 def _work(m: Model, program: Registry) -> Work:
-    w = Work(m, program, Sizes(m.given), model_dtype(m))
-    declare(w)
-    return w
+    return Work(m, program, Sizes(m.given), model_dtype(m))
 
 
 def lower_model(m: Model, program: Registry) -> Lowered:
     """The procedures of a model; definitions that they need are added to the program."""
     w = _work(m, program)
-    forward(w, keep=False)
-    ahead = finish(w, "forward", list(m.outs), f"The outputs of {m.name} for given weights; derived.")
-    back = None
-    loss = loss_of(m)
-    if loss is not None and m.weights:
+    forward(w, m.outs, keep=False)
+    ahead = finish(w, "forward", list(m.outs), f"The outputs of {m.name}; derived.")
+    only = back = None
+    name = loss_of(m)
+    if name is not None:
+        loss = m.param(name)
         w = _work(m, program)
-        forward(w, keep=True)
-        Backward(w).run(loss)
-        grads = Param("grads", "out", w.dtype, (weights_length(m),))
-        while any(p.name == grads.name for p in (*m.params, *m.outs)):
-            grads.name += "_"
-        back = finish(w, "gradient", [*m.outs, grads], f"The gradient of {m.name} by every weight; derived.")
-    return Lowered(m, _init(m, program), ahead, back)
+        forward(w, [loss], keep=False)
+        only = finish(w, "loss", [loss], f"The loss of {m.name}; derived.")
+        w = _work(m, program)
+        forward(w, [loss], keep=True)
+        Backward(w).run(name)
+        back = finish(w, "gradient", [loss], f"The loss of {m.name} and its gradient by every weight; derived.", True)
+    return Lowered(m, _init(m, program), _sizes(m, ahead, only, back), ahead, only, back)
+
+
+def _sizes(m: Model, *planned: Planned | None) -> Procedure:
+    """`<model>_sizes(sizes...) -> (weights, forward, loss, gradient)`: lengths of the arrays to bring."""
+    lengths = [weights_length(m), *(p.arena if p is not None else const(0, "i64") for p in planned)]
+    names = set().union(*map(free_vars, lengths))
+    params = [Param(n, "size", "i64") for n in m.sizes if n in names]
+    taken = set(names)
+    outs = [Param(free_name(f"{x}_length", taken), "out", "i64") for x in ("weights", "forward", "loss", "gradient")]
+    body: list = [Store(o.name, (), e) for o, e in zip(outs, lengths, strict=True)]
+    return Procedure(f"{m.name}_sizes", suffixed(m.key, m.name, "sizes"), params, outs, {p.name: ("param", p.name) for p in params},
+                     doc=f"Lengths of the weights of {m.name} and of the arenas; derived.", module=m.module,
+                     span=m.span, body=body)  # fmt: skip
 
 
 def _init(m: Model, program: Registry) -> Procedure:
@@ -82,7 +104,8 @@ def _init(m: Model, program: Registry) -> Procedure:
     by_name = {p.name: p for p in m.params}
     key = "key" if "key" not in names else "key_"
     params = [Param(key, "scalar", "u64")]
-    params += [by_name[n] if n in by_name else Param(n, "size", "i64") for n in [*m.sizes] if n in names]
+    own = {p.name for p in m.params if p.kind == "size"}  # all of them: callers pass what they have
+    params += [by_name[n] if n in own else Param(n, "size", "i64") for n in m.sizes if n in names | own]
     params += [p for p in m.params if p.kind == "scalar" and p.name in names]
     flat = "weights" if "weights" not in names else "weights_"
     body: list = []
@@ -100,10 +123,7 @@ def _init(m: Model, program: Registry) -> Procedure:
             body.append(Call(f.key, args, [target], dict.fromkeys(f.sizes, p.total), p.weight.span))
         else:
             body.append(Call(fill(program, dtype), [x], [target], {"N": p.total}, p.weight.span))
-    for lo, hi in gaps(places):
-        body.append(Call(fill(program, dtype), [const(0.0, dtype)], [part(lo, op("sub", hi, lo))],
-                         {"N": op("sub", hi, lo)}))  # fmt: skip
     sizes = {p.name: ("param", p.name) for p in params if p.kind == "size"}
-    return Procedure(f"{m.name}_init", f"{m.key}_init", params, [Param(flat, "out", dtype, (weights_length(m),))],
+    return Procedure(f"{m.name}_init", suffixed(m.key, m.name, "init"), params, [Param(flat, "out", dtype, (weights_length(m),))],
                      sizes, [], doc=f"Initial weights of {m.name}; derived.", module=m.module, span=m.span,
                      body=body)  # fmt: skip

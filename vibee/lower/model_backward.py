@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from ..tree.defs import Layers, Model, ModelCall, View
 from ..tree.expr import Expr, const, var
-from .model_forward import ONE, TWO, op
-from .model_layout import gaps, layout
+from .model_forward import ONE, TWO, op, seen
+from .model_layout import layout
 from .model_rules import bind_sizes, is_real, rule
 from .model_small import accumulate_step, add_step, fill_step
 from .model_steps import Do, Loop, Ref, Value, Work
@@ -21,13 +21,13 @@ Parts = dict[str, list[Ref]]  # the contributions to the cotangent of each value
 def argument(a: object) -> tuple[str, Ref] | None:
     """The value that an argument of a call is, and how the callee sees it."""
     if isinstance(a, View):
-        return a.array, Ref(a.array, a.shape, None, a.lead)
+        return a.array, Ref(a.array, a.shape, None, a.lead, a.part)
     if isinstance(a, Expr) and a.op == "load":
-        return str(a.attr), Ref(str(a.attr), (), None, (), True)
+        return str(a.attr), Ref(str(a.attr), (), number=True)
     return None
 
 
-def active_values(m: Model, w: Work) -> set[str]:
+def active_values(m: Model) -> set[str]:
     """The values that depend on a weight through floats: those that have a cotangent."""
     active = {x.name for x in m.weights if is_real(x.dtype)}
 
@@ -55,7 +55,7 @@ class Backward:
 
     def __init__(self, w: Work) -> None:
         self.w = w
-        self.active = active_values(w.model, w)
+        self.active = active_values(w.model)
         self.made_in: dict[str, str | None] = {}  # cotangents that a step writes, and in which loop
         self.mentions: dict[str, int] = {}  # how many contributions a cotangent is part of
         self.out: list[Do | Loop] = []  # where steps go: the procedure or a loop's body
@@ -65,11 +65,11 @@ class Backward:
     def run(self, loss: str) -> None:
         """Appends all steps; `loss` is the output with cotangent 1."""
         w, m = self.w, self.w.model
-        self.out = w.steps
+        self.out = w.steps  # type: ignore[assignment]
         for place in layout(m):
             x = place.weight
             name = f"grad of {x.name}"
-            w.values[name] = Value(name, x.dtype, x.shape, "grads", None, place.copies, place.offset)
+            w.values[name] = Value(name, x.dtype, x.shape, "grads", None, place.weight.copies, place.offset)
         parts: Parts = {}
         o = m.param(loss)
         seed = self._new(f"d_{loss}", o.dtype, ())
@@ -87,13 +87,9 @@ class Backward:
             if not x.layered:
                 self._collect(parts.pop(x.name, []), target, x.dtype)
             elif x.name not in reached:
-                assert place.copies is not None
-                target.shape = (place.copies, *x.shape)
+                assert x.copies is not None
+                target.shape = (x.copies, *x.shape)
                 self.out.append(fill_step(w, target, 0.0, x.dtype))
-        for i, (lo, hi) in enumerate(gaps(layout(m))):
-            name, n = f"gap {i}", op("sub", hi, lo)
-            w.values[name] = Value(name, w.dtype, (n,), "grads", None, None, lo)
-            self.out.append(fill_step(w, Ref(name, (n,)), 0.0, w.dtype))
 
     def _new(self, stem: str, dtype: str, shape: tuple[Expr, ...]) -> Ref:
         v = self.w.new(stem, dtype, shape, self.loop)
@@ -150,7 +146,7 @@ class Backward:
                  if (t := self._total(parts, name)) is not None}  # fmt: skip
         found = {p.name: x for p, a in zip(f.params, c.args, strict=True) if (x := argument(a))}
         wanted = tuple(p.name for p in f.params if p.name in found and found[p.name][0] in self.active
-                       and is_real(p.dtype))  # fmt: skip
+                       and is_real(p.dtype) and p.kind != "size")  # fmt: skip
         if not given or not wanted:
             return
         r = rule(w.program, f, wanted)
@@ -171,16 +167,16 @@ class Backward:
             elif name in plain:
                 arg = plain[name]
             elif name in outputs:
-                value = outputs[name][1]
-                arg = Ref(value, w.model.values[value].shape)
+                o, value = outputs[name]
+                arg = Ref(value, seen(o, c.sizes))
             elif name.startswith("d_") and name[2:] in outputs:
                 o, value = outputs[name[2:]]
                 if o.name not in given:
                     given[o.name] = self._new(f"d_{value}", o.dtype, w.model.values[value].shape)
                     self.out.append(fill_step(w, given[o.name], 0.0, o.dtype))
-                arg = Ref(given[o.name].value, w.model.values[value].shape, given[o.name].index)
+                arg = Ref(given[o.name].value, seen(o, c.sizes), given[o.name].index)
                 if p.kind == "scalar":
-                    arg = Ref(arg.value, (), arg.index, (), True)
+                    arg = Ref(arg.value, (), arg.index, number=True)
             else:
                 arg = c.sizes[name]
             if isinstance(arg, Ref) and not arg.number:
@@ -241,4 +237,8 @@ class Backward:
         self.out.append(Loop(s.var, s.count, body, reverse=True))  # type: ignore[arg-type]
         for value, acc_ref in sums:
             self._add(parts, value, acc_ref)
+        for c in s.carries:
+            if c.init in self.active:
+                box = two[c.inner]
+                self._add(parts, c.init, Ref(box.name, box.shape, const(0, "i64")))
         return set(layered)

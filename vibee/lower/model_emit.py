@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..tree.defs import Alloc, Call, Decl, For, Param, Procedure, View
+from ..tree.defs import Alloc, Call, Decl, For, Model, Param, Procedure, View
 from ..tree.expr import Expr, const, load, var
 from .model_forward import ONE, op
 from .model_layout import layout, weights_length
+from .model_rules import suffixed
 from .model_steps import Do, Loop, Ref, Value, Work
 from .plan import Buffer, Plan, make_plan, times
 
@@ -107,13 +108,10 @@ class Writer:
             body.append(Decl(name, "i64", at))
             self.slots.append(name)
             at = op("add", var(name), size)
-        last: Expr = ZERO
         for place in layout(self.w.model):
             name = self._name(f"off_{place.weight.name}")
-            body.append(Decl(name, "i64", last))
+            body.append(Decl(name, "i64", place.offset))
             self.offsets[place.weight.name] = name
-            room = place.end if place.offset.op == "const" else place.end.args[1]
-            last = op("add", var(name), room)
         used = {self.w.resolve(r).value for s in self.w.steps for d in ([s] if isinstance(s, Do) else s.steps)
                 for r in d.refs()}  # fmt: skip
         for v in self.w.values.values():
@@ -149,9 +147,6 @@ class Writer:
             index = var(loop or "")
         if index is not None and not (index.op == "const" and index.attr == 0):
             at = op("add", at, op("mul", index, size))
-        for k, e in enumerate(r.lead):
-            stride = self.w.sizes.expr(self.w.sizes.numel(v.shape[k + 1 :]))
-            at = op("add", at, op("mul", e, stride))
         return array, at
 
     def view(self, r: Ref, loop: str | None) -> View | Expr:
@@ -159,7 +154,7 @@ class Writer:
         r = self.w.resolve(r)
         v = self.w.values[r.value]
         if v.home == "param":
-            return load(v.name, (), v.dtype) if r.number else View(v.name, r.lead, None, r.shape)
+            return load(v.name, (), v.dtype) if r.number else View(v.name, r.lead, r.part, r.shape)
         array, at = self._base(v, r, loop)
         if r.number:
             return load(array, (at,), v.dtype)
@@ -181,8 +176,8 @@ class Planned:
     work: Work
 
 
-def finish(w: Work, what: str, outs: list[Param], doc: str) -> Planned:
-    """The procedure `<model>_<what>(weights, inputs..., arena) -> outs`."""
+def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False) -> Planned:
+    """The procedure `<model>_<what>(inputs..., weights, [grads,] arena, sizes...) -> outs`."""
     m = w.model
     found = lives(w)
     stack(w, found)
@@ -191,19 +186,32 @@ def finish(w: Work, what: str, outs: list[Param], doc: str) -> Planned:
     for size in plan.sizes:
         total = size if total is ZERO else op("add", total, size)
     names = {p.name for p in (*m.params, *m.outs)} | set(m.sizes)
-    arena, room, flat = (_free(x, names) for x in ("arena", "arena_size", "weights"))
-    homes = {"weights": flat, "grads": outs[-1].name if outs else ""}
-    body = Writer(w, plan, arena, homes).statements()
-    params = [Param(flat, "in", w.dtype, (weights_length(m),)), *m.params,
-              Param(arena, "mut", w.dtype, (var(room),))]  # fmt: skip
-    sizes = {**m.sizes, room: ("arg", arena, 0)}
-    given = [*m.given, Expr("ge", (var(room), total), None, "bool")]
-    p = Procedure(f"{m.name}_{what}", f"{m.key}_{what}", params, outs, sizes, given, doc=doc, module=m.module,
-                  span=m.span, body=body)  # fmt: skip
+    flat, flat_grads, arena, room, length = (
+        free_name(x, names) for x in ("weights", "grads", "arena", "arena_size", "weights_size")
+    )
+    body = Writer(w, plan, arena, {"weights": flat, "grads": flat_grads}).statements()
+    params = [Param(flat, "in", w.dtype, (var(length),))]
+    if grads:
+        params.append(Param(flat_grads, "mut", w.dtype, (var(length),)))
+    params.append(Param(arena, "mut", w.dtype, (var(room),)))
+    sizes = {**m.sizes, length: ("arg", flat, 0), room: ("arg", arena, 0)}
+    given = [*m.given, Expr("eq", (var(length), weights_length(m)), None, "bool"),
+             Expr("ge", (var(room), total), None, "bool")]  # fmt: skip
+    p = Procedure(f"{m.name}_{what}", suffixed(m.key, m.name, what), ordered(m, params), outs, sizes, given, doc=doc,
+                  module=m.module, span=m.span, body=body)  # fmt: skip
     return Planned(p, plan, total, w)
 
 
-def _free(name: str, taken: set[str]) -> str:
+def ordered(m: Model, flat: list[Param]) -> list[Param]:
+    """What must be given first: inputs and numbers, then the flat arrays, sizes, numbers with defaults."""
+    sizes = [p for p in m.params if p.kind == "size"]
+    optional = [p for p in m.params if p.kind != "size" and p.default is not None]
+    first = [p for p in m.params if p.kind != "size" and p.default is None]
+    return [*first, *flat, *sizes, *optional]
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """A name that is not taken yet."""
     while name in taken:
         name += "_"
     taken.add(name)

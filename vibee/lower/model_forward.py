@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..tree.defs import Layers, Model, ModelCall, View
-from ..tree.expr import Expr, const, var
+from ..tree.defs import Layers, Model, ModelCall, Param, View
+from ..tree.expr import Expr, const, substitute, var
 from .model_layout import layout
 from .model_small import add_step
 from .model_steps import Do, Loop, Ref, Value, Work
@@ -18,15 +18,15 @@ ONE = const(1, "i64")
 TWO = const(2, "i64")
 
 
-def declare(w: Work) -> None:
-    """Values for the model's inputs, weights and outputs."""
+def declare(w: Work, outs: list[Param]) -> None:
+    """Values for the model's inputs and weights, and for the outputs that are asked for."""
     for p in w.model.params:
         if p.shape or p.kind in ("in", "mut"):
             w.values[p.name] = Value(p.name, p.dtype, p.shape, "param")
     for place in layout(w.model):
         x = place.weight
-        w.values[x.name] = Value(x.name, x.dtype, x.shape, "weights", None, place.copies, place.offset)
-    for p in w.model.outs:
+        w.values[x.name] = Value(x.name, x.dtype, x.shape, "weights", None, x.copies, place.offset)
+    for p in outs:
         w.values[p.name] = Value(p.name, p.dtype, p.shape, "param")
 
 
@@ -46,16 +46,22 @@ def _uses(items: list, out: dict[str, int]) -> dict[str, int]:
     return out
 
 
-def forward(w: Work, keep: bool) -> None:
+def seen(p: Param, sizes: dict[str, Expr]) -> tuple[Expr, ...]:
+    """The shape of a callee's parameter in the caller's terms."""
+    return tuple(substitute(e, sizes) for e in p.shape)
+
+
+def forward(w: Work, outs: list[Param], keep: bool) -> None:
     """The steps of the model's body; with `keep`, carried values of all layers stay available."""
-    Forward(w, keep).run()
+    declare(w, outs)
+    Forward(w, outs, keep).run()
 
 
 class Forward:
     """The walk over a model's body."""
 
-    def __init__(self, w: Work, keep: bool) -> None:
-        self.w, self.keep = w, keep
+    def __init__(self, w: Work, outs: list[Param], keep: bool) -> None:
+        self.w, self.outs, self.keep = w, outs, keep
         self.written: set[str] = set()  # values that calls outside of layer loops define
         self.inside: set[str] = set()  # the same inside of the loop at hand
 
@@ -69,7 +75,7 @@ class Forward:
             else:
                 w.steps.append(self._call(s, None))
                 self.written |= set(s.outs)
-        for o in m.outs:
+        for o in self.outs:
             if o.name not in direct:
                 value = Ref(m.results[o.name], o.shape)
                 w.steps.append(add_step(w, [value], Ref(o.name, o.shape), o.dtype))
@@ -80,7 +86,7 @@ class Forward:
         carried = {c.init for s in m.body if isinstance(s, Layers) for c in s.carries}
         direct: set[str] = set()
         taken: set[str] = set()
-        for o in m.outs:
+        for o in self.outs:
             value = m.results[o.name]
             if value in calls and value not in taken and value not in carried:
                 direct.add(o.name)
@@ -94,18 +100,19 @@ class Forward:
         args: list[Ref | Expr] = []
         for a in c.args:
             if isinstance(a, View):
-                args.append(Ref(a.array, a.shape, None, a.lead))
+                args.append(Ref(a.array, a.shape, None, a.lead, a.part))
             elif isinstance(a, Expr) and a.op == "load":
-                args.append(Ref(str(a.attr), (), None, (), True))
+                args.append(Ref(str(a.attr), (), number=True))
             else:
                 args.append(a)
         outs = []
-        for name in c.outs:
+        f = w.program.by_key(c.fn)
+        for name, o in zip(c.outs, f.outs, strict=True):
             p = w.model.values[name]
             if name not in w.same and name not in w.values:
                 home = "arena" if p.dtype == w.dtype else "local"
                 w.values[name] = Value(name, p.dtype, p.shape, home, loop)
-            outs.append(Ref(name, p.shape))
+            outs.append(Ref(name, seen(o, c.sizes)))
         return Do(c.fn, args, outs, c.sizes, c.span)
 
     def _layers(self, s: Layers, later: dict[str, int]) -> None:

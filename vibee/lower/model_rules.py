@@ -65,25 +65,43 @@ def rule(program: Registry, f: Definition, wanted: tuple[str, ...]) -> Rule:
         return Rule(own, [p.name for p in g.params], [p.name for p in g.outs])
     base = formula_of(program, f)
     assert base is not None, f"{f.name} has no gradient"
-    full = vjp(base)
+    full = vjp(base, program.by_key)
     names = {p.name: q.name for p, q in zip(f.params, base.params, strict=False)}
     if {q.name for q in base.params} <= {p.name for p in f.params}:
         names = {p.name: p.name for p in f.params}
-    back = {q: p for p, q in names.items()}
+    roles = Roles(base, full, {q: p for p, q in names.items()})
     copies: dict[str, str] = {}
     outs = []
     for p in wanted:
-        source = passes(full, f"d_{names[p]}")
-        if source is not None and source.startswith("d_") and source[2:] in {o.name for o in base.outs}:
-            copies[p] = source[2:]
+        d = roles.out_of[names[p]]
+        source = passes(full, d)
+        if source in roles.cotangent_of:
+            copies[p] = roles.cotangent_of[source]
         else:
-            outs.append(f"d_{names[p]}")
+            outs.append(d)
     if not outs:
         return Rule("", copies=copies)
-    short = "_".join(o[2:] for o in outs)
-    g = prune(full, tuple(outs), suffixed(full.key, full.name, short))
-    g = program.add(g)  # type: ignore[assignment]
-    return Rule(g.key, [back.get(p.name, p.name) for p in g.params], [f"d_{back[o[2:]]}" for o in outs], copies)
+    short = "_".join(p for p in wanted if p not in copies)
+    g = program.add(prune(full, tuple(outs), suffixed(full.key, full.name, short)))
+    return Rule(g.key, [roles.role(p.name) for p in g.params], [roles.role(o) for o in outs], copies)
+
+
+class Roles:
+    """What the parameters and outputs of a derived gradient stand for, in the forward's names."""
+
+    def __init__(self, base: Formula, full: Formula, back: dict[str, str]) -> None:
+        real = [p.name for p in base.params if is_float(p.dtype) and p.kind != "size"]
+        self.out_of = dict(zip(real, (o.name for o in full.outs), strict=True))
+        cotangents = [o.name for o in base.outs if is_float(o.dtype)]
+        last = full.params[len(full.params) - len(cotangents) :]
+        self.cotangent_of: dict[str | None, str] = {p.name: o for p, o in zip(last, cotangents, strict=True)}
+        self.names = {p.name: back.get(p.name, p.name) for p in base.params}
+        self.names |= {d: f"d_{back.get(p, p)}" for p, d in self.out_of.items()}
+        self.names |= {str(d): f"d_{o}" for d, o in self.cotangent_of.items()}
+
+    def role(self, name: str) -> str:
+        """`p` or an output of the forward, `d_p` for a cotangent."""
+        return self.names.get(name, name)
 
 
 def bind_sizes(g: Definition, shapes: dict[str, tuple[Expr, ...]], known: dict[str, Expr],

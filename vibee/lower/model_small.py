@@ -53,7 +53,7 @@ def accumulate(program: Registry, dtype: str) -> str:
 
 def _flat(w: Work, r: Ref) -> tuple[Ref, Expr]:
     n = w.sizes.expr(w.sizes.numel(r.shape))
-    return Ref(r.value, (n,), r.index, r.lead), n
+    return Ref(r.value, (n,), r.index, r.lead, r.part), n
 
 
 def add_step(w: Work, terms: list[Ref], out: Ref, dtype: str) -> Do:

@@ -14,7 +14,9 @@ from ..tree.poly import Sizes
 class Registry(Protocol):
     """What the lowering of a model needs of a program: definitions by key, and a place for new ones."""
 
-    def by_key(self, key: str) -> Definition: ...
+    def by_key(self, key: str) -> Definition:
+        """The definition with this instance name."""
+        ...
 
     def add(self, definition: Definition) -> Definition:
         """Registers a derived definition, or gives the one that has its key already."""
@@ -25,7 +27,7 @@ class Registry(Protocol):
 class Ref:
     """A value as a callee sees it.
 
-    `index`: which copy, for a value with several.  `lead`: leading indices that are fixed.
+    `index`: which copy, for a value with several.  `lead`, `part`: a part of an input, as in View.
     `number`: a rank-0 value passed as a number.
     """
 
@@ -33,6 +35,7 @@ class Ref:
     shape: tuple[Expr, ...]
     index: Expr | None = None
     lead: tuple[Expr, ...] = ()
+    part: tuple[Expr, Expr] | None = None
     number: bool = False
 
 
@@ -112,7 +115,7 @@ class Work:
         """The same elements, named by the value that owns them."""
         while r.value in self.same:
             owner = self.same[r.value]
-            r = Ref(owner.value, r.shape, owner.index, r.lead, r.number)
+            r = Ref(owner.value, r.shape, owner.index, r.lead, r.part, r.number)
         return r
 
     def model_shape(self, name: str) -> tuple[Expr, ...]:

@@ -1,0 +1,371 @@
+"""Models: whole-array statements to `tree.defs.Model`, every value assigned once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vibee.tree.defs import Carry, Formula, Layers, Model, ModelCall, Param, Procedure, View, Weight
+from vibee.tree.expr import Expr, Span, const, free_vars
+from vibee.tree.types import is_float
+
+from .body import BodyChecker
+from .calls import Arg, ArrayArg, Bound
+from .errors import Known, SpecError, listed, suggest
+from .model_whole import WholeArrays
+from .scope import Scope, Symbol
+from .signature import build, fill
+from .sizes import shape_text
+from .surface import RawDef, SAssign, SExpr, SFor, SLocal
+
+__all__ = ["check_model", "instantiate"]
+
+
+def check_model(program, module, raw: RawDef, types: dict[str, str]) -> Model | None:  # type: ignore[no-untyped-def]
+    """The checked model; None if it has mistakes, which are reported."""
+    scope = Scope(program, module, raw, types)
+    try:
+        params, outs, sizes = build(scope, raw)
+        checker = ModelChecker(scope, params, outs, sizes)
+        found = checker.run()
+        return None if checker.failed else found
+    except Known:
+        return None
+    except SpecError as e:
+        program.log.add(e)
+        return None
+
+
+def instantiate(program, module, made) -> None:  # type: ignore[no-untyped-def]
+    """`name = template(model)`: a procedure made for a model."""
+    from .model_template import make
+
+    make(program, module, made)
+
+
+@dataclass(slots=True)
+class Place:
+    """Where statements go: the model or a layer loop's body."""
+
+    body: list
+    layers: Layers | None = None
+    carried: dict[str, Carry] = field(default_factory=dict)
+
+
+class ModelChecker(WholeArrays, BodyChecker):
+    """Checks the statements of one model."""
+
+    def __init__(self, scope: Scope, params: list[Param], outs: list[Param], sizes: dict[str, tuple]) -> None:
+        super().__init__(scope, params, outs, sizes)
+        raw = scope.raw
+        self.model = Model(raw.name, scope.program.key(raw, scope.types), params, outs, sizes)
+        fill(self.model, raw)
+        self.place = Place(self.model.body)
+        self.shared: list[Weight] = []  # another model's layered weights, visible in the layer loop
+        self.reserved = {p.name for p in params} | set(sizes)
+
+    # ------------------------------------------------------------ statements
+
+    def run(self) -> Model:
+        """The checked model; `failed` tells whether mistakes were reported."""
+        rest = self.take_given(self.scope.raw.body)
+        self.model.given = self.given
+        for o in self.outs:  # from here on they are values like all others
+            for table in self.scope.tables:
+                table.pop(o.name, None)
+        for s in rest:
+            self._guarded(s)
+        for o in self.outs:
+            try:
+                self._output(o)
+            except SpecError as e:
+                self.report(e)
+        if not self.failed:
+            self._differentiable()
+        return self.model
+
+    def _guarded(self, s: object) -> None:
+        try:
+            self._statement(s)
+        except SpecError as e:
+            self.report(e)
+            for t in getattr(s, "targets", []):
+                if t.op == "var" and self.scope.local(str(t.attr)) is None:
+                    broken = Symbol(str(t.attr), "temp", "", (), t.span, broken=True)
+                    self.scope.tables[-1][broken.name] = broken
+
+    def _statement(self, s: object) -> None:
+        if isinstance(s, SLocal):
+            self._weight(s)
+        elif isinstance(s, SAssign):
+            self._assign(s)
+        elif isinstance(s, SFor):
+            self._layers(s)
+        elif isinstance(s, SExpr) and s.value.op == "call":
+            name = s.value.attr[0]  # type: ignore[index]
+            if name == "weights":
+                self._weights_of(s.value)
+            elif name in ("then", "law", "example", "raises"):
+                raise SpecError(s.span, f"a model has no {name}(...); state it for the formulas that the model calls")
+            else:
+                self._call_statement(s.value)
+        else:
+            raise SpecError(
+                s.span,  # type: ignore[attr-defined]
+                "a model has weights (w: real[N] = 0.0), whole-array calls and a loop over layers; "
+                "write a @procedure for anything else and call it",
+            )
+
+    def _assign(self, s: SAssign) -> None:
+        names = []
+        for t in s.targets:
+            if t.op != "var":
+                raise SpecError(t.span, f"a model assigns whole arrays; write {t.attr} = f(...) with a formula f")
+            names.append(str(t.attr))
+            self._may_assign(str(t.attr), t.span)
+        value = s.value
+        if s.op:
+            value = Expr(s.op, (s.targets[0], s.value), None, "", s.span)
+        if len(names) == 1:
+            got = [self.result(value, names[0])]
+        else:
+            if value.op != "call" or value.attr == ("view",) or self.is_scalar_call(value):
+                raise SpecError(value.span, f"{len(names)} names need a call with as many outputs")
+            got = self.call(value, names)
+            if len(got) != len(names):
+                raise SpecError(
+                    value.span,
+                    f"{value.attr[0]} has {len(got)} output{'s' * (len(got) != 1)}, but {len(names)} names stand on the left",  # type: ignore[index]
+                )
+        for name, v, t in zip(names, got, s.targets, strict=True):
+            self._bind(name, v, t.span)
+
+    def _may_assign(self, name: str, span: Span) -> None:
+        if name in self.reserved or any(w.name == name for w in self.model.weights):
+            raise SpecError(span, f"'{name}' is {'a weight' if name not in self.reserved else 'a parameter'}; give the result another name")
+
+    def _bind(self, name: str, v: Arg, span: Span) -> None:
+        """`name` means `v` from here on."""
+        if isinstance(v, ArrayArg):
+            self.scope.tables[-1][name] = Symbol(name, "temp", v.dtype, v.shape, span, v.view.array)
+        elif v.op == "load":
+            self.scope.tables[-1][name] = Symbol(name, "temp", v.dtype, (), span, str(v.attr))
+        else:
+            self.scope.tables[-1][name] = Symbol(name, "const", v.dtype, (), span, name, v)
+
+    def _call_statement(self, e: Expr) -> None:
+        if str(e.attr[0]) == "view" or self.is_scalar_call(e):  # type: ignore[index]
+            raise SpecError(e.span, "this computes a value and drops it; assign it to a name")
+        got = self.call(e, [])
+        if got:
+            raise SpecError(e.span, f"the output of {e.attr[0]} is dropped; assign it, as in y = {e.attr[0]}(...)")  # type: ignore[index]
+
+    # ------------------------------------------------------------ weights
+
+    def _weight(self, s: SLocal) -> None:
+        if s.type.shape is None or s.type.mut:
+            raise SpecError(s.span, f"'{s.name}' would be a local number; in a model a typed name is a weight, as in w: real[C] = 0.0")
+        dtype = self.scope.dtype(s.type.base)
+        if not is_float(dtype) or dtype == "bf16":
+            raise SpecError(s.type.span, f"a weight is of f32, f64 or real, not {dtype}")
+        others = {w.dtype for w in self.model.weights} - {dtype}
+        if others:
+            raise SpecError(s.type.span, f"all weights of a model have one dtype, {listed(others)} so far; write it here too")
+        if self.scope.local(s.name) is not None:
+            raise SpecError(s.span, f"'{s.name}' is defined already; choose another name for the weight")
+        if any(w.name == s.name for w in self.model.weights):
+            raise SpecError(s.span, f"there is a weight '{s.name}' already; choose another name")
+        shape = tuple(self.index(e) for e in s.type.shape)
+        for e in shape:
+            bad = {n for n in free_vars(e) if n not in self.model.sizes}
+            if bad:
+                raise SpecError(s.type.span, f"the shape of a weight is made of sizes, and {listed(sorted(bad))} is none")
+        init = self._initial(s, dtype)
+        layers = self.place.layers
+        w = Weight(s.name, dtype, shape, init, layers is not None, layers.count if layers else None, s.span)
+        self.model.weights.append(w)
+        self.scope.tables[-1][s.name] = Symbol(s.name, "in", dtype, shape, s.span, s.name)
+
+    def _initial(self, s: SLocal, dtype: str) -> Expr:
+        e = s.value
+        if e is None:
+            raise SpecError(s.span, f"'{s.name}' needs its initial value: a number or a call, as in {s.name}: real[C] = 0.0")
+        if e.op != "call" or self.is_scalar_call(e):
+            return self.value(e, dtype)
+        supplied: list[Arg] = [const(0, "u64", e.span), const(0, "u64", e.span)]
+        bound = self.bind(e, dtype, [*supplied, *(self.check(a) for a in e.args)])
+        f = bound.callee
+        right = len(f.outs) == 1 and len(f.outs[0].shape) == 1 and f.outs[0].dtype == dtype
+        if not right or [p.dtype for p in f.params[:2]] != ["u64", "u64"] or any(p.shape for p in f.params):
+            raise SpecError(e.span, f"{f.name} can't give initial values; that takes a procedure (key: u64, stream: u64, ...numbers) -> x({dtype}[N])")
+        return Expr("call", tuple(a for a in bound.args[2:] if isinstance(a, Expr)), f.key, dtype, e.span)
+
+    def _weights_of(self, e: Expr) -> None:
+        if len(e.args) != 1 or e.args[0].op != "var" or len(e.attr) != 1:  # type: ignore[arg-type]
+            raise SpecError(e.span, "write weights(other_model)")
+        name = str(e.args[0].attr)
+        found = [r for r in self.scope.program.find(self.scope.module, name) if r.kind == "model"]
+        if not found:
+            raise SpecError(e.args[0].span, f"there is no model '{name}'{suggest(name, self.scope.names())}")
+        if self.model.weights or self.place.layers:
+            raise SpecError(e.span, "weights(...) comes before everything else, outside of loops, and no other weights can be added")
+        other = self.scope.program.instantiate(found[0], self.scope.types, e.span)
+        for w in other.weights:
+            for x in (*w.shape, *([w.copies] if w.copies is not None else [])):
+                missing = free_vars(x) - set(self.model.sizes)
+                if missing:
+                    raise SpecError(e.span, f"the weights of {name} depend on {listed(sorted(missing))}; add it, as in {min(missing)}: size")
+            self.model.weights.append(w)
+            if w.layered:
+                self.shared.append(w)
+            else:
+                self.scope.tables[-1][w.name] = Symbol(w.name, "in", w.dtype, w.shape, w.span, w.name)
+        self.model.shares = other.key
+
+    # ------------------------------------------------------------ layers
+
+    def _layers(self, s: SFor) -> None:
+        it = s.iter
+        if it.op != "call" or it.attr != ("layers",) or len(it.args) != 1:
+            raise SpecError(s.span, "a model's loop is: for l in layers(L)")
+        if self.place.layers is not None:
+            raise SpecError(s.span, "a loop over layers can't stand in another one; write one loop")
+        count = self.index(it.args[0])
+        if self.scope.local(s.var) is not None:
+            raise SpecError(s.span, f"'{s.var}' is defined already; choose another loop variable")
+        loop = Layers(s.var, count, [], [], s.span)
+        outer, self.place = self.place, Place(loop.body, loop)
+        self.scope.push()
+        self.scope.declare(Symbol(s.var, "loop", "i64", (), s.span))
+        for w in self.shared:
+            if w.copies is not None and self.scope.facts.equal(w.copies, count):
+                self.scope.tables[-1][w.name] = Symbol(w.name, "in", w.dtype, w.shape, w.span, w.name)
+        names = dict.fromkeys(str(t.attr) for x in s.body if isinstance(x, SAssign) for t in x.targets if t.op == "var")
+        inner: dict[str, Symbol] = {}
+        for name in names:
+            before = self.scope.local(name)
+            if before is None or before.kind != "temp" or before.broken:
+                continue
+            sym = Symbol(name, "temp", before.dtype, before.shape, before.span, self.new_value(f"{name}_in", before.dtype, before.shape))
+            inner[name] = before
+            loop.carries.append(Carry(before.target, sym.target, "", ""))
+            self.scope.tables[-1][name] = sym
+        for x in s.body:
+            self._guarded(x)
+        ends = {name: self.scope.tables[-1][name] for name in inner}
+        self.scope.pop()
+        self.place = outer
+        for carry, (name, before) in zip(loop.carries, inner.items(), strict=True):
+            end = ends[name]
+            if end.broken:
+                raise Known()
+            if end.dtype != before.dtype or not self.same_shape(end.shape, before.shape):
+                raise SpecError(
+                    end.span,
+                    f"'{name}' goes from layer to layer as {before.dtype}{shape_text(before.shape)}, but ends a layer as "
+                    f"{end.dtype}{shape_text(end.shape)}; give it the same type and shape, or another name",
+                )
+            carry.last = end.target
+            carry.result = self.new_value(f"{name}_out", before.dtype, before.shape)
+            self.scope.tables[-1][name] = Symbol(name, "temp", before.dtype, before.shape, end.span, carry.result)
+        self.place.body.append(loop)
+
+    def same_shape(self, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> bool:
+        """True for shapes that are equal axis by axis."""
+        return len(a) == len(b) and all(self.scope.facts.equal(x, y) for x, y in zip(a, b, strict=True))
+
+    # ------------------------------------------------------------ calls
+
+    def new_value(self, name: str, dtype: str, shape: tuple[Expr, ...]) -> str:
+        """A fresh value; `name` itself if nothing else has it."""
+        taken = self.model.values.keys() | self.reserved | {w.name for w in self.model.weights}
+        sym = self.scope.local(name)
+        if sym is not None and sym.kind != "temp":
+            taken |= {name}
+        stem = name
+        while name in taken:
+            name = self.scope.fresh(stem)
+            stem = stem if name not in taken else name
+        self.model.values[name] = Param(name, "temp", dtype, shape)
+        return name
+
+    def call(self, e: Expr, names: list[str]) -> list[Arg]:
+        """The outputs of a whole-array call, added as a statement."""
+        bound = self.bind(e)
+        return self.emit(bound, names or [f"{bound.callee.name}_{o.name}" for o in bound.callee.outs])
+
+    def emit(self, bound: Bound, names: list[str]) -> list[Arg]:
+        """The statement for a resolved call, and its outputs."""
+        f = bound.callee
+        if not isinstance(f, (Formula, Procedure)):
+            raise SpecError(bound.span, f"{f.name} is a model; a model calls formulas and procedures")
+        args: list = []
+        for p, a in zip(f.params, bound.args, strict=True):
+            if not isinstance(a, ArrayArg):
+                args.append(a)
+                continue
+            given = self._input(a.view.array)
+            if p.kind == "mut" and (given is None or given.kind != "mut"):
+                raise SpecError(a.span, f"{f.name} writes to '{p.name}'; that can only be an input declared mut, as in cache: mut[f32[N]]")
+            if (a.view.lead or a.view.part is not None) and given is None:
+                raise SpecError(a.span, f"only inputs can be passed in parts; write a formula that takes the whole of {a.symbol.name}")
+            args.append(View(a.view.array, a.view.lead, a.view.part, a.shape, a.span))
+        outs: list[Arg] = []
+        made = []
+        for k, (o, shape) in enumerate(zip(f.outs, bound.out_shapes, strict=True)):
+            name = self.new_value(names[k] if k < len(names) else f"{f.name}_{o.name}", o.dtype, shape)
+            made.append(name)
+            if shape:
+                sym = Symbol(name, "temp", o.dtype, shape, bound.span, name)
+                outs.append(ArrayArg(sym, View(name, (), None, shape, bound.span), o.dtype, shape, bound.span))
+            else:
+                outs.append(Expr("load", (), name, o.dtype, bound.span))
+        missing = set(f.sizes) - set(bound.sizes)
+        if missing:
+            raise SpecError(bound.span, f"the size {min(missing)} of {f.name} can't be told from the arguments; a model needs it as a parameter")
+        self.place.body.append(ModelCall(f.key, args, made, dict(bound.sizes), bound.span))
+        return outs
+
+    def _input(self, name: str) -> Param | None:
+        return next((p for p in self.model.params if p.name == name), None)
+
+    # ------------------------------------------------------------ the end
+
+    def _output(self, o: Param) -> None:
+        sym = self.scope.local(o.name)
+        if sym is None:
+            raise SpecError(o.span, f"the output '{o.name}' is never assigned; write {o.name} = ...")
+        if sym.broken:
+            raise Known()
+        if sym.kind == "const":
+            raise SpecError(sym.span, f"the output '{o.name}' is made of sizes and numbers only; compute it by a formula")
+        want = o.dtype or sym.dtype
+        shape = tuple(o.shape)
+        if want != sym.dtype or not self.same_shape(sym.shape, shape):
+            raise SpecError(
+                sym.span,
+                f"the output '{o.name}' is {want}{shape_text(shape) if shape else ''} in the head, but "
+                f"{sym.dtype}{shape_text(sym.shape) if sym.shape else ''} here; make them equal",
+            )
+        o.dtype = sym.dtype
+        self.model.results[o.name] = sym.target
+
+    def _differentiable(self) -> None:
+        from vibee.lower.model import loss_of
+        from vibee.lower.model_backward import active_values, argument
+        from vibee.lower.model_rules import differentiable
+
+        m = self.model
+        if loss_of(m) is None:
+            return
+        active = active_values(m)
+        for s in m.body:
+            for c in s.body if isinstance(s, Layers) else [s]:
+                f = self.scope.program.by_key(c.fn)
+                used = [x[0] for a in c.args if (x := argument(a)) and x[0] in active]
+                if used and not differentiable(self.scope.program, f) and any(is_float(o.dtype) for o in f.outs):
+                    self.report(SpecError(
+                        c.span,
+                        f"{f.name} is a procedure without a gradient, but the loss depends on {used[0]} through it; say "
+                        "implements(formula) or gradient(procedure) in it",
+                    ))  # fmt: skip
+
