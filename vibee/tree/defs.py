@@ -213,6 +213,7 @@ class Definition:
     source: str = ""  # its text in the spec
     module: str = ""
     span: Span = NOWHERE
+    obligations: list[Expr] = field(default_factory=list)  # conditions of callees on inner values, to be proved
 
     def param(self, name: str) -> Param:
         """The parameter or output called `name`."""
@@ -236,6 +237,7 @@ class Formula(Definition):
     equations: list[Equation] = field(default_factory=list)
     derivative: dict[str, Expr] = field(default_factory=dict)
     schedule: dict[str, object] = field(default_factory=dict)
+    gradient: str | None = None  # instance name of the definition given as its vector-Jacobian product
 
 
 @dataclass(slots=True)

@@ -168,5 +168,8 @@ def show(e: Expr, level: int = 0) -> str:
     if e.op == "scan":
         op, name = e.attr  # type: ignore[misc]
         return f"cum{op}[{name}]({show(e.args[0])})"
-    name = e.attr if e.op in ("call", "cast") else f"{e.op}_{e.attr}" if e.attr else e.op
+    if e.op == "call" and isinstance(e.attr, tuple):
+        name = e.attr[0]
+    else:
+        name = e.attr if e.op in ("call", "cast") else f"{e.op}_{e.attr}" if e.attr else e.op
     return f"{name}({', '.join(map(show, e.args))})"

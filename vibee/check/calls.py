@@ -1,0 +1,398 @@
+"""Calls: which version of a definition is meant, and how its parameters and sizes are bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vibee.tree.defs import Definition, Param, View
+from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substitute, var
+from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, is_float, is_int, promote
+
+from .binders import BinderChecker
+from .errors import Known, SpecError, suggest
+from .expr import literal_text
+from .parse_expr import RESERVED
+from .scope import Symbol
+from .sizes import minus, product, shape_text
+from .surface import RawDef
+
+STATEMENTS = ("given", "then", "law", "example", "raises", "close", "derivative", "implements", "gradient", "weights")
+
+
+@dataclass(slots=True)
+class ArrayArg:
+    """An array as an argument or target: a view of `symbol`, its dtype and the shape it is seen with."""
+
+    symbol: Symbol
+    view: View
+    dtype: str
+    shape: tuple[Expr, ...]
+    span: Span
+
+    @property
+    def whole(self) -> bool:
+        """True for an array as it is, no part and no other shape."""
+        return not self.view.lead and self.view.part is None and self.shape == self.symbol.shape
+
+
+Arg = ArrayArg | Expr
+
+
+@dataclass(slots=True)
+class Bound:
+    """A call resolved: the checked callee, one argument per parameter, and its sizes in the caller's terms."""
+
+    callee: Definition
+    args: list[Arg]
+    sizes: dict[str, Expr]
+    span: Span
+    out_shapes: list[tuple[Expr, ...]] = field(default_factory=list)
+
+
+def kind_text(a: Arg) -> str:
+    """An argument's type for messages."""
+    if isinstance(a, ArrayArg):
+        return f"{a.dtype}{shape_text(a.shape)}"
+    return literal_text(a.dtype)
+
+
+def head(d: Definition) -> str:
+    """`f(x: f32[N, D], n: size)`, for messages."""
+    items = []
+    for p in d.params:
+        t = "size" if p.kind == "size" else p.dtype + (shape_text(p.shape) if p.shape else "")
+        items.append(f"{p.name}: {t}")
+    return f"{d.name}({', '.join(items)})"
+
+
+class CallChecker(BinderChecker):
+    """Adds calls to the expression checker."""
+
+    # ------------------------------------------------------------ looking up
+
+    def versions(self, name: str, span: Span) -> list[RawDef]:
+        """The definitions called `name`, or an error."""
+        found = self.scope.program.find(self.scope.module, name)
+        if found:
+            return found
+        sym = self.scope.get(name)
+        if sym is not None:
+            raise SpecError(span, f"'{name}' can't be called; index it with brackets, as in {name}[i]")
+        if name in self.scope.module.imported:
+            raise Known()  # the import has a mistake
+        if name in STATEMENTS:
+            raise SpecError(span, f"{name}(...) is a statement of its own; it has no value")
+        known = set(self.scope.program.callable_names(self.scope.module)) | RESERVED
+        hint = suggest(name, known) or "; define it in this file, or import it with: from module import name"
+        raise SpecError(span, f"there is no definition '{name}'{hint}")
+
+    def is_scalar_call(self, e: Expr) -> bool:
+        """True if the surface call `e` names a definition from numbers to one number."""
+        return self.scope.program.is_scalar(self.versions(str(e.attr[0]), e.span)[0])  # type: ignore[index]
+
+    # ------------------------------------------------------------ whole-array calls inside expressions
+
+    def array_call(self, e: Expr) -> list[Symbol]:
+        """Make the whole-array call `e` before the current statement; symbols of its outputs."""
+        raise SpecError(e.span, f"{e.attr[0]} takes or gives whole arrays; it can't be called here")  # type: ignore[index]
+
+    def one_result(self, e: Expr) -> Symbol:
+        """The only output of the whole-array call `e`."""
+        outs = self.array_call(e)
+        if len(outs) != 1:
+            names = ", ".join("abcdefgh"[: len(outs)])
+            raise SpecError(e.span, f"{e.attr[0]} has {len(outs)} outputs; take them apart first, as in {names} = {e.attr[0]}(...)")  # type: ignore[index]
+        return outs[0]
+
+    def hoist(self, e: Expr) -> Expr:
+        """The surface expression `e` with whole-array calls made before it and replaced by their results."""
+        if e.op == "index":
+            base = e.args[0]
+            if base.op != "call" or base.attr == ("view",) or self.is_scalar_call(base):
+                raise SpecError(e.span, "only arrays and calls that give arrays can be indexed")
+            sym = self.one_result(base)
+            return Expr("load", tuple(self.hoist(a) for a in e.args[1:]), sym.name, "", e.span)
+        if e.op == "call" and e.attr != ("view",) and not self.is_scalar_call(e):
+            return Expr("var", (), self.one_result(e).name, "", e.span)
+        return rebuild(e, self.hoist)
+
+    # ------------------------------------------------------------ scalar calls
+
+    def on_call(self, e: Expr, want: str) -> Expr:
+        """`f(a, b)` where f maps numbers to a number."""
+        name = str(e.attr[0])  # type: ignore[index]
+        if name == "view":
+            raise SpecError(e.span, "view(...) is an array; it can only be an argument of a whole-array call")
+        raws = self.versions(name, e.span)
+        if not self.scope.program.is_scalar(raws[0]):
+            raise SpecError(
+                e.span, f"{name} takes or gives whole arrays; it can't stand inside this expression: call it in a statement before"
+            )
+        bound = self.bind(e, want)
+        args = tuple(a for a in bound.args if isinstance(a, Expr))
+        return Expr("call", args, (bound.callee.key,), bound.callee.outs[0].dtype, e.span)
+
+    # ------------------------------------------------------------ arguments
+
+    def argument(self, e: Expr) -> Arg:
+        """One argument: an array or part of one, or a number (its literals untyped still)."""
+        array = self.array(e)
+        return array if array is not None else self.check(e)
+
+    def array(self, e: Expr) -> ArrayArg | None:
+        """The array that the surface expression `e` denotes; None if it is a number."""
+        if e.op == "var":
+            sym = self.scope.get(str(e.attr))
+            if sym is None or sym.broken or not sym.cell or not sym.shape:
+                return None
+            self._typed(sym, e.span)
+            return ArrayArg(sym, View(sym.target, (), None, sym.shape, e.span), sym.dtype, sym.shape, e.span)
+        if e.op == "load":
+            sym = self.scope.need(str(e.attr), e.span)
+            if not sym.cell or not sym.shape:
+                return None
+            if len(e.args) == len(sym.shape) and all(i.op != "slice" for i in e.args):
+                return None
+            self._typed(sym, e.span)
+            return self._part(e, sym)
+        if e.op == "call" and e.attr == ("view",):
+            return self._view(e)
+        return None
+
+    def _typed(self, sym: Symbol, span: Span) -> None:
+        if not sym.dtype:
+            raise SpecError(span, f"'{sym.name}' is used before anything gives it a type; write it in the head, as in {sym.name}(f32[...])")
+
+    def _part(self, e: Expr, sym: Symbol) -> ArrayArg:
+        if len(e.args) > len(sym.shape):
+            raise SpecError(e.span, f"'{sym.name}' has {len(sym.shape)} axes, but {len(e.args)} indices are given")
+        lead: list[Expr] = []
+        part: tuple[Expr, Expr] | None = None
+        shape = list(sym.shape[len(e.args) :])
+        front: list[Expr] = []
+        for k, i in enumerate(e.args):
+            size = sym.shape[k]
+            if i.op != "slice":
+                if front or part is not None:
+                    raise SpecError(i.span, "after a range only whole axes can follow: a part of an array is contiguous")
+                x = self.index(i)
+                if x.op == "const" and int(x.attr) < 0:  # type: ignore[call-overload]
+                    x = minus(size, const(-int(x.attr), "i64", i.span))  # type: ignore[call-overload]
+                lead.append(x)
+                continue
+            lo, hi = (self._bound(b, size, other) for b, other in zip(i.args, (const(0, "i64", i.span), size), strict=True))
+            whole = lo.op == "const" and lo.attr == 0 and hi == size
+            if not whole and (front or part is not None):
+                raise SpecError(i.span, "after a range only whole axes can follow: a part of an array is contiguous")
+            if not whole:
+                part = (lo, hi)
+            front.append(minus(hi, lo))
+        seen = (*front, *shape)
+        return ArrayArg(sym, View(sym.target, tuple(lead), part, seen, e.span), sym.dtype, seen, e.span)
+
+    def _bound(self, e: Expr, size: Expr, missing: Expr) -> Expr:
+        if e.op == "none":
+            return missing
+        x = self.index(e)
+        if x.op == "const" and int(x.attr) < 0:  # type: ignore[call-overload]
+            return minus(size, const(-int(x.attr), "i64", e.span))  # type: ignore[call-overload]
+        return x
+
+    def _view(self, e: Expr) -> ArrayArg:
+        if len(e.args) < 2:
+            raise SpecError(e.span, "view takes an array and its new shape, as in view(x, N, C)")
+        base = self.array(e.args[0])
+        if base is None:
+            raise SpecError(e.args[0].span, f"{show(e.args[0])} is not an array; view shows an array with another shape")
+        shape = tuple(self.index(a) for a in e.args[1:])
+        if not self.scope.facts.equal(product(shape), product(base.shape)):
+            raise SpecError(
+                e.span, f"view{shape_text(shape)} has not as many elements as {show(e.args[0])}{shape_text(base.shape)}; "
+                "if they are equal, say so, as in given(C % H == 0)"
+            )  # fmt: skip
+        view = View(base.view.array, base.view.lead, base.view.part, shape, e.span)
+        return ArrayArg(base.symbol, view, base.dtype, shape, e.span)
+
+    # ------------------------------------------------------------ binding
+
+    def bind(self, e: Expr, want: str = "", args: list[Arg] | None = None) -> Bound:
+        """Resolve the surface call `e`: pick the version, convert numbers, bind the sizes."""
+        name, *keys = e.attr  # type: ignore[misc]
+        raws = self.versions(str(name), e.span)
+        given = args if args is not None else [self.argument(self.hoist(a)) for a in e.args]
+        found: list[tuple[int, RawDef, dict[str, str], list[Arg | None], Definition]] = []
+        reasons: list[SpecError] = []
+        signatures: list[Definition] = []
+        for raw in raws:
+            for types in self.scope.program.type_choices(raw):
+                sig = self.scope.program.signature(raw, types)
+                if sig is None:
+                    raise Known()
+                signatures.append(sig)
+                try:
+                    cost, ordered = self._match(sig, given, [str(k) for k in keys], e.span)
+                    found.append((cost, raw, types, ordered, sig))
+                except SpecError as error:
+                    reasons.append(error)
+        if not found:
+            raise self._mismatch(str(name), raws, signatures, reasons, given, e.span)
+        best = min(f[0] for f in found)
+        ties = [f for f in found if f[0] == best]
+        cost, raw, types, ordered, sig = min(ties, key=lambda f: self._taste(f[4], want))
+        callee = self.scope.program.instantiate(raw, types, e.span)
+        return self._complete(callee, ordered, e.span)
+
+    def _taste(self, sig: Definition, want: str) -> int:
+        """Between equally good versions: the one of the wanted type, then of the default float type."""
+        dtypes = {p.dtype for p in [*sig.params, *sig.outs]}
+        return 0 if want in dtypes else 1 if self.scope.float_default in dtypes else 2
+
+    def _mismatch(
+        self, name: str, raws: list[RawDef], sigs: list[Definition], reasons: list[SpecError], given: list[Arg], span: Span
+    ) -> SpecError:
+        if any(isinstance(r, Known) for r in reasons):
+            return Known()
+        if len(raws) == 1 and (len(reasons) == 1 or len({r.message for r in reasons}) == 1):
+            return reasons[0]
+        if len(raws) == 1:  # the float versions of one definition: the one that got furthest tells most
+            floats = {a.dtype for a in given if is_float(a.dtype)}
+            for sig, reason in zip(sigs, reasons, strict=False):
+                if floats & {p.dtype for p in sig.params}:
+                    return reason
+        kinds = ", ".join(kind_text(a) for a in given)
+        return SpecError(span, f"no version of {name} takes ({kinds}); there are {', '.join(map(head, sigs))}")
+
+    def _match(self, sig: Definition, given: list[Arg], keys: list[str], span: Span) -> tuple[int, list[Arg | None]]:
+        """How well the arguments suit `sig` (0 is exact), and the arguments in its order."""
+        plain = len(given) - len(keys)
+        ordered: list[Arg | None] = [None] * len(sig.params)
+        if plain > len(sig.params):
+            raise SpecError(span, f"{sig.name} takes {len(sig.params)} arguments, {len(given)} given; it is {head(sig)}")
+        for k in range(plain):
+            ordered[k] = given[k]
+        names = [p.name for p in sig.params]
+        for key, a in zip(keys, given[plain:], strict=True):
+            if key not in names:
+                raise SpecError(span, f"{sig.name} has no parameter '{key}'{suggest(key, names)}; it is {head(sig)}")
+            if ordered[names.index(key)] is not None:
+                raise SpecError(span, f"{sig.name} gets '{key}' twice; it is {head(sig)}")
+            ordered[names.index(key)] = a
+        cost = 0
+        for p, arg in zip(sig.params, ordered, strict=True):
+            if arg is None:
+                if p.default is None:
+                    raise SpecError(span, f"{sig.name} needs '{p.name}'; it is {head(sig)}")
+                continue
+            cost += self._suits(sig, p, arg)
+        return cost, ordered
+
+    def _suits(self, sig: Definition, p: Param, a: Arg) -> int:
+        where = f"'{p.name}' of {sig.name}"
+        if isinstance(a, ArrayArg):
+            if not p.shape:
+                raise SpecError(a.span, f"{where} is a number, but {a.symbol.name} is an array; index it, as in {a.symbol.name}[i]")
+            if a.dtype != p.dtype:
+                raise SpecError(a.span, f"{where} is an array of {p.dtype}, but {a.symbol.name} holds {a.dtype}")
+            if len(a.shape) != len(p.shape):
+                raise SpecError(
+                    a.span, f"{where} has {len(p.shape)} axes {shape_text(p.shape)}, but this has {len(a.shape)} {shape_text(a.shape)}"
+                )
+            return 0
+        if p.shape:
+            raise SpecError(a.span, f"{where} is an array {p.dtype}{shape_text(p.shape)}, but {show(a)} is a number")
+        if p.kind == "size":
+            if not is_int(a.dtype):
+                raise SpecError(a.span, f"{where} is a size, but {show(a)} is {literal_text(a.dtype)}; give an integer")
+            return 0
+        if a.dtype == p.dtype:
+            return 0
+        if a.dtype == INT_LITERAL and p.dtype != "bool":
+            return 1 if p.dtype == "i64" else 2 if is_int(p.dtype) else 3
+        if a.dtype == FLOAT_LITERAL and is_float(p.dtype):
+            return 1
+        if a.dtype in DTYPES and "bool" not in (a.dtype, p.dtype) and promote(a.dtype, p.dtype) == p.dtype:
+            return 2
+        hint = f"convert it with {p.dtype}(...)" if p.dtype != "bool" else "compare it, as in x != 0"
+        raise SpecError(a.span, f"{where} is {p.dtype}, but {show(a)} is {literal_text(a.dtype)}; {hint}")
+
+    def _complete(self, callee: Definition, ordered: list[Arg | None], span: Span) -> Bound:
+        """Sizes bound and checked, numbers converted."""
+        sizes: dict[str, Expr] = {}
+        args: list[Arg] = []
+        for p, a in zip(callee.params, ordered, strict=True):
+            if a is None:
+                args.append(p.default)  # type: ignore[arg-type]
+            elif isinstance(a, ArrayArg):
+                args.append(a)
+            elif p.kind == "size":
+                args.append(self.index_of(a))
+            else:
+                args.append(self.convert(a, p.dtype))
+            if p.kind == "size":
+                sizes[p.name] = args[-1]  # type: ignore[assignment]
+        for p, bound in zip(callee.params, args, strict=True):
+            if isinstance(bound, ArrayArg):
+                for s, n in zip(p.shape, bound.shape, strict=True):
+                    if s.op == "var" and s.attr not in sizes:
+                        sizes[str(s.attr)] = n
+        for p, bound in zip(callee.params, args, strict=True):
+            if not isinstance(bound, ArrayArg):
+                continue
+            for axis, (s, n) in enumerate(zip(p.shape, bound.shape, strict=True)):
+                need = substitute(s, sizes)
+                if not self.scope.facts.equal(need, n):
+                    known = "" if s == need else f" (its {show(s)})"
+                    raise SpecError(
+                        bound.span, f"axis {axis} of '{p.name}' of {callee.name} must be {show(need)}{known}, but here it is {show(n)}; "
+                        f"if they are equal, say so, as in given({show(need, 5)} == {show(n, 5)})"
+                    )  # fmt: skip
+        shapes = [tuple(substitute(s, sizes) for s in o.shape) for o in callee.outs]
+        return Bound(callee, args, sizes, span, shapes)
+
+    def index_of(self, a: Expr) -> Expr:
+        """A typed integer as i64."""
+        if a.dtype == "i64" or a.dtype == INT_LITERAL:
+            return self.convert(a, "i64")
+        return Expr("cast", (a,), "i64", "i64", a.span)
+
+    # ------------------------------------------------------------ obligations
+
+    def obligations(self, bound: Bound) -> list[Expr]:
+        """The callee's `given` in the caller's terms, without what is plainly true."""
+        names: dict[str, Expr] = dict(bound.sizes)
+        arrays: dict[str, ArrayArg] = {}
+        for p, a in zip(bound.callee.params, bound.args, strict=True):
+            if isinstance(a, ArrayArg):
+                arrays[p.name] = a
+            else:
+                names[p.name] = a
+        out = []
+        for g in bound.callee.given:
+            free = {n for n in free_vars(g) if n not in names}
+            fresh = {n: var(self.scope.fresh(n)) for n in sorted(free)}
+            e = through_views(substitute(g, {**names, **fresh}), arrays)
+            if not self._evident(e):
+                out.append(e)
+        return out
+
+    def _evident(self, e: Expr) -> bool:
+        """True for a condition over constants that holds, or an equality of equal sizes."""
+        if e.op == "and":
+            return self._evident(e.args[0]) and self._evident(e.args[1])
+        if e.op == "eq" and e.args[0].dtype == "i64":
+            return self.scope.facts.equal(*e.args)
+        if e.op in ("ge", "gt", "le", "lt") and e.args[0].dtype == "i64":
+            d = self.scope.facts.number(Expr("sub", e.args, None, "i64"))
+            return d is not None and {"ge": d >= 0, "gt": d > 0, "le": d <= 0, "lt": d < 0}[e.op]
+        return False
+
+
+def through_views(e: Expr, arrays: dict[str, ArrayArg]) -> Expr:
+    """`e` with loads of the callee's arrays turned to loads of the caller's; same-shape views only add indices."""
+    args = tuple(through_views(a, arrays) for a in e.args)
+    if e.op in ("load", "load?") and e.attr in arrays:
+        a = arrays[str(e.attr)]
+        if a.view.part is not None:
+            args = (Expr("add", (a.view.part[0], args[0]), None, "i64", e.span), *args[1:])
+        return Expr(e.op, (*a.view.lead, *args), a.view.array, e.dtype, e.span)
+    return Expr(e.op, args, e.attr, e.dtype, e.span) if args else e

@@ -1,0 +1,53 @@
+"""Checks one instance of a definition, whatever its kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vibee.tree.defs import Definition
+
+from .errors import Known, SpecError
+from .scope import Scope
+from .signature import build, fill
+from .surface import RawDef
+
+if TYPE_CHECKING:
+    from .modules import Module
+    from .program import Program
+
+
+def check_head(program: Program, module: Module, raw: RawDef, types: dict[str, str]) -> Definition | None:
+    """Parameters and outputs only; None after reported mistakes."""
+    if raw.broken:
+        return None
+    scope = Scope(program, module, raw, types)
+    try:
+        params, outs, sizes = build(scope, raw)
+    except SpecError as e:
+        program.log.add(e)
+        return None
+    return fill(Definition(raw.name, program.key(raw, types), params, outs, sizes), raw)
+
+
+def check_whole(program: Program, module: Module, raw: RawDef, types: dict[str, str]) -> Definition | None:
+    """The definition with its body; None after reported mistakes."""
+    from .formula import FormulaChecker
+    from .procedure import ProcedureChecker
+
+    if raw.broken:
+        return None
+    if raw.kind == "model":
+        from . import model
+
+        return model.check_model(program, module, raw, types)
+    scope = Scope(program, module, raw, types)
+    try:
+        params, outs, sizes = build(scope, raw)
+        checker = (FormulaChecker if raw.kind == "formula" else ProcedureChecker)(scope, params, outs, sizes)
+        found = checker.run()
+        return None if checker.failed else found
+    except Known:
+        return None
+    except SpecError as e:
+        program.log.add(e)
+        return None

@@ -1,0 +1,104 @@
+"""Arithmetic of literals, done while checking: the value of a constant expression."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+
+from vibee.tree.expr import Expr
+from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL
+
+from .errors import SpecError
+
+MAX_BITS = 128  # no literal needs more; keeps 10**10**10 from taking all memory
+
+FUNCTIONS: dict[str, Callable] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b, "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b,
+    "lt": lambda a, b: a < b, "le": lambda a, b: a <= b, "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b, "eq": lambda a, b: a == b, "ne": lambda a, b: a != b,
+    "bitand": lambda a, b: a & b, "bitor": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
+    "shr": lambda a, b: a >> b, "min": min, "max": max, "neg": lambda a: -a, "abs": abs,
+    "invert": lambda a: ~a, "sqrt": math.sqrt, "floor": lambda a: float(math.floor(a)),
+    "rint": lambda a: float(round(a)),
+}  # fmt: skip
+COMPARISONS = frozenset(["lt", "le", "gt", "ge", "eq", "ne"])
+
+
+def is_literal(e: Expr) -> bool:
+    """True for a number that has no type of its own yet."""
+    return e.op == "const" and e.dtype in (INT_LITERAL, FLOAT_LITERAL)
+
+
+def _power(a: float, b: float) -> float:
+    if isinstance(a, int) and isinstance(b, int) and b >= 0 and a.bit_length() * b > MAX_BITS:
+        raise OverflowError
+    return a**b
+
+
+def _shift(a: int, b: int) -> int:
+    if b > MAX_BITS:
+        raise OverflowError
+    return a << b
+
+
+def fold(e: Expr) -> Expr:
+    """A node over literals as one literal; raises SpecError for values that don't exist."""
+    values = [a.attr for a in e.args]
+    f = {"pow": _power, "shl": _shift}.get(e.op) or FUNCTIONS[e.op]
+    try:
+        value = f(*values)
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:
+            raise OverflowError
+    except ZeroDivisionError:
+        raise SpecError(e.span, "this divides by zero; the divisor is a constant") from None
+    except (OverflowError, ValueError):
+        raise SpecError(e.span, "this constant has no value that fits a number type") from None
+    if isinstance(value, complex):
+        raise SpecError(e.span, "the root of a negative constant is not a number; take the root of its absolute value")
+    dtype = "bool" if e.op in COMPARISONS else FLOAT_LITERAL if isinstance(value, float) else INT_LITERAL
+    return Expr("const", (), value, dtype, e.span)
+
+
+def bounds(dtype: str) -> tuple[int, int]:
+    """Least and greatest value of an integer type."""
+    d = DTYPES[dtype]
+    return (-(1 << (d.bits - 1)), (1 << (d.bits - 1)) - 1) if d.kind == "i" else (0, (1 << d.bits) - 1)
+
+
+def typed(e: Expr, dtype: str) -> Expr:
+    """The literal `e` as a constant of `dtype`; it must fit."""
+    value = e.attr
+    kind = DTYPES[dtype].kind if dtype in DTYPES else "f"
+    if dtype == FLOAT_LITERAL or kind == "f":
+        try:
+            number = float(value)  # type: ignore[arg-type]
+            if dtype in ("f32", "bf16") and math.isfinite(number):
+                struct.pack("f", number)
+        except OverflowError:
+            raise SpecError(e.span, f"{value} is too large for {dtype}; the largest f32 is about 3.4e38") from None
+        return Expr("const", (), number, dtype, e.span)
+    if kind in "iu" and isinstance(value, int) and not isinstance(value, bool):
+        lo, hi = bounds(dtype)
+        if not lo <= value <= hi:
+            raise SpecError(e.span, f"{value} does not fit in {dtype}, which holds {lo} to {hi}")
+        return Expr("const", (), value, dtype, e.span)
+    raise SpecError(e.span, f"{value} is no {dtype}")
+
+
+def wrapped(e: Expr, dtype: str) -> Expr | None:
+    """An explicit conversion of a literal: integers wrap, floats are cut; None where it is left to run time."""
+    value = e.attr
+    kind = DTYPES[dtype].kind
+    if kind == "f":
+        return typed(e, dtype)
+    if kind == "b":
+        return Expr("const", (), bool(value), dtype, e.span)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise SpecError(e.span, f"{value} is no {dtype}; convert a finite number")
+        value = int(value)
+    lo, hi = bounds(dtype)
+    n = int(value) & ((1 << DTYPES[dtype].bits) - 1)  # type: ignore[call-overload]
+    return Expr("const", (), n - (1 << DTYPES[dtype].bits) if n > hi else n, dtype, e.span)

@@ -1,0 +1,185 @@
+"""`then`, `law`, `example`, `raises`, `derivative`, `gradient`, `implements`: checked, and kept for the tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vibee.tree.defs import Formula, Law
+from vibee.tree.expr import Expr, show
+from vibee.tree.types import is_float
+
+from .arrays import ArrayTyper
+from .errors import Known, SpecError, suggest
+from .fold import is_literal
+
+if TYPE_CHECKING:
+    from .body import BodyChecker
+
+PROPERTIES = ("then", "law", "example", "raises", "derivative", "gradient", "implements")
+
+
+def law(checker: BodyChecker, e: Expr) -> Law:
+    """One property statement."""
+    word = str(e.attr[0])  # type: ignore[index]
+    return {"then": _then, "law": _law, "example": _case, "raises": _case}[word](checker, e)
+
+
+def _then(checker: BodyChecker, e: Expr) -> Law:
+    """`then(condition, close(a, b, ulp=8))`: holds for all values of its new index names."""
+    if len(e.attr) > 1 or not e.args:  # type: ignore[arg-type]
+        raise SpecError(e.span, "then takes conditions on the outputs, as in then(y[n] >= 0)")
+    return Law("then", "", tuple(checker.elementwise(c) for c in e.args), e.span)
+
+
+def close(checker: BodyChecker, e: Expr) -> Expr:
+    """`close(a, b, ulp=8)` or `close(a, b, rel=1e-5)`: a condition inside then."""
+    _, *keys = e.attr  # type: ignore[misc]
+    if len(e.args) - len(keys) != 2 or len(keys) > 1 or not set(keys) <= {"ulp", "rel"}:
+        raise SpecError(e.span, "write close(a, b, ulp=8) or close(a, b, rel=1e-5)")
+    a, b = checker.check(e.args[0]), checker.check(e.args[1])
+    a, b = checker.same(a, b, e.span)
+    a, b = checker.finish(a), checker.finish(b)
+    if not is_float(a.dtype):
+        raise SpecError(e.span, f"close compares floats, but {show(a)} is {a.dtype}; use ==")
+    tolerance: tuple = ()
+    for key, value in zip(keys, e.args[2:], strict=True):
+        x = checker.check(value)
+        if not is_literal(x) or not x.attr > 0:  # type: ignore[operator]
+            raise SpecError(value.span, f"{key} is a positive number, as in {key}={8 if key == 'ulp' else 1e-5}")
+        tolerance = (key, x.attr)
+    return Expr("call", (a, b), ("close", *tolerance), "bool", e.span)
+
+
+def _law(checker: BodyChecker, e: Expr) -> Law:
+    """`law("name", left, right)`: two whole-array expressions that are equal; new names are any numbers."""
+    plain = e.args[: len(e.args) - (len(e.attr) - 1)]  # type: ignore[arg-type]
+    keys = [str(k) for k in e.attr[1:]]  # type: ignore[index]
+    if len(plain) != 3 or plain[0].op != "str" or not set(keys) <= {"ulp", "rel"}:
+        raise SpecError(e.span, 'write law("name", left, right), as in law("shift", f(x + c), f(x))')
+    typer = ArrayTyper(checker)
+    left, right = (typer.rank(a) for a in plain[1:])
+    if left is not None and right is not None and left != right and 0 not in (left, right):
+        raise SpecError(plain[2].span, f"the left side has {left} axes and the right side {right}; both must have the same shape")
+    settings = tuple(zip(keys, (a.attr for a in e.args[3:]), strict=True))
+    return Law("law", str(plain[0].attr), (plain[1], plain[2], *settings), e.span)
+
+
+def literal(e: Expr) -> object:
+    """A number, True, False or nested lists of them."""
+    if e.op == "const":
+        return e.attr
+    if e.op == "neg" and e.args[0].op == "const" and not isinstance(e.args[0].attr, bool):
+        return -e.args[0].attr  # type: ignore[operator]
+    if e.op == "var" and e.attr in ("inf", "nan"):
+        return float(str(e.attr))
+    if e.op == "neg" and e.args[0] == Expr("var", (), "inf"):
+        return float("-inf")
+    if e.op == "list":
+        return [literal(a) for a in e.args]
+    raise SpecError(e.span, f"{show(e)} is not a number or a list of numbers")
+
+
+def depth(value: object, e: Expr) -> int:
+    """The rank of nested lists; all parts must have the same shape."""
+    if not isinstance(value, list):
+        return 0
+    if not value:
+        raise SpecError(e.span, "an empty list has no shape; give at least one element")
+    parts = [(depth(v, e), len(v) if isinstance(v, list) else 0) for v in value]
+    if len(set(parts)) > 1:
+        raise SpecError(e.span, "the rows of this list differ in length; give a full array")
+    return parts[0][0] + 1
+
+
+def _case(checker: BodyChecker, e: Expr) -> Law:
+    """`example(x=..., y=...)` or `raises("text", x=...)`."""
+    word, *keys = e.attr  # type: ignore[misc]
+    plain = e.args[: len(e.args) - len(keys)]
+    text = ""
+    if word == "raises":
+        if len(plain) != 1 or plain[0].op != "str":
+            raise SpecError(e.span, 'write raises("a part of the message", x=...)')
+        text = str(plain[0].attr)
+    elif plain:
+        raise SpecError(plain[0].span, "example names its values, as in example(x=[1, 2], y=[2, 4])")
+    known = {p.name: p for p in ([*checker.params] if word == "raises" else [*checker.params, *checker.outs])}
+    values = []
+    for key, value in zip(keys, e.args[len(plain) :], strict=True):
+        if key not in known:
+            raise SpecError(value.span, f"{checker.scope.raw.name} has no '{key}'{suggest(str(key), known)}")
+        number = literal(value)
+        rank, p = depth(number, value), known[str(key)]
+        if rank != len(p.shape) and word == "example":
+            raise SpecError(value.span, f"'{key}' has {len(p.shape)} axes, but this has {rank}")
+        values.append((str(key), number))
+    missing = [p.name for p in checker.params if p.default is None and p.name not in keys]
+    if missing:
+        raise SpecError(e.span, f"{word} needs a value for '{missing[0]}'")
+    if word == "example" and not any(o.name in keys for o in checker.outs):
+        raise SpecError(e.span, f"example needs the result: add {checker.outs[0].name if checker.outs else 'an output'}=...")
+    return Law(str(word), text, tuple(values), e.span)
+
+
+def derivative(checker: BodyChecker, e: Expr, out: Formula) -> None:
+    """`derivative(x=expr)` of a scalar formula."""
+    _, *keys = e.attr  # type: ignore[misc]
+    if not out.is_scalar:
+        raise SpecError(e.span, "derivative is for formulas from numbers to one number; for arrays name a definition: gradient(name)")
+    if len(keys) != len(e.args) or not keys:
+        raise SpecError(e.span, "write derivative(x=...), by parameter")
+    for key, value in zip(keys, e.args, strict=True):
+        p = next((p for p in out.params if p.name == key), None)
+        if p is None:
+            raise SpecError(value.span, f"{out.name} has no parameter '{key}'{suggest(str(key), [p.name for p in out.params])}")
+        if not is_float(p.dtype) or not is_float(out.outs[0].dtype or "f64"):
+            raise SpecError(value.span, f"'{key}' is {p.dtype}; only floats have derivatives")
+        out.derivative[str(key)] = checker.value(value, p.dtype)
+
+
+def named(checker: BodyChecker, e: Expr) -> tuple[str, Expr]:
+    """The one name in `gradient(name)` or `implements(name)`."""
+    word = str(e.attr[0])  # type: ignore[index]
+    if len(e.args) != 1 or len(e.attr) > 1 or e.args[0].op != "var":  # type: ignore[arg-type]
+        raise SpecError(e.span, f"{word} takes the name of a definition, as in {word}(f)")
+    return str(e.args[0].attr), e.args[0]
+
+
+def gradient_of(checker: BodyChecker, e: Expr) -> str:
+    """The instance name of the definition in `gradient(name)`, whose head must be that of a gradient."""
+    name, at = named(checker, e)
+    program, scope = checker.scope.program, checker.scope
+    raw = checker.versions(name, at.span)[0]
+    types = dict(scope.types) if raw.uses_real else {}
+    sig = program.signature(raw, types)
+    if sig is None:
+        raise Known()
+    real = [p for p in checker.params if is_float(p.dtype) and p.kind in ("in", "scalar")]
+    want = [len(p.shape) for p in checker.params] + 2 * [len(o.shape) for o in checker.outs]
+    have = [len(p.shape) for p in sig.params]
+    if have != want or len(sig.outs) != len(real):
+        heads = [p.name for p in checker.params] + [o.name for o in checker.outs] + [f"d_{o.name}" for o in checker.outs]
+        raise SpecError(
+            at.span, f"{name} is no gradient of {scope.raw.name}: it must take ({', '.join(heads)}) and give "
+            f"({', '.join('d_' + p.name for p in real)})"
+        )  # fmt: skip
+    program.later(raw, types)
+    return sig.key
+
+
+def implements_of(checker: BodyChecker, e: Expr) -> str:
+    """The instance name of the formula in `implements(name)`, which must have the same head."""
+    name, at = named(checker, e)
+    program, scope = checker.scope.program, checker.scope
+    raw = checker.versions(name, at.span)[0]
+    if raw.kind != "formula":
+        raise SpecError(at.span, f"{name} is a {raw.kind}; a procedure implements a formula")
+    types = dict(scope.types) if raw.uses_real else {}
+    sig = program.signature(raw, types)
+    if sig is None:
+        raise Known()
+    mine = [(p.dtype, len(p.shape)) for p in checker.params], [len(o.shape) for o in checker.outs]
+    theirs = [(p.dtype, len(p.shape)) for p in sig.params], [len(o.shape) for o in sig.outs]
+    if mine[0][: len(theirs[0])] != theirs[0] or mine[1][: len(theirs[1])] != theirs[1]:
+        raise SpecError(at.span, f"{scope.raw.name} has another head than {name}; give it the same parameters and outputs")
+    program.later(raw, types)
+    return sig.key
