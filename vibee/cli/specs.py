@@ -85,24 +85,42 @@ def _checked(program) -> str:  # type: ignore[no-untyped-def]
     return "\n\n".join(definition(d) for versions in program.defs.values() for d in versions)
 
 
+def _procedures(program) -> tuple[list, list[str]]:  # type: ignore[no-untyped-def]
+    """The lowered procedures of a spec and of what it calls, and the names of its own."""
+    from vibee.lower.model import lower_model
+    from vibee.lower.unit import Unit
+    from vibee.runtime.machine import isa_level
+    from vibee.tree.defs import Model
+
+    unit = Unit(program, isa_level())
+    own: list = []
+    for versions in program.defs.values():
+        for d in versions:
+            own += [unit.add(p) for p in lower_model(d, unit).procedures] if isinstance(d, Model) else [d]
+    return unit.reach(own), [d.key for d in own]
+
+
 def _lowered(program) -> str:  # type: ignore[no-untyped-def]
-    """The procedures of plain loops that are emitted."""
-    from vibee.lower.unit import lower_program
+    """The procedures of plain loops that are emitted: the spec's own, then what they call."""
     from vibee.tree.listing import definition
 
-    return "\n\n".join(definition(p) for p in lower_program(program))
+    found, own = _procedures(program)
+    return "\n\n".join(definition(p) for p in sorted(found, key=lambda p: p.key not in own))
 
 
 def _pyx(program) -> str:  # type: ignore[no-untyped-def]
     """The Cython text."""
-    from vibee.emit import emit_program
+    from vibee.emit import emit_module
 
-    return str(emit_program(program))
+    found, own = _procedures(program)
+    return str(emit_module(found, wrap=own))
 
 
 def _so(program) -> str:  # type: ignore[no-untyped-def]
     """The path of the built module."""
     try:
+        import Cython  # noqa: F401
+
         from vibee.build import build
     except ImportError:
         raise UserError(

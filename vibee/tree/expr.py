@@ -162,7 +162,10 @@ def show(e: Expr, level: int = 0) -> str:
         op, names = e.attr  # type: ignore[misc]
         ranges = []
         for n, lo, hi in zip(names, e.args[1::2], e.args[2::2], strict=True):
-            zero = lo.op == "const" and lo.attr == 0
+            if hi.op == "none":
+                ranges.append(str(n))
+                continue
+            zero = lo.op == "none" or (lo.op == "const" and lo.attr == 0)
             ranges.append(f"{n}:{show(hi)}" if zero else f"{n}:{show(lo)}:{show(hi)}")
         return f"{op}[{', '.join(ranges)}]({show(e.args[0])})"
     if e.op == "scan":
@@ -171,5 +174,15 @@ def show(e: Expr, level: int = 0) -> str:
     if e.op == "call" and isinstance(e.attr, tuple):
         name = e.attr[0]
     else:
-        name = e.attr if e.op in ("call", "cast") else f"{e.op}_{e.attr}" if e.attr else e.op
+        if e.op == "slice":
+        return ":".join("" if a.op == "none" else show(a) for a in e.args)
+    if e.op == "index":
+        return f"{show(e.args[0])}[{', '.join(map(show, e.args[1:]))}]"
+    if e.op == "call" and isinstance(e.attr, tuple):
+        words = [show(a) for a in e.args]
+        named = e.attr[1:]  # keywords of a call that is not checked yet belong to the last arguments
+        for k, keyword in enumerate(named, len(words) - len(named)):
+            words[k] = f"{keyword}={words[k]}"
+        return f"{e.attr[0]}({', '.join(words)})"
+    name = e.attr if e.op in ("call", "cast") else f"{e.op}_{e.attr}" if e.attr else e.op
     return f"{name}({', '.join(map(show, e.args))})"
