@@ -171,10 +171,7 @@ def show(e: Expr, level: int = 0) -> str:
     if e.op == "scan":
         op, name = e.attr  # type: ignore[misc]
         return f"cum{op}[{name}]({show(e.args[0])})"
-    if e.op == "call" and isinstance(e.attr, tuple):
-        name = e.attr[0]
-    else:
-        if e.op == "slice":
+    if e.op == "slice":
         return ":".join("" if a.op == "none" else show(a) for a in e.args)
     if e.op == "index":
         return f"{show(e.args[0])}[{', '.join(map(show, e.args[1:]))}]"
