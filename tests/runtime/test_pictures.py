@@ -46,15 +46,6 @@ def test_picture():
     assert bytes((37, 99, 200)) in raw and bytes((226, 103, 24)) in raw
 
 
-def test_picture_by_another_reader():
-    image = pytest.importorskip("PIL.Image")
-    import io
-
-    picture = image.open(io.BytesIO(loss_chart(TRAIN, VALIDATION)))
-    picture.load()
-    assert picture.size == (1200, 720) and picture.getpixel((1199, 0)) == (255, 255, 255)
-
-
 @pytest.mark.parametrize("case", range(len(ODD)))
 def test_odd_curves(case):
     parse_png(loss_chart(*ODD[case]))

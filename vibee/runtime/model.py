@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the typing module is not worth its start time
 
     from vibee.runtime.atomic import Write
 
-_VOCABULARY = "vibee_tokenizer_crc32"
+_VOCABULARY = "vibee_tokenizer"
 
 
 class Model:

@@ -24,11 +24,24 @@ KINDS = ("char", "byte", "bpe")
 _ADVICE = "restore the file or train again"
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+# The words of specs/foundation/tokenizer.vibee: a letter is one of ASCII or any character beyond, a
+# space may stand before letters, digits or other signs, and of a run of spaces the last stays with
+# what follows.  All classes are of ASCII, so bytes and characters are cut alike.
+_SPACES, _DIGITS = "\\t-\\r ", "0-9"
+_SIGNS = "\\x00-\\x08\\x0E-\\x1F!-/:-@\\[-`{-\\x7F"
+WORDS = f" ?[^{_SPACES}{_DIGITS}{_SIGNS}]+| ?[{_DIGITS}]+| ?[{_SIGNS}]+|[{_SPACES}]+(?![^{_SPACES}])|[{_SPACES}]+"
+
 # How each kind cuts text before the model sees it, and how it puts tokens together again.
 _PRE_TOKENIZER: dict[str, Any] = {
     "char": None,
     "byte": _BYTE_LEVEL,
-    "bpe": {**_BYTE_LEVEL, "use_regex": True},
+    "bpe": {
+        "type": "Sequence",
+        "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Isolated", "invert": False},
+            _BYTE_LEVEL,
+        ],
+    },
 }
 _DECODER: dict[str, Any] = {"char": {"type": "Fuse"}, "byte": _BYTE_LEVEL, "bpe": _BYTE_LEVEL}
 
@@ -88,17 +101,26 @@ def of_text(data: bytes) -> Vocabulary:
 
 
 def of_pairs(merges: Sequence[tuple[int, int]]) -> Vocabulary:
-    """Byte pairs: tokens 0 to 255 are the bytes, token 256 + i is what merge i makes."""
+    """Byte pairs as they were learnt: tokens 0 to 255 are the bytes, merge i makes 256 + i.
+
+    Two merges may arrive at the same bytes; tokenizer.json knows a token only once, so the later
+    one makes the earlier token, and the numbers behind it move up.
+    """
     tokens = [bytes([b]) for b in range(256)]
-    numbered: list[tuple[int, int, int]] = []
+    places = {token: i for i, token in enumerate(tokens)}
+    renumbered = list(range(256))
+    pairs: dict[tuple[int, int], int] = {}
     for left, right in merges:
-        if not (0 <= left < len(tokens) and 0 <= right < len(tokens)):
+        if not (0 <= left < len(renumbered) and 0 <= right < len(renumbered)):
             raise ValueError("a merge of tokens that do not exist yet")
-        numbered.append((left, right, len(tokens)))
-        tokens.append(tokens[left] + tokens[right])
-    if len(set(tokens)) != len(tokens):
-        raise ValueError("two merges make the same token")
-    return Vocabulary("bpe", tokens, numbered)
+        a, b = renumbered[left], renumbered[right]
+        token = tokens[a] + tokens[b]
+        if token not in places:
+            places[token] = len(tokens)
+            tokens.append(token)
+        renumbered.append(places[token])
+        pairs.setdefault((a, b), places[token])
+    return Vocabulary("bpe", tokens, [(a, b, made) for (a, b), made in pairs.items()])
 
 
 def encode_single(vocabulary: Vocabulary, data: bytes) -> tuple[memoryview, str]:
@@ -238,13 +260,17 @@ def parse_tokenizer(data: bytes, shown: str) -> Vocabulary:
 
 
 def _same(found: Any, want: Any) -> bool:
-    """Do these describe the same step?  Some writers leave defaults out."""
-    if not isinstance(found, dict) or want is None:
-        return found is want
-    keep = ("type", "add_prefix_space", "use_regex") if want["type"] == "ByteLevel" else tuple(want)
-    if want["type"] == "ByteLevel" and "use_regex" not in found:
-        found = {**found, "use_regex": True}
-    return all(found.get(k) == want[k] and type(found.get(k)) is type(want[k]) for k in keep)
+    """Do these describe the same step?  Some writers leave defaults out or add to them."""
+    if isinstance(want, list):
+        return (
+            isinstance(found, list) and len(found) == len(want) and all(map(_same, found, want))
+        )  # fmt: skip
+    if not isinstance(found, dict) or not isinstance(want, dict):
+        return type(found) is type(want) and found == want
+    if want.get("type") == "ByteLevel":
+        # `trim_offsets` is about positions only.
+        found = {"use_regex": True, **found, "trim_offsets": True}
+    return all(_same(found.get(k), v) for k, v in want.items())
 
 
 def _names(vocab: Any, fail: Any) -> list[str]:
