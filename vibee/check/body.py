@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from vibee.tree.defs import Equation, Param
 from vibee.tree.expr import Expr, Span, const, show
+from vibee.tree.types import is_float
 
 from .binders import Use, free_names
 from .calls import CallChecker
 from .errors import SpecError
+from .fold import is_literal
 from .scope import Scope, Symbol
 from .signature import size_expr
 from .surface import SAssign, SExpr
@@ -22,6 +24,13 @@ class BodyChecker(CallChecker):
         self.given: list[Expr] = []
         self.obligation: list[Expr] = []
         self.failed = False
+        self.closing = False  # inside then(...), where close(a, b) is a condition
+
+    def on_call(self, e: Expr, want: str) -> Expr:
+        """As for all expressions; inside then(...) also close(a, b)."""
+        if self.closing and e.attr[0] == "close":  # type: ignore[index]
+            return close(self, e)
+        return super().on_call(e, want)
 
     def report(self, e: SpecError) -> None:
         """Keep a mistake and go on."""
@@ -162,3 +171,22 @@ def nodes(e: Expr) -> list[Expr]:
 def zero(dtype: str) -> Expr:
     """The zero of a dtype."""
     return const(False if dtype == "bool" else 0 if dtype[0] in "iu" else 0.0, dtype)
+
+
+def close(checker: CallChecker, e: Expr) -> Expr:
+    """`close(a, b, ulp=8)` or `close(a, b, rel=1e-5)`: a condition inside then."""
+    _, *keys = e.attr  # type: ignore[misc]
+    if len(e.args) - len(keys) != 2 or len(keys) > 1 or not set(keys) <= {"ulp", "rel"}:
+        raise SpecError(e.span, "write close(a, b, ulp=8) or close(a, b, rel=1e-5)")
+    a, b = checker.check(e.args[0]), checker.check(e.args[1])
+    a, b = checker.same(a, b, e.span)
+    a, b = checker.finish(a), checker.finish(b)
+    if not is_float(a.dtype):
+        raise SpecError(e.span, f"close compares floats, but {show(a)} is {a.dtype}; use ==")
+    tolerance: tuple = ()
+    for key, value in zip(keys, e.args[2:], strict=True):
+        x = checker.check(value)
+        if not is_literal(x) or not x.attr > 0:  # type: ignore[operator]
+            raise SpecError(value.span, f"{key} is a positive number, as in {key}={8 if key == 'ulp' else 1e-5}")
+        tolerance = (key, x.attr)
+    return Expr("call", (a, b), ("close", *tolerance), "bool", e.span)

@@ -215,8 +215,12 @@ class CallChecker(BinderChecker):
 
     # ------------------------------------------------------------ binding
 
-    def bind(self, e: Expr, want: str = "", args: list[Arg] | None = None) -> Bound:
-        """Resolve the surface call `e`: pick the version, convert numbers, bind the sizes."""
+    def bind(
+        self, e: Expr, want: str = "", args: list[Arg] | None = None, targets: list[tuple[Expr, ...] | None] | None = None
+    ) -> Bound:
+        """Resolve the surface call `e`: pick the version, convert numbers, bind the sizes.
+
+        `targets`: shapes of the arrays that receive the outputs, for sizes that only an output has."""
         name, *keys = e.attr  # type: ignore[misc]
         raws = self.versions(str(name), e.span)
         given = args if args is not None else [self.argument(self.hoist(a)) for a in e.args]
@@ -240,7 +244,7 @@ class CallChecker(BinderChecker):
         ties = [f for f in found if f[0] == best]
         cost, raw, types, ordered, sig = min(ties, key=lambda f: self._taste(f[4], want))
         callee = self.scope.program.instantiate(raw, types, e.span)
-        return self._complete(callee, ordered, e.span)
+        return self._complete(callee, ordered, e.span, targets or [])
 
     def _taste(self, sig: Definition, want: str) -> int:
         """Between equally good versions: the one of the wanted type, then of the default float type."""
@@ -315,7 +319,9 @@ class CallChecker(BinderChecker):
         hint = f"convert it with {p.dtype}(...)" if p.dtype != "bool" else "compare it, as in x != 0"
         raise SpecError(a.span, f"{where} is {p.dtype}, but {show(a)} is {literal_text(a.dtype)}; {hint}")
 
-    def _complete(self, callee: Definition, ordered: list[Arg | None], span: Span) -> Bound:
+    def _complete(
+        self, callee: Definition, ordered: list[Arg | None], span: Span, targets: list[tuple[Expr, ...] | None]
+    ) -> Bound:
         """Sizes bound and checked, numbers converted."""
         sizes: dict[str, Expr] = {}
         args: list[Arg] = []
@@ -335,6 +341,17 @@ class CallChecker(BinderChecker):
                 for s, n in zip(p.shape, bound.shape, strict=True):
                     if s.op == "var" and s.attr not in sizes:
                         sizes[str(s.attr)] = n
+        for name, how in callee.sizes.items():
+            if how[0] != "out" or name in sizes:
+                continue
+            k = [o.name for o in callee.outs].index(how[1])
+            shape = targets[k] if k < len(targets) else None
+            if shape is None or len(shape) != len(callee.outs[k].shape):
+                raise SpecError(
+                    span, f"the size {name} of {callee.name}'s result comes from the array that receives it; declare that first, "
+                    f"as in {how[1]}: {callee.outs[k].dtype or 'f32'}[...]"
+                )  # fmt: skip
+            sizes[name] = shape[how[2]]
         for p, bound in zip(callee.params, args, strict=True):
             if not isinstance(bound, ArrayArg):
                 continue

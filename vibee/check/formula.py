@@ -45,6 +45,8 @@ class FormulaChecker(BodyChecker):
                 self.report(e)
                 self._spoil(s)
         self._finish_outs()
+        if not self.failed:
+            scope.program.body_done(raw, scope.types, out)
         for s in late:
             try:
                 self._property(s, out)

@@ -10,7 +10,6 @@ from vibee.tree.types import is_float
 
 from .arrays import ArrayTyper
 from .errors import Known, SpecError, suggest
-from .fold import is_literal
 
 if TYPE_CHECKING:
     from .body import BodyChecker
@@ -28,26 +27,11 @@ def _then(checker: BodyChecker, e: Expr) -> Law:
     """`then(condition, close(a, b, ulp=8))`: holds for all values of its new index names."""
     if len(e.attr) > 1 or not e.args:  # type: ignore[arg-type]
         raise SpecError(e.span, "then takes conditions on the outputs, as in then(y[n] >= 0)")
-    return Law("then", "", tuple(checker.elementwise(c) for c in e.args), e.span)
-
-
-def close(checker: BodyChecker, e: Expr) -> Expr:
-    """`close(a, b, ulp=8)` or `close(a, b, rel=1e-5)`: a condition inside then."""
-    _, *keys = e.attr  # type: ignore[misc]
-    if len(e.args) - len(keys) != 2 or len(keys) > 1 or not set(keys) <= {"ulp", "rel"}:
-        raise SpecError(e.span, "write close(a, b, ulp=8) or close(a, b, rel=1e-5)")
-    a, b = checker.check(e.args[0]), checker.check(e.args[1])
-    a, b = checker.same(a, b, e.span)
-    a, b = checker.finish(a), checker.finish(b)
-    if not is_float(a.dtype):
-        raise SpecError(e.span, f"close compares floats, but {show(a)} is {a.dtype}; use ==")
-    tolerance: tuple = ()
-    for key, value in zip(keys, e.args[2:], strict=True):
-        x = checker.check(value)
-        if not is_literal(x) or not x.attr > 0:  # type: ignore[operator]
-            raise SpecError(value.span, f"{key} is a positive number, as in {key}={8 if key == 'ulp' else 1e-5}")
-        tolerance = (key, x.attr)
-    return Expr("call", (a, b), ("close", *tolerance), "bool", e.span)
+    checker.closing = True
+    try:
+        return Law("then", "", tuple(checker.elementwise(c) for c in e.args), e.span)
+    finally:
+        checker.closing = False
 
 
 def _law(checker: BodyChecker, e: Expr) -> Law:

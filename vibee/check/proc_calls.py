@@ -104,7 +104,7 @@ class ProcedureCalls(BodyChecker):
 
     def call_into(self, e: Expr, targets: list[Expr], span: Span) -> list:
         """`a, b = f(x)`: into new locals, whole arrays, parts of arrays, or scalars."""
-        bound = self.bind(e)
+        bound = self.bind(e, targets=[self._shape(t) for t in targets])
         outs = bound.callee.outs
         if len(outs) != len(targets):
             raise SpecError(span, f"{bound.callee.name} has {len(outs)} outputs, but {len(targets)} targets stand on the left")
@@ -113,6 +113,14 @@ class ProcedureCalls(BodyChecker):
         for t, o, shape in zip(targets, outs, bound.out_shapes, strict=True):
             places.append(self._place(t, o, shape, bound, after))
         return [*self._emit(bound, places, span, False), *after]
+
+    def _shape(self, t: Expr) -> tuple[Expr, ...] | None:
+        """The shape of an array that exists already."""
+        sym = self.scope.local(str(t.attr))
+        if sym is None or sym.broken or not sym.cell or not sym.shape or not sym.dtype:
+            return sym.shape if sym is not None and t.op == "var" and sym.shape else None
+        place = self.array(t)
+        return place.shape if place is not None else None
 
     def _place(self, t: Expr, o: Param, shape: tuple[Expr, ...], bound: Bound, after: list) -> View | Expr:
         name = str(t.attr)

@@ -50,6 +50,8 @@ class ProcedureChecker(ProcedureCalls):
             o.dtype = scope.tables[0][o.name].dtype
             if not o.dtype and not self.failed:
                 self.report(SpecError(o.span, f"the output '{o.name}' is never computed; assign it, or give its type: {o.name}(f32)"))
+        if not self.failed:
+            scope.program.body_done(raw, scope.types, out)
         for s in self.later:
             try:
                 out.laws.append(laws.law(self, s))

@@ -54,6 +54,7 @@ class Program:
         self._heads: dict[tuple[int, str], Definition | None] = {}
         self._whole: dict[tuple[int, str], Definition | None] = {}
         self._stack: list[tuple[int, str]] = []
+        self._partial: dict[tuple[int, str], Definition] = {}
         self._consts: dict[tuple[str, str], Expr | None] = {}
         self._waiting: list[tuple[RawDef, dict[str, str]]] = []
         self._made: dict[str, RawDef] = {}
@@ -207,6 +208,8 @@ class Program:
 
         types = {REAL: types.get(REAL, REAL_INSTANCES[0])} if raw.uses_real else {}
         place = self._id(raw, types)
+        if place in self._partial:
+            return self._partial[place]  # its properties are being checked: they may refer back to it
         if place in self._stack:
             raise SpecError(span, f"{raw.name} calls itself; write a loop")
         if place not in self._whole:
@@ -216,6 +219,7 @@ class Program:
                 found = check_whole(self, self.modules.home(raw), raw, types)
             finally:
                 self._stack.pop()
+                self._partial.pop(place, None)
             self._whole[place] = found
             if found is not None:
                 self.keys[found.key] = found
@@ -223,6 +227,10 @@ class Program:
         if out is None:
             raise Known()
         return out
+
+    def body_done(self, raw: RawDef, types: dict[str, str], found: Definition) -> None:
+        """The equations of `found` are checked; what is left (laws, derivatives) may call it."""
+        self._partial[self._id(raw, types)] = found
 
     def later(self, raw: RawDef, types: dict[str, str]) -> None:
         """Check an instance after the current definition: one that may refer back to it."""

@@ -88,8 +88,12 @@ class Head:
         return Param(p.name, kind, dtype, shape, None, p.span)
 
     def _out(self, o: RawOut) -> Param:
-        for s in o.shape:
+        for axis, s in enumerate(o.shape):
             if s.op == "var" and self.scope.get(str(s.attr)) is None:
+                if self.raw.kind == "procedure" and not any(s.attr == p.name for p in [*self.raw.params, *self.raw.outs]):
+                    self.sizes[str(s.attr)] = ("out", o.name, axis)  # the caller's array tells
+                    self.scope.declare(Symbol(str(s.attr), "size", "i64", (), s.span))
+                    continue
                 hint = suggest(str(s.attr), [*self.sizes])
                 raise SpecError(
                     s.span, f"the size {s.attr} of '{o.name}' is unknown: no parameter has it{hint or f'; add a parameter {s.attr}: size'}"
