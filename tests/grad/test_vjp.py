@@ -82,7 +82,7 @@ def test_diagonal_and_transpose(normal):
     [("i, k", "k, j", "i, j"), ("k, i", "k, j", "i, j"), ("i, k", "j, k", "i, j"), ("k, i", "j, k", "j, i")],
 )
 def test_matmul(a, b, c, normal):
-    size = dict(i=3, j=2, k=4)
+    size = {"i": 3, "j": 2, "k": 4}
     shapes = [[size[v.strip()] for v in s.split(",")] for s in (a, b)]
     head = [", ".join(v.strip().upper() for v in s.split(",")) for s in (a, b, c)]
     g = check(

@@ -69,6 +69,7 @@ class Solver:
         self.axis_ranges = {a: (ZERO, d) for a, d in zip(axes, dims, strict=True)}
         self.open: dict[str, Range] = dict(ranges)
         self.box = boxes(ranges, facts)
+        self.implied: set[str] = set()  # variables whose range follows from other conditions
         self.binding: dict[str, Expr] = {}
         self.guards: list[Expr] = []
         self.pending: list[tuple[Expr, Expr, int]] = []
@@ -85,6 +86,9 @@ class Solver:
 
     def solve(self, idx: tuple[Expr, ...]) -> Solution:
         """Solves axis by axis, the simplest equation first."""
+        for v, (lo, hi) in list(self.box.items()):
+            if self.open[v] == (lo, hi) and same(hi, _plus(lo, ONE)):
+                self.bind(v, lo)  # a range of one element
         self.pending = [(e, var(a), k) for k, (e, a) in enumerate(zip(idx, self.axis_ranges, strict=True))]
         while self.pending:
             facts = self.facts()
@@ -125,16 +129,19 @@ class Solver:
         out.guards = guards
         return out
 
-    def bind(self, u: str, value: Expr) -> None:
-        """u := value, under the condition that it lies in u's range."""
+    def bind(self, u: str, value: Expr, prove: bool = True) -> None:
+        """u := value, under the condition that it lies in u's range (kept even where it holds
+        for now if `prove` is False: the ranges that say so may be given up)."""
         lo, hi = self.open.pop(u)
         self.binding = {k: substitute(e, {u: value}) for k, e in self.binding.items()}
         self.binding[u] = value
         self.pending = [(e, substitute(t, {u: value}), k) for e, t, k in self.pending]
+        if u in self.implied:
+            return
         facts = self.facts()
-        if free_vars(lo) & set(self.ranges) or not facts.le(lo, value):
+        if not prove or free_vars(lo) & set(self.ranges) or not facts.le(lo, value):
             self.guards.append(compare("ge", value, lo))
-        if free_vars(hi) & set(self.ranges) or not facts.lt(value, hi):
+        if not prove or free_vars(hi) & set(self.ranges) or not facts.lt(value, hi):
             self.guards.append(compare("lt", value, hi))
 
     def introduce(self, stem: str, lo: Expr, hi: Expr) -> Expr:
@@ -230,11 +237,15 @@ class Solver:
         u, g = str(x.args[0].attr), x.args[1]
         whole, rest = split_multiple(to_lin(self.box[u][1]), to_lin(g))
         count = from_lin(whole) if not rest else _plus(_op("floordiv", _sub(self.box[u][1], ONE), g), ONE)
-        if self.base.lin(_op("mod", self.box[u][1], g)) == {}:
-            count = from_lin(self.base.lin(_op("floordiv", self.box[u][1], g)))
+        end = self.box[u][1]
+        if self.base.lin(_op("mod", end, g)) == {}:
+            count = from_lin(self.base.lin(_op("floordiv", end, g)))
+        elif g.op == "floordiv" and same(g.args[0], end) and self.base.lin(_op("mod", *g.args)) == {}:
+            count = g.args[1]  # end // (end // b) is b where b divides end
         j = self.introduce(u, ZERO, count)
+        self.implied.add(str(j.attr))  # j <= u // g follows from the range of u
         r = self.introduce(u, ZERO, g)
-        self.bind(u, _plus(_times(j, g), r))
+        self.bind(u, _plus(_times(j, g), r), prove=False)
 
     def single(self, e: Expr, target: Expr) -> list[tuple[Expr, Expr]] | None:
         """One operation that is no polynomial: // % ^ of something open."""

@@ -304,7 +304,10 @@ class Reverse:
         for fixed, over, body in groups.values():
             body = collect(body)
             if body:
-                out.append(fixed.times(self.sum_of(body, over, known, scope, fixed.guards, dtype)))
+                total, guarded = self.sum_of(body, over, known, scope, fixed.guards, dtype)
+                if guarded and not fixed.factors:
+                    fixed = replace(fixed, guards=())  # the sum itself is 0 where they fail
+                out.append(fixed.times(total))
         return collect(out)
 
     def lookup_sum(self, body: list[Term], over: Ranges, scope: Ranges) -> Term | None:
@@ -318,29 +321,31 @@ class Reverse:
 
     def sum_of(
         self, body: list[Term], over: Ranges, known: Facts, scope: Ranges, guards: tuple[Expr, ...], dtype: str
-    ) -> Term:
-        """The temporary that holds the sum of `body`, as a term."""
+    ) -> tuple[Term, bool]:
+        """The temporary that holds the sum of `body`, as a term, and whether it is 0 outside of
+        `guards` (they are inside of it if it must not be computed there)."""
         scale = Term()
         if len(body) == 1:
             scale, body = Term(body[0].coeff), [replace(body[0], coeff=Fraction(1))]
         hit = self.lookup_sum(body, over, scope)
         if hit is not None:
-            return scale.times(hit)
+            return scale.times(hit), False
         e = self.reduction(emit(body, dtype), over)
-        if guards and not always_safe(e, known, self.shapes, self.sizes):
+        guarded = bool(guards) and not always_safe(e, known, self.shapes, self.sizes)
+        if guarded:
             e = self.reduction(under(ordered(guards), e.args[0], term_zero(dtype)), over)
         names = [v for v in scope if v in free_vars(e)]
         name = self.fresh("total")
         dims = tuple(self.facts.simplify(scope[v][1]) for v in names)
-        shape_key, order = self.sum_key(body, over, scope)
         idx = tuple(map(var, names))
         self.temps.append(Param(name, "temp", dtype, dims))
         self.shapes[name] = dims
         self.arrays[name] = self.temps[-1]
         self.back.append(Equation(name, tuple(names), dims, idx, e))
-        if set(names) <= set(order):
-            self.sums[shape_key] = (name, tuple(order.index(v) for v in names))
-        return scale.times(Term(factors=((load(name, idx, dtype), 1),)))
+        key, order = self.sum_key(body, over, scope)
+        if set(names) <= set(order) and not guarded:
+            self.sums[key] = (name, tuple(order.index(v) for v in names))
+        return scale.times(Term(factors=((load(name, idx, dtype), 1),))), guarded
 
     def reduction(self, body: Expr, over: Ranges) -> Expr:
         """sum[over](body)."""

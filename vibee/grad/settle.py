@@ -6,8 +6,8 @@ leaves no sum at all.  What is known to hold is dropped, a term that cannot occu
 
 from __future__ import annotations
 
-from ..tree.expr import Expr, const, free_vars, loads, substitute, var
-from ..tree.linear import ONE, ZERO, Facts, Lin, Range, add, from_lin, linear_in, to_lin
+from ..tree.expr import Expr, const, free_vars, loads, show, substitute
+from ..tree.linear import ONE, Facts, Lin, Range, add, from_lin, linear_in, to_lin
 from ..tree.normal import compare
 from .terms import Term, merge
 
@@ -46,6 +46,28 @@ def truth(g: Expr, facts: Facts) -> bool | None:
     return None
 
 
+def canonical(g: Expr) -> Expr:
+    """An integer comparison as `x >= e`, `x < e`, `x == e` or `x != e`, so that a condition and
+    its opposite look alike."""
+    if g.op not in ("lt", "le", "gt", "ge", "eq", "ne") or g.args[0].dtype != "i64":
+        return g
+    lin = difference(g)
+    if lin is None:
+        lin = add(to_lin(g.args[0]), to_lin(g.args[1]), -1)
+    parts = [k for k in lin if k]
+    if not parts:
+        return g
+    lead = min(parts, key=lambda k: (not any("." in v for x in k for v in free_vars(x)), [show(x) for x in k]))
+    up = lin[lead] > 0
+    size: Lin = {lead: abs(lin[lead])}
+    rest = add(lin, {lead: lin[lead]}, -1)
+    if g.op in ("eq", "ne"):
+        return compare(g.op, from_lin(size), from_lin(add({}, rest, -1 if up else 1)))
+    if up:
+        return compare("ge", from_lin(size), from_lin(add({}, rest, -1)))
+    return compare("lt", from_lin(size), from_lin(add(rest, {(): 1})))
+
+
 def ordered(guards: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """Conditions that read arrays last: the others say that the elements exist."""
     plain = [g for g in guards if next(loads(g), None) is None]
@@ -56,6 +78,11 @@ def settle(term: Term, ranges: Ranges, facts: Facts) -> tuple[Term, Ranges] | No
     """The term and the ranges it is summed over, both made as small as conditions allow."""
     ranges = dict(ranges)
     while True:
+        for v, (lo, hi) in list(ranges.items()):
+            if facts.same(hi, Expr("add", (lo, ONE), None, "i64")):
+                del ranges[v]  # one element
+                term = term.map(lambda e, v=v, lo=lo: substitute(e, {v: lo}))  # type: ignore[misc]
+                ranges = {u: (substitute(a, {v: lo}), substitute(b, {v: lo})) for u, (a, b) in ranges.items()}
         known = facts.within(ranges)
         term = term.map(known.simplify)
         kept: list[Expr] = []
@@ -64,7 +91,7 @@ def settle(term: Term, ranges: Ranges, facts: Facts) -> tuple[Term, Ranges] | No
             if holds is False:
                 return None
             if holds is None:
-                kept.append(g)
+                kept.append(canonical(g))
         term = Term(term.coeff, ordered(tuple(kept)), term.factors)
         if not any(solve_equal(g, ranges) or tighten(g, ranges, known) for g in kept):
             return term, ranges
@@ -135,6 +162,3 @@ def smaller(a: Expr, b: Expr, facts: Facts) -> Expr:
     if facts.le(a, b):
         return a
     return b if facts.le(b, a) else Expr("min", (a, b), None, "i64")
-
-
-__all__ = ["ZERO", "Ranges", "ordered", "settle", "smaller", "truth", "var"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
-from ..tree.expr import Expr, const, show
+from ..tree.expr import Expr, const, loads, show
 from ..tree.normal import negate, under
 from ..tree.types import is_float
 
@@ -203,30 +203,50 @@ def _add_up(parts: list[tuple[Expr, int]], dtype: str) -> Expr:
     return out
 
 
+Group = tuple[tuple[Expr, ...], list[Term]]
+
+
 def emit(terms: Iterable[Term], dtype: str) -> Expr:
-    """The expression of a sum of terms, one `where` for each set of guards."""
-    groups: dict[frozenset[Expr], tuple[tuple[Expr, ...], list[Term]]] = {}
+    """The expression of a sum of terms: a tree of conditions with sums at its leaves."""
+    groups: dict[frozenset[Expr], Group] = {}
     for t in collect(terms):
         groups.setdefault(frozenset(t.guards), (t.guards, []))[1].append(t)
+    return _tree(list(groups.values()), dtype)
+
+
+def _tree(groups: list[Group], dtype: str) -> Expr:
+    """Terms by their conditions: the one that most of them share first."""
     zero = const(0.0, dtype)
-    pieces = [(guards, emit_sum(ts, dtype)) for guards, ts in groups.values()]
-    pieces = _join(pieces, zero)
-    parts = [(under(guards, value, zero), 1) for guards, value in pieces]
-    return _add_up(parts, dtype) if parts else zero
+    plain = [t for guards, ts in groups if not guards for t in ts]
+    guarded = [g for g in groups if g[0]]
+    if not guarded:
+        return emit_sum(plain, dtype)
+    if len({g for g, _ in guarded}) == 1:
+        return _sum_of(plain, under(guarded[0][0], emit_sum(guarded[0][1], dtype), zero), dtype)
+    best = max((g[0][0] for g in guarded), key=lambda c: sum(1 for g in guarded if _side(g[0], c)))
+    yes = [_without(g, best) for g in guarded if _side(g[0], best) == 1]
+    no = [_without(g, negate(best)) for g in guarded if _side(g[0], best) == -1]
+    rest = [g for g in guarded if not _side(g[0], best)]
+    out = under((best,), _tree(yes, dtype), _tree(no, dtype))
+    if rest:
+        out = _add_up([(out, 1), (_tree(rest, dtype), 1)], dtype)
+    return _sum_of(plain, out, dtype)
 
 
-def _join(pieces: list[tuple[tuple[Expr, ...], Expr]], zero: Expr) -> list[tuple[tuple[Expr, ...], Expr]]:
-    """Pairs that differ in one condition and its opposite become one `where` with two sides."""
-    out: list[tuple[tuple[Expr, ...], Expr]] = []
-    for guards, value in pieces:
-        for k, (other, e) in enumerate(out):
-            mine, theirs = set(guards) - set(other), set(other) - set(guards)
-            if len(mine) == len(theirs) == 1:
-                g, h = mine.pop(), theirs.pop()
-                # the shared guards may protect the condition: they must have come first
-                if (negate(h) == g or negate(g) == h) and other[-1] == h:
-                    out[k] = (other[:-1], Expr("where", (h, e, value), None, zero.dtype))
-                    break
-        else:
-            out.append((guards, value))
-    return out if len(out) == len(pieces) else _join(out, zero)
+def _sum_of(plain: list[Term], guarded: Expr, dtype: str) -> Expr:
+    return _add_up([(emit_sum(plain, dtype), 1), (guarded, 1)], dtype) if plain else guarded
+
+
+def _side(guards: tuple[Expr, ...], cond: Expr) -> int:
+    """1 if the condition is one of `guards`, -1 if its opposite is, else 0.
+
+    A condition that reads an array counts only where it is tested first: those before it may
+    say that the element exists."""
+    at = guards[:1] if next(loads(cond), None) is not None else guards
+    return 1 if cond in at else -1 if negate(cond) in at else 0
+
+
+def _without(g: Group, cond: Expr) -> Group:
+    """The group with one condition tested already."""
+    left = tuple(c for c in g[0] if c != cond)
+    return left, [replace(t, guards=left) for t in g[1]]

@@ -264,9 +264,31 @@ def _unbounded(e: Expr) -> bool:
     return any(n.op in ("load", "load?", "call", "reduce", "scan") for n in walk(e))
 
 
+def fill_sizes(f: Formula) -> Formula:
+    """`f` with integer temporaries of rank 0 that are made of sizes and parameters written out:
+    an index that uses one is then as plain as one that uses the sizes."""
+    values: dict[str, Expr] = {}
+    kept: list[Equation] = []
+    temps = {p.name for p in f.temps}
+
+    def go(e: Expr) -> Expr:
+        if e.op == "load" and not e.args and e.attr in values:
+            return values[str(e.attr)]
+        return rebuild(e, go)
+
+    for q in f.equations:
+        q = replace(q, rhs=go(q.rhs), idx=tuple(map(go, q.idx)), dims=tuple(map(go, q.dims)))
+        plain = all(n.op in ("const", "var", "add", "sub", "mul", "neg", "floordiv", "mod") for n in walk(q.rhs))
+        if q.lhs in temps and not q.vars and not q.accumulate and q.rhs.dtype == "i64" and plain:
+            values[q.lhs] = q.rhs
+        else:
+            kept.append(q)
+    return replace(f, equations=kept, temps=[p for p in f.temps if p.name not in values])
+
+
 def hoist(f: Formula) -> Formula:
     """`f` in normal form (see the module's text); `f` itself is left as it is."""
-    return Hoister(f).run()
+    return Hoister(fill_sizes(f)).run()
 
 
 def describe(f: Formula) -> str:
