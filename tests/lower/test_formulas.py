@@ -137,7 +137,10 @@ def test_rows(k, n, d, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m,n,kk", [(1, 1, 1), (3, 5, 7), (5, 40, 3), (48, 64, 32), (49, 65, 33), (100, 31, 600), (13, 9, 1030), (4, 4, 0), (0, 3, 2)])
+@pytest.mark.parametrize(
+    "m,n,kk",
+    [(1, 1, 1), (3, 5, 7), (5, 40, 3), (48, 64, 32), (49, 65, 33), (100, 31, 600), (13, 9, 1030), (4, 4, 0), (0, 3, 2)],
+)
 def test_products(k, m, n, kk, dtype):
     a, b = draw(m, kk, dtype=dtype), draw(kk, n, dtype=dtype, seed=1)
     want = a @ b

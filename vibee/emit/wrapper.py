@@ -178,23 +178,23 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
         "",
         "",
         f"def {p.key}_map({views}, int threads):",
-        f"    cdef Py_ssize_t vb_n = {length}, vb_t",
+        f"    cdef Py_ssize_t vb__n = {length}, vb__t",
         "    cdef int err = 0",
     ]
     for q, t in pointers:
         name = mangle(q.name)
         lines += [
-            f"    if {name}.shape[0] != vb_n:",
+            f"    if {name}.shape[0] != vb__n:",
             f'        raise ValueError("{p.name}: {q.name} has another length than {work[0].name}")',
             f"    cdef {t} vb_{q.name} = <{t}>&{name}[0]",
         ]
     lines += [
-        "    if threads > 1 and vb_n > 8192:",
-        "        for vb_t in prange(threads, num_threads=threads, schedule='static', nogil=True):",
-        f"            c_{p.key}_map(vb_n*vb_t // threads, vb_n*(vb_t + 1) // threads, {names}, &err)",
+        "    if threads > 1 and vb__n > 8192:",
+        "        for vb__t in prange(threads, num_threads=threads, schedule='static', nogil=True):",
+        f"            c_{p.key}_map(vb__n*vb__t // threads, vb__n*(vb__t + 1) // threads, {names}, &err)",
         "    else:",
         "        with nogil:",
-        f"            c_{p.key}_map(0, vb_n, {names}, &err)",
+        f"            c_{p.key}_map(0, vb__n, {names}, &err)",
         "    if err != 0:",
         f'        raise vb_failure("{p.name}", err)',
     ]

@@ -21,7 +21,8 @@ from vibee.tree.expr import Expr, bound_vars, const, loads, walk
 from vibee.tree.normal import hoist
 
 from .build import Fresh, div, i, local, mul
-from .nest import Nests, map_stmts, nest, serial
+from .cover import written_whole
+from .nest import Nests, map_stmts, nest, parallel_nest, serial
 from .procedure import Statements
 
 __all__ = ["Open", "lower", "lower_with_report"]
@@ -46,7 +47,8 @@ def _lower(d: Definition, isa: str) -> tuple[Procedure, list[Open]]:
     notes: list[Open] = []
     if isinstance(d, Procedure):
         s = Statements(d, fresh, isa)
-        body = s.body(d.body)
+        blank = [o for o in d.outs if o.shape and not d.is_scalar and not written_whole(o, d.body)]
+        body = [t for o in blank for t in fill(o.name, o.dtype, o.shape, fresh)] + s.body(d.body)
         notes = [Open(text, span) for text, span in s.notes]
         p = replace(d, body=body)
     else:
@@ -105,7 +107,8 @@ def fill(name: str, dtype: str, shape: tuple[Expr, ...], fresh: Fresh) -> list:
     axes = [fresh(f"z{n}") for n in range(len(shape))]
     zero = const(False if dtype == "bool" else 0, dtype)
     store = Store(name, tuple(local(a) for a in axes), zero)
-    return nest([(a, i(0), s) for a, s in zip(axes, shape, strict=True)], [store])
+    ranges = [(a, s) for a, s in zip(axes, shape, strict=True)]
+    return parallel_nest(ranges[:-1], nest([(a, i(0), s) for a, s in ranges[-1:]], [store]))
 
 
 def guards(d: Definition) -> list:

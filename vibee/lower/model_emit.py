@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..tree.defs import Alloc, Call, Decl, For, Model, Param, Procedure, View
+from ..tree.defs import Alloc, Call, Decl, For, Param, Procedure, View
 from ..tree.expr import Expr, const, load, var
 from .model_forward import ONE, op
 from .model_layout import layout, weights_length
@@ -177,7 +177,7 @@ class Planned:
 
 
 def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False) -> Planned:
-    """The procedure `<model>_<what>(inputs..., weights, [grads,] arena, sizes...) -> outs`."""
+    """The procedure `<model>_<what>(weights, inputs..., arena, sizes...) -> outs[, grads]`."""
     m = w.model
     found = lives(w)
     stack(w, found)
@@ -190,24 +190,21 @@ def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False)
         free_name(x, names) for x in ("weights", "grads", "arena", "arena_size", "weights_size")
     )
     body = Writer(w, plan, arena, {"weights": flat, "grads": flat_grads}).statements()
-    params = [Param(flat, "in", w.dtype, (var(length),))]
     if grads:
-        params.append(Param(flat_grads, "mut", w.dtype, (var(length),)))
-    params.append(Param(arena, "mut", w.dtype, (var(room),)))
+        outs = [*outs, Param(flat_grads, "out", w.dtype, (var(length),))]
     sizes = {**m.sizes, length: ("arg", flat, 0), room: ("arg", arena, 0)}
     given = [*m.given, Expr("eq", (var(length), weights_length(m)), None, "bool"),
              Expr("ge", (var(room), total), None, "bool")]  # fmt: skip
-    p = Procedure(f"{m.name}_{what}", suffixed(m.key, m.name, what), ordered(m, params), outs, sizes, given, doc=doc,
+    params = [
+        Param(flat, "in", w.dtype, (var(length),)),
+        *(p for p in m.params if p.kind != "size" and p.default is None),
+        Param(arena, "mut", w.dtype, (var(room),)),
+        *(p for p in m.params if p.kind == "size"),
+        *(p for p in m.params if p.kind != "size" and p.default is not None),
+    ]
+    p = Procedure(f"{m.name}_{what}", suffixed(m.key, m.name, what), params, outs, sizes, given, doc=doc,
                   module=m.module, span=m.span, body=body)  # fmt: skip
     return Planned(p, plan, total, w)
-
-
-def ordered(m: Model, flat: list[Param]) -> list[Param]:
-    """What must be given first: inputs and numbers, then the flat arrays, sizes, numbers with defaults."""
-    sizes = [p for p in m.params if p.kind == "size"]
-    optional = [p for p in m.params if p.kind != "size" and p.default is not None]
-    first = [p for p in m.params if p.kind != "size" and p.default is None]
-    return [*first, *flat, *sizes, *optional]
 
 
 def free_name(name: str, taken: set[str]) -> str:
