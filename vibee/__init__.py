@@ -6,13 +6,17 @@ arrays.  Nothing is imported before it is used: the executable starts through th
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load"]
+__all__ = ["BuildError", "SpecError", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:
     """The compiler's API, imported when it is first asked for."""
-    if name == "load":
-        from vibee.api import load
+    if name == "BuildError":
+        from vibee.build import BuildError
 
-        return load
+        return BuildError
+    if name in ("SpecError", "load"):
+        import vibee.api
+
+        return getattr(vibee.api, name)
     raise AttributeError(f"module 'vibee' has no attribute {name!r}")

@@ -19,6 +19,11 @@ _cython = threading.Lock()  # Cython's compiler keeps global state
 # Scalar functions of a spec must disappear into the loops that call them, or those are not vectorised.
 _INLINE = re.compile(r"^static CYTHON_INLINE (?=[\w ]+? __pyx_f_\w*_c_\w+\()", re.MULTILINE)
 
+# A wrapper runs once per call: made small, which halves the time of the C compiler.  What it calls
+# must then be kept out of it, and be told apart from code that is rarely run.
+_WRAPPER = re.compile(r"^static (?=PyObject \*__pyx_p[fw]_)", re.MULTILINE)
+_WRAPPED = r"^static (?=void __pyx_f_\w*?_c_(?:{names})\()"
+
 
 def find_compiler() -> list[str]:
     """The C compiler's command: $CC, or the first of cc, gcc, clang on the PATH."""
@@ -53,8 +58,17 @@ def cythonize(pyx: Path, module: str, *, shared: str | None) -> Path:
         found = re.search(r"^[^\n]*\.pyx:\d+:\d+: (.*)$", text, re.MULTILINE)
         what = found.group(1) if found else "no message"
         raise BuildError(f"internal error: Cython refused generated code ({what}); see {listing}")
-    c.write_text(_INLINE.sub("static inline __attribute__((always_inline)) ", c.read_text()))
+    c.write_text(_attributes(c.read_text(), re.findall(r"^def (\w+)\(", pyx.read_text(), re.MULTILINE)))
     return c
+
+
+def _attributes(text: str, wrapped: list[str]) -> str:
+    """The C text with what Cython cannot say: what to inline, what to make fast, what to make small."""
+    text = _INLINE.sub("static inline __attribute__((always_inline)) ", text)
+    text = _WRAPPER.sub("static __attribute__((cold)) ", text)
+    names = "|".join(map(re.escape, wrapped))
+    pattern = re.compile(_WRAPPED.format(names=names), re.MULTILINE)
+    return pattern.sub("static __attribute__((hot, noinline)) ", text)
 
 
 def shared_views(c: Path) -> None:
