@@ -14,7 +14,7 @@ from .errors import Known, SpecError, listed, suggest
 from .model_whole import WholeArrays
 from .scope import Scope, Symbol
 from .signature import build, fill
-from .sizes import shape_text
+from .sizes import product, shape_text
 from .surface import RawDef, SAssign, SExpr, SFor, SLocal
 
 __all__ = ["check_model", "instantiate"]
@@ -88,10 +88,11 @@ class ModelChecker(WholeArrays, BodyChecker):
             self._statement(s)
         except SpecError as e:
             self.report(e)
-            for t in getattr(s, "targets", []):
-                if t.op == "var" and self.scope.local(str(t.attr)) is None:
-                    broken = Symbol(str(t.attr), "temp", "", (), t.span, broken=True)
-                    self.scope.tables[-1][broken.name] = broken
+            names = [s.name] if isinstance(s, SLocal) else []
+            names += [str(t.attr) for t in getattr(s, "targets", []) if t.op == "var"]
+            for name in names:
+                if self.scope.local(name) is None:
+                    self.scope.tables[-1][name] = Symbol(name, "temp", "", (), e.span, broken=True)
 
     def _statement(self, s: object) -> None:
         if isinstance(s, SLocal):
@@ -179,20 +180,20 @@ class ModelChecker(WholeArrays, BodyChecker):
             bad = {n for n in free_vars(e) if n not in self.model.sizes}
             if bad:
                 raise SpecError(s.type.span, f"the shape of a weight is made of sizes, and {listed(sorted(bad))} is none")
-        init = self._initial(s, dtype)
+        init = self._initial(s, dtype, shape)
         layers = self.place.layers
         w = Weight(s.name, dtype, shape, init, layers is not None, layers.count if layers else None, s.span)
         self.model.weights.append(w)
         self.scope.tables[-1][s.name] = Symbol(s.name, "in", dtype, shape, s.span, s.name)
 
-    def _initial(self, s: SLocal, dtype: str) -> Expr:
+    def _initial(self, s: SLocal, dtype: str, shape: tuple[Expr, ...]) -> Expr:
         e = s.value
         if e is None:
             raise SpecError(s.span, f"'{s.name}' needs its initial value: a number or a call, as in {s.name}: real[C] = 0.0")
         if e.op != "call" or self.is_scalar_call(e):
             return self.value(e, dtype)
         supplied: list[Arg] = [const(0, "u64", e.span), const(0, "u64", e.span)]
-        bound = self.bind(e, dtype, [*supplied, *(self.check(a) for a in e.args)])
+        bound = self.bind(e, dtype, [*supplied, *(self.check(a) for a in e.args)], [(const(1, "i64", e.span),)])
         f = bound.callee
         right = len(f.outs) == 1 and len(f.outs[0].shape) == 1 and f.outs[0].dtype == dtype
         if not right or [p.dtype for p in f.params[:2]] != ["u64", "u64"] or any(p.shape for p in f.params):

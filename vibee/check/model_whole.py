@@ -8,7 +8,7 @@ from vibee.tree.defs import View
 from vibee.tree.expr import Expr, Span, const, rebuild, show, walk
 
 from .calls import Arg, ArrayArg, Bound, CallChecker
-from .errors import SpecError
+from .errors import Known, SpecError
 from .scope import Symbol
 from .sizes import product, shape_text
 from .surface import RawDef, RawOut, RawParam, RawType, SAssign
@@ -43,6 +43,10 @@ class WholeArrays(CallChecker):
 
     def array(self, e: Expr) -> ArrayArg | None:
         """As for procedures; what is inside of view(...) may be an expression too."""
+        if e.op in ("var", "load"):
+            sym = self.scope.local(str(e.attr))
+            if sym is not None and sym.broken:
+                raise Known()
         if e.op in ("var", "load") or (e.op == "call" and e.attr == VIEW):
             return super().array(e)
         got = self.result(e, "") if self.has_arrays(e) else None

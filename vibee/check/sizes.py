@@ -76,7 +76,7 @@ class Facts:
     def poly(self, e: Expr) -> Poly:
         """`e` as a polynomial."""
         if e.op == "const":
-            return {(): int(e.attr)} if e.attr else {}  # type: ignore[call-overload]
+            return {(): int(e.attr)} if e.attr else {}
         if e.op == "var":
             name = str(e.attr)
             return self._resolve(self.rename[name]) if name in self.rename else {(name,): 1}
@@ -148,6 +148,11 @@ class Facts:
         if ca is not None and cb:
             return {(): ca // cb} if ca // cb else {}
         exact = self._exact(a, b)
+        if exact is None and len(b) == 1:
+            for atom, divisor, dividend in self.divides:  # a % (k*b) == 0 makes a//b equal to k*(a//(k*b))
+                rest = self._exact(divisor, b)
+                if dividend == a and rest is not None:
+                    return self.mul(rest, {(atom,): 1})
         return exact if exact is not None else {(f"({text(a)})//({text(b)})",): 1}
 
     # ------------------------------------------------------------ questions

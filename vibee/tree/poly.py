@@ -77,7 +77,7 @@ class Sizes:
         elif e.op == "eq" and e.args[0].op == "mod" and e.args[1].op == "const" and e.args[1].attr == 0:
             quotient = Expr("floordiv", e.args[0].args, None, "i64")
             p, q = self.poly(e.args[0].args[0]), self.poly(e.args[0].args[1])
-            if divide(p, q) is None and len(q) == 1 and list(q.values()) == [1]:
+            if divide(p, q) is None and len(q) == 1:
                 self.exact.append((self._atom(quotient), p, q))
         elif e.op == "eq" and all(a.op == "var" for a in e.args):
             a, b = (self.same.get(str(x.attr), str(x.attr)) for x in e.args)
@@ -112,17 +112,21 @@ class Sizes:
             quotient = divide(p, q)
             if quotient is not None:
                 return quotient
+            for atom, top, bottom in self.exact:  # p % (k*q) == 0 makes p//q equal to k*(p//(k*q))
+                rest = divide(bottom, q)
+                if top == p and rest is not None and bottom != q:
+                    return mul(rest, {(atom,): 1})
         return {(self._atom(e),): 1}
 
     def _reduce(self, p: Poly) -> Poly:
         """p with every q * (p // q) that is known to be exact replaced by p."""
         for atom, top, bottom in self.exact:
-            ((factor, _),) = bottom.items()
+            ((factor, times),) = bottom.items()
             for m, c in p.items():
                 rest = _without(m, (atom, *factor))
-                if rest is not None:
+                if rest is not None and c % times == 0:
                     others = {k: v for k, v in p.items() if k != m}
-                    return self._reduce(add(others, mul({rest: c}, top)))
+                    return self._reduce(add(others, mul({rest: c // times}, top)))
         return p
 
     def equal(self, a: Expr, b: Expr) -> bool:
