@@ -10,20 +10,20 @@ equations already hold is read from there.
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 from ..tree.defs import Equation, Formula, Param
-from ..tree.expr import Expr, bound_vars, free_vars, load, substitute, var, walk
-from ..tree.linear import ZERO, Facts, Range, facts_of
-from ..tree.normal import always_safe, canonical, conjunction, under
+from ..tree.expr import Expr, free_vars, load, substitute, var, walk
+from ..tree.linear import ZERO, Range, facts_of
+from ..tree.normal import conjunction, under
 from ..tree.types import is_float
 from .invert import Solution, Solver, boxes
 from .reuse import Reuse, known_value
 from .roots import Roots
 from .rules import Chain, GradError, Lookup, Ranges, arith, thaw
-from .settle import ordered, settle
+from .settle import ordered
 from .split import split_where
-from .terms import Term, collect, emit, term_of
+from .sums import Sums
+from .terms import Term, collect, emit
 
 
 class Reverse:
@@ -44,35 +44,33 @@ class Reverse:
         self.scatter: dict[str, list[Equation]] = {}
         self.final: dict[str, list[Term] | str] = {}  # the adjoint: terms, or the array that holds it
         self.reserved: dict[str, str] = {}
-        self.sums: dict[object, tuple[str, tuple[int, ...]]] = {}
         self.hints: dict[str, tuple[str, ...]] = {}
         self.found: list[tuple[str, tuple[Expr, ...], list[Term], Ranges]] = []
         self.chain = Chain(lookup, {p.name for p in f.params if p.kind == "scalar" and is_float(p.dtype)}, self.sink)
         self.reuse = Reuse([k for q in f.equations if is_float(q.rhs.dtype) and (k := known_value(q)) is not None])
         self.roots = Roots(self)
-        self.learn()
-
-    def learn(self) -> None:
-        """Names for axes, and the sums that the forward equations hold."""
-        for q in self.f.equations:
+        self.sums = Sums(self)
+        self.useful = self.all_useful()
+        for q in f.equations:
             if not q.accumulate:
                 self.hints[q.lhs] = q.vars
             for n in walk(q.rhs):
                 if n.op in ("load", "load?") and all(a.op == "var" for a in n.args):
-                    names = tuple(str(a.attr) for a in n.args)
-                    if len(set(names)) == len(names):
-                        self.hints.setdefault(str(n.attr), names)
-            e = q.rhs
-            plain = not q.accumulate and len(set(q.vars)) == len(q.vars)
-            if e.op == "reduce" and e.attr[0] == "sum" and is_float(e.dtype) and plain:  # type: ignore[index]
-                ranges = dict(zip(bound_vars(e), zip(e.args[1::2], e.args[2::2], strict=True), strict=True))
-                outer = {v: (ZERO, d) for v, d in zip(q.vars, q.dims, strict=True)}
-                done = settle(term_of(e.args[0]), ranges, self.facts.within(outer))
-                if done is None or done[0].coeff != 1:
-                    continue
-                key, order = self.sum_key([done[0]], done[1], outer)
-                if set(q.vars) <= set(order):
-                    self.sums.setdefault(key, (q.lhs, tuple(order.index(v) for v in q.vars)))
+                    axes = tuple(str(a.attr) for a in n.args)
+                    if len(set(axes)) == len(axes):
+                        self.hints.setdefault(str(n.attr), axes)
+
+    def all_useful(self) -> set[str]:
+        """Arrays whose adjoints reach a parameter; what else an equation reads is a constant to it."""
+        useful = {p.name for p in self.f.params if p.kind != "size" and is_float(p.dtype)}
+        for q in self.f.equations:
+            self.found = []
+            e = q.rhs.args[0] if q.rhs.op in ("reduce", "scan") else q.rhs
+            if is_float(q.rhs.dtype):
+                self.chain.push(e, [Term()], {})
+            if any(name in useful for name, *_ in self.found):
+                useful.add(q.lhs)
+        return useful
 
     def sink(self, name: str, idx: tuple[Expr, ...], adjoint: list[Term], ranges: Ranges) -> None:
         """Collects what the chain rule hands to an array."""
@@ -117,7 +115,7 @@ class Reverse:
             idx = tuple(map(var, self.axes(out)))
             self.dense[out] = [Term(factors=((load(name, idx, self.dtype(out)), 1),))]
         for q in reversed(self.f.equations):
-            if is_float(self.arrays[q.lhs].dtype):
+            if q.lhs in self.useful:
                 self.backward(q)
 
     def adjoint(self, array: str) -> list[Term] | str:
@@ -160,8 +158,7 @@ class Reverse:
         adjoint = self.final[q.lhs]  # a scan may have given it an array
         solved = []
         for array, idx, terms, inner in self.found:
-            known = self.arrays.get(array)
-            if known is None or not is_float(known.dtype):
+            if array not in self.useful:
                 continue
             solved.append((array, *self.invert(array, idx, terms, inner, set(q.vars))))
         whole = isinstance(adjoint, str) or not self.may_inline(adjoint, mark, solved)
@@ -221,8 +218,7 @@ class Reverse:
         if solution.scattered:
             self.add_scatter(array, solution, terms)
             return
-        known = self.facts.within(self.axis_ranges(array))
-        new = self.summed(terms, solution.free, known, self.axis_ranges(array), self.dtype(array))
+        new = self.sums.over(terms, solution.free, self.axis_ranges(array), self.dtype(array))
         self.dense.setdefault(array, []).extend(new)
 
     def add_scatter(self, array: str, solution: Solution, terms: list[Term]) -> None:
@@ -249,7 +245,7 @@ class Reverse:
         scope = {**loops, **plain}
         terms = [t.under(limits) for t in terms]
         known = self.facts.within(scope)
-        for guards, group in by_guards(self.summed(terms, sums, known, scope, self.dtype(array))):
+        for guards, group in by_guards(self.sums.over(terms, sums, scope, self.dtype(array))):
             cond = conjunction(guards)
             idx = []
             for k, a in enumerate(axes):
@@ -275,118 +271,6 @@ class Reverse:
             solution.scattered = {k: substitute(e, shift) for k, e in solution.scattered.items()}
             solution.free = {v: (substitute(lo, shift), substitute(hi, shift)) for v, (lo, hi) in solution.free.items()}
         return shift
-
-    # ------------------------------------------------------------ sums
-
-    def summed(self, terms: list[Term], ranges: Ranges, known: Facts, scope: Ranges, dtype: str) -> list[Term]:
-        """The terms summed over `ranges`: no variable of these is left in the result."""
-        out: list[Term] = []
-        groups: dict[object, tuple[Term, Ranges, list[Term]]] = {}
-        for t in collect(terms):
-            done = settle(t, ranges, known)
-            if done is None:
-                continue
-            t, over = done
-            if over:
-                fixed, moving = parted(t, over)
-                hit = self.lookup_sum([moving], over, scope)
-                if hit is not None:
-                    out.append(fixed.times(hit))
-                    continue
-            t = self.reuse.rewrite(t, known.within(over))
-            if not over:
-                out.append(t)
-                continue
-            fixed, moving = parted(t, over)
-            key = (tuple(over.items()), fixed.factors, frozenset(fixed.guards))
-            group = groups.setdefault(key, (replace(fixed, coeff=Fraction(1)), over, []))
-            group[2].append(replace(moving, coeff=fixed.coeff))
-        for fixed, over, body in groups.values():
-            body = collect(body)
-            if body:
-                total, guarded = self.sum_of(body, over, known, scope, fixed.guards, dtype)
-                if guarded and not fixed.factors:
-                    fixed = replace(fixed, guards=())  # the sum itself is 0 where they fail
-                out.append(fixed.times(total))
-        return collect(out)
-
-    def lookup_sum(self, body: list[Term], over: Ranges, scope: Ranges) -> Term | None:
-        """A sum that exists already."""
-        key, order = self.sum_key(body, over, scope)
-        hit = self.sums.get(key)
-        if hit is None:
-            return None
-        value = load(hit[0], tuple(var(order[p]) for p in hit[1]), self.dtype(hit[0]))
-        return Term(factors=((value, 1),))
-
-    def sum_of(
-        self, body: list[Term], over: Ranges, known: Facts, scope: Ranges, guards: tuple[Expr, ...], dtype: str
-    ) -> tuple[Term, bool]:
-        """The temporary that holds the sum of `body`, as a term, and whether it is 0 outside of
-        `guards` (they are inside of it if it must not be computed there)."""
-        scale = Term()
-        if len(body) == 1:
-            scale, body = Term(body[0].coeff), [replace(body[0], coeff=Fraction(1))]
-        hit = self.lookup_sum(body, over, scope)
-        if hit is not None:
-            return scale.times(hit), False
-        e = self.reduction(emit(body, dtype), over)
-        guarded = bool(guards) and not always_safe(e, known, self.shapes, self.sizes)
-        if guarded:
-            e = self.reduction(under(ordered(guards), e.args[0], term_zero(dtype)), over)
-        names = [v for v in scope if v in free_vars(e)]
-        name = self.fresh("total")
-        dims = tuple(self.facts.simplify(scope[v][1]) for v in names)
-        idx = tuple(map(var, names))
-        self.temps.append(Param(name, "temp", dtype, dims))
-        self.shapes[name] = dims
-        self.arrays[name] = self.temps[-1]
-        self.back.append(Equation(name, tuple(names), dims, idx, e))
-        key, order = self.sum_key(body, over, scope)
-        if set(names) <= set(order) and not guarded:
-            self.sums[key] = (name, tuple(order.index(v) for v in names))
-        return scale.times(Term(factors=((load(name, idx, dtype), 1),))), guarded
-
-    def reduction(self, body: Expr, over: Ranges) -> Expr:
-        """sum[over](body)."""
-        args = [e for r in over.values() for e in r]
-        return Expr("reduce", (body, *args), ("sum", tuple(over)), body.dtype)
-
-    def sum_key(self, body: list[Term], over: Ranges, scope: Ranges) -> tuple[object, tuple[str, ...]]:
-        """What equal sums have in common whatever their variables are called."""
-        parts = sorted((term_key(t) for t in body), key=lambda e: shape_of(e))
-        limits = tuple(e for r in over.values() for e in r)
-        form, order = canonical(Expr("key", (*parts, *limits, *map(var, over))))
-        dims = tuple((k, self.facts.simplify(scope[v][1])) for k, v in enumerate(order) if v in scope)
-        others = tuple((k, v) for k, v in enumerate(order) if v not in scope and v not in over)
-        return (form, dims, others), order
-
-
-def shape_of(e: Expr) -> str:
-    """An expression's text with its variables numbered: equal up to renaming, equal text."""
-    return repr(canonical(e)[0])
-
-
-def term_key(t: Term) -> Expr:
-    """A term as one expression whose parts stand in an order that does not depend on names."""
-    factors = sorted((Expr("power", (f,), p) for f, p in t.factors), key=shape_of)
-    guards = sorted(t.guards, key=shape_of)
-    return Expr("term", (*factors, *guards), str(t.coeff))
-
-
-def parted(t: Term, over: Ranges) -> tuple[Term, Term]:
-    """(fixed, moving): what does not depend on the variables of `over`, and what does."""
-    names = set(over)
-    fixed = Term(
-        t.coeff,
-        tuple(g for g in t.guards if not free_vars(g) & names),
-        tuple(fp for fp in t.factors if not free_vars(fp[0]) & names),
-    )
-    moving = Term(
-        guards=tuple(g for g in t.guards if free_vars(g) & names),
-        factors=tuple(fp for fp in t.factors if free_vars(fp[0]) & names),
-    )
-    return fixed, moving
 
 
 def by_guards(terms: list[Term]) -> list[tuple[tuple[Expr, ...], list[Term]]]:

@@ -73,6 +73,7 @@ class Chain:
 
     def push(self, e: Expr, adjoint: list[Term], ranges: Ranges) -> None:
         """`adjoint` is that of `e`; what `e` reads gets its share."""
+        adjoint = [t for t in adjoint if t.coeff]
         if not adjoint or not is_float(e.dtype) or e.op == "const" or not self.active(e):
             return
         if e.op in ("load", "load?"):
