@@ -33,11 +33,13 @@ class ArrayTyper:
         ranks = [self.rank(a) for a in e.args]
         known = [r for r in ranks if r]
         if len(set(known)) > 1:
-            raise SpecError(e.span, f"{show(e)} combines arrays of {known[0]} and {known[1]} axes; both need the same shape")
+            raise SpecError(
+                e.span, f"{show(e)} combines arrays of {known[0]} and {known[1]} axes; both need the same shape"
+            )
         return known[0] if known else None if None in ranks else 0
 
     def _call(self, e: Expr) -> int | None:
-        name, *keys = e.attr  # type: ignore[misc]
+        name, *keys = e.attr
         raw = self.checker.versions(str(name), e.span)[0]
         sig = self.program.signature(raw, self.checker.scope.types if raw.uses_real else {})
         ranks = [self.rank(a) for a in e.args]

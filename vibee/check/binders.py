@@ -24,7 +24,7 @@ class Use:
 
 def raw_bound(e: Expr) -> tuple[str, ...]:
     """The names that a surface node binds."""
-    return e.attr[1] if e.op == "reduce" else ()  # type: ignore[index]
+    return e.attr[1] if e.op == "reduce" else ()
 
 
 def free_names(e: Expr, bound: frozenset[str] = frozenset()) -> Iterator[Expr]:
@@ -33,8 +33,8 @@ def free_names(e: Expr, bound: frozenset[str] = frozenset()) -> Iterator[Expr]:
         if str(e.attr) not in bound:
             yield e
         return
-    if e.op == "scan" and e.attr[1] not in bound:  # type: ignore[index]
-        yield Expr("var", (), e.attr[1], "", e.span)  # type: ignore[index]
+    if e.op == "scan" and e.attr[1] not in bound:
+        yield Expr("var", (), e.attr[1], "", e.span)
     inner = bound | set(raw_bound(e))
     for k, a in enumerate(e.args):
         yield from free_names(a, inner if e.op == "reduce" and k == 0 else bound)
@@ -72,7 +72,9 @@ class BinderChecker(ExprChecker):
             elif not self.scope.facts.equal(found.size, u.size):
                 a, b = show(found.size), show(u.size)
                 raise SpecError(
-                    u.span, f"{name} runs over {a} in {found.text} but over {b} in {u.text}; make them equal, as in given({a} == {b})"
+                    u.span,
+                    f"{name} runs over {a} in {found.text} but over {b} in {u.text}; make them equal, as in "
+                    f"given({a} == {b})",
                 )
         found = found or spare
         return found.size if found else None
@@ -88,7 +90,7 @@ class BinderChecker(ExprChecker):
 
     def on_reduce(self, e: Expr, want: str) -> Expr:
         """`sum[k](...)`, `max[i:N, j:a:b](...)`."""
-        op, names = e.attr  # type: ignore[misc]
+        op, names = e.attr
         body = e.args[0]
         for k in range(1, len(names)):  # a bound that uses an index to its left: nested reductions
             bounds = e.args[1 + 2 * k : 3 + 2 * k]
@@ -104,7 +106,9 @@ class BinderChecker(ExprChecker):
                     size = self.extent(name, self.uses(body, name), e.span)
                     if size is None:
                         raise SpecError(
-                            e.span, f"the range of {name} is unknown: it indexes no axis by itself; write it, as in {op}[{name}:N](...)"
+                            e.span,
+                            f"the range of {name} is unknown: it indexes no axis by itself; write it, as in "
+                            f"{op}[{name}:N](...)",
                         )
                     ranges += [const(0, "i64", e.span), size]
                 else:
@@ -115,7 +119,10 @@ class BinderChecker(ExprChecker):
             self.scope.pop()
         if op in ("any", "all"):
             if typed.dtype != "bool":
-                raise SpecError(body.span, f"{show(typed)} is {literal_text(typed.dtype)}; {op} takes a condition, as in {op}[i](x[i] > 0)")
+                raise SpecError(
+                    body.span,
+                    f"{show(typed)} is {literal_text(typed.dtype)}; {op} takes a condition, as in {op}[i](x[i] > 0)",
+                )
             dtype = "bool"
         else:
             typed = self.arith(typed)
@@ -126,9 +133,13 @@ class BinderChecker(ExprChecker):
 
     def on_scan(self, e: Expr, want: str) -> Expr:
         """`cumsum[n](x[n])`."""
-        op, name = e.attr  # type: ignore[misc]
+        op, name = e.attr
         if name not in self.equation_vars:
-            known = f"the indices are {', '.join(self.equation_vars)}" if self.equation_vars else "there is no equation with indices here"
+            known = (
+                f"the indices are {', '.join(self.equation_vars)}"
+                if self.equation_vars
+                else "there is no equation with indices here"
+            )
             raise SpecError(e.span, f"cum{op}[{name}] runs along an index of the equation's left side; {known}")
         body = self.finish(self.arith(self.check(e.args[0], want)), want)
         return Expr("scan", (body,), (op, name), body.dtype, e.span)
@@ -155,18 +166,18 @@ def unique_binders(exprs: list[Expr], taken: set[str]) -> list[Expr]:
             again = (e, tuple(sorted(names.items())))  # equal parts of one expression stay equal
             if again in done:
                 return done[again]
-            op, bound = e.attr  # type: ignore[misc]
+            op, bound = e.attr
             inner = dict(names)
             ranges: list[Expr] = []
-            new = []
+            fresh_names: list[str] = []
             for k, b in enumerate(bound):
                 ranges += [go(e.args[1 + 2 * k], names), go(e.args[2 + 2 * k], names)]
-                new.append(fresh(b))
-                inner[b] = new[-1]
-            done[again] = replace(e, attr=(op, tuple(new)), args=(go(e.args[0], inner), *ranges))
+                fresh_names.append(fresh(b))
+                inner[b] = fresh_names[-1]
+            done[again] = replace(e, attr=(op, tuple(fresh_names)), args=(go(e.args[0], inner), *ranges))
             return done[again]
         if e.op == "scan":
-            op, name = e.attr  # type: ignore[misc]
+            op, name = e.attr
             return replace(e, attr=(op, names.get(name, name)), args=tuple(go(a, names) for a in e.args))
         return replace(e, args=tuple(go(a, names) for a in e.args)) if e.args else e
 

@@ -28,7 +28,7 @@ class BodyChecker(CallChecker):
 
     def on_call(self, e: Expr, want: str) -> Expr:
         """As for all expressions; inside then(...) also close(a, b)."""
-        if self.closing and e.attr[0] == "close":  # type: ignore[index]
+        if self.closing and e.attr[0] == "close":
             return close(self, e)
         return super().on_call(e, want)
 
@@ -43,10 +43,10 @@ class BodyChecker(CallChecker):
         """Check all `given(...)` first, wherever they stand; the other statements."""
         rest = []
         for s in body:
-            if isinstance(s, SExpr) and s.value.op == "call" and s.value.attr[0] == "given":  # type: ignore[index]
+            if isinstance(s, SExpr) and s.value.op == "call" and s.value.attr[0] == "given":
                 for c in s.value.args:
                     try:
-                        if len(s.value.attr) > 1:  # type: ignore[arg-type]
+                        if len(s.value.attr) > 1:
                             raise SpecError(c.span, "given takes conditions, as in given(N >= 1, K == 4 * C)")
                         self._condition(c)
                     except SpecError as e:
@@ -84,7 +84,9 @@ class BodyChecker(CallChecker):
         arrays = {p.name for p in self.params if p.is_array}
         for c in conditions:
             own = all(
-                n.attr in arrays if n.op in ("load", "load?") else n.op != "var" or n.attr in names or self._free(c, str(n.attr))
+                n.attr in arrays
+                if n.op in ("load", "load?")
+                else n.op != "var" or n.attr in names or self._free(c, str(n.attr))
                 for n in nodes(c)
             )
             into = self.given if own else self.obligation
@@ -93,7 +95,9 @@ class BodyChecker(CallChecker):
 
     def _free(self, c: Expr, name: str) -> bool:
         """True if `name` in the condition `c` is an index of its own."""
-        return self.scope.local(name) is None and any(n.op == "load" and any(a.attr == name for a in n.args) for n in nodes(c))
+        return self.scope.local(name) is None and any(
+            n.op == "load" and any(a.attr == name for a in n.args) for n in nodes(c)
+        )
 
     # ------------------------------------------------------------ index equations
 
@@ -113,7 +117,9 @@ class BodyChecker(CallChecker):
                     out.append((name_, None, n.span))
         return out
 
-    def dims(self, new: list[tuple[str, Expr | None, Span]], target: Expr, value: Expr, sym: Symbol | None) -> list[Expr]:
+    def dims(
+        self, new: list[tuple[str, Expr | None, Span]], target: Expr, value: Expr, sym: Symbol | None
+    ) -> list[Expr]:
         """The size that each new index runs over."""
         dims = []
         for name, explicit, span in new:
@@ -133,12 +139,23 @@ class BodyChecker(CallChecker):
             uses += self.uses(value, name)
             size = self.extent(name, uses, span)
             if size is None:
-                raise SpecError(span, f"the range of {name} is unknown: it indexes no axis by itself; write it, as in {target.attr}[{name}:N] = ...")
+                raise SpecError(
+                    span,
+                    f"the range of {name} is unknown: it indexes no axis by itself; write it, as in "
+                    f"{target.attr}[{name}:N] = ...",
+                )
             dims.append(size)
         return dims
 
     def equation(
-        self, sym: Symbol, new: list[tuple[str, Expr | None, Span]], dims: list[Expr], target: Expr, value: Expr, add: bool, span: Span
+        self,
+        sym: Symbol,
+        new: list[tuple[str, Expr | None, Span]],
+        dims: list[Expr],
+        target: Expr,
+        value: Expr,
+        add: bool,
+        span: Span,
     ) -> Equation:
         """Check both sides with the new indices declared; `sym.dtype` may be '' and is then decided here."""
         self.scope.push()
@@ -175,7 +192,7 @@ def zero(dtype: str) -> Expr:
 
 def close(checker: CallChecker, e: Expr) -> Expr:
     """`close(a, b, ulp=8)` or `close(a, b, rel=1e-5)`: a condition inside then."""
-    _, *keys = e.attr  # type: ignore[misc]
+    _, *keys = e.attr
     if len(e.args) - len(keys) != 2 or len(keys) > 1 or not set(keys) <= {"ulp", "rel"}:
         raise SpecError(e.span, "write close(a, b, ulp=8) or close(a, b, rel=1e-5)")
     a, b = checker.check(e.args[0]), checker.check(e.args[1])
@@ -186,7 +203,7 @@ def close(checker: CallChecker, e: Expr) -> Expr:
     tolerance: tuple = ()
     for key, value in zip(keys, e.args[2:], strict=True):
         x = checker.check(value)
-        if not is_literal(x) or not x.attr > 0:  # type: ignore[operator]
+        if not is_literal(x) or not x.attr > 0:
             raise SpecError(value.span, f"{key} is a positive number, as in {key}={8 if key == 'ulp' else 1e-5}")
         tolerance = (key, x.attr)
     return Expr("call", (a, b), ("close", *tolerance), "bool", e.span)

@@ -88,20 +88,22 @@ class CallChecker(BinderChecker):
 
     def is_scalar_call(self, e: Expr) -> bool:
         """True if the surface call `e` names a definition from numbers to one number."""
-        return self.scope.program.is_scalar(self.versions(str(e.attr[0]), e.span)[0])  # type: ignore[index]
+        return self.scope.program.is_scalar(self.versions(str(e.attr[0]), e.span)[0])
 
     # ------------------------------------------------------------ whole-array calls inside expressions
 
     def array_call(self, e: Expr) -> list[Symbol]:
         """Make the whole-array call `e` before the current statement; symbols of its outputs."""
-        raise SpecError(e.span, f"{e.attr[0]} takes or gives whole arrays; it can't be called here")  # type: ignore[index]
+        raise SpecError(e.span, f"{e.attr[0]} takes or gives whole arrays; it can't be called here")
 
     def one_result(self, e: Expr) -> Symbol:
         """The only output of the whole-array call `e`."""
         outs = self.array_call(e)
         if len(outs) != 1:
             names = ", ".join("abcdefgh"[: len(outs)])
-            raise SpecError(e.span, f"{e.attr[0]} has {len(outs)} outputs; take them apart first, as in {names} = {e.attr[0]}(...)")  # type: ignore[index]
+            raise SpecError(
+                e.span, f"{e.attr[0]} has {len(outs)} outputs; take them apart first, as in {names} = {e.attr[0]}(...)"
+            )
         return outs[0]
 
     def hoist(self, e: Expr) -> Expr:
@@ -120,13 +122,15 @@ class CallChecker(BinderChecker):
 
     def on_call(self, e: Expr, want: str) -> Expr:
         """`f(a, b)` where f maps numbers to a number."""
-        name = str(e.attr[0])  # type: ignore[index]
+        name = str(e.attr[0])
         if name == "view":
             raise SpecError(e.span, "view(...) is an array; it can only be an argument of a whole-array call")
         raws = self.versions(name, e.span)
         if not self.scope.program.is_scalar(raws[0]):
             raise SpecError(
-                e.span, f"{name} takes or gives whole arrays; it can't stand inside this expression: call it in a statement before"
+                e.span,
+                f"{name} takes or gives whole arrays; it can't stand inside this expression: call it in a "
+                f"statement before",
             )
         bound = self.bind(e, want)
         args = tuple(a for a in bound.args if isinstance(a, Expr))
@@ -161,7 +165,11 @@ class CallChecker(BinderChecker):
 
     def _typed(self, sym: Symbol, span: Span) -> None:
         if not sym.dtype:
-            raise SpecError(span, f"'{sym.name}' is used before anything gives it a type; write it in the head, as in {sym.name}(f32[...])")
+            raise SpecError(
+                span,
+                f"'{sym.name}' is used before anything gives it a type; write it in the head, as in "
+                f"{sym.name}(f32[...])",
+            )
 
     def _part(self, e: Expr, sym: Symbol) -> ArrayArg:
         if len(e.args) > len(sym.shape):
@@ -174,13 +182,17 @@ class CallChecker(BinderChecker):
             size = sym.shape[k]
             if i.op != "slice":
                 if front or part is not None:
-                    raise SpecError(i.span, "after a range only whole axes can follow: a part of an array is contiguous")
+                    raise SpecError(
+                        i.span, "after a range only whole axes can follow: a part of an array is contiguous"
+                    )
                 x = self.index(i)
-                if x.op == "const" and int(x.attr) < 0:  # type: ignore[call-overload]
-                    x = minus(size, const(-int(x.attr), "i64", i.span))  # type: ignore[call-overload]
+                if x.op == "const" and int(x.attr) < 0:
+                    x = minus(size, const(-int(x.attr), "i64", i.span))
                 lead.append(x)
                 continue
-            lo, hi = (self._bound(b, size, other) for b, other in zip(i.args, (const(0, "i64", i.span), size), strict=True))
+            lo, hi = (
+                self._bound(b, size, other) for b, other in zip(i.args, (const(0, "i64", i.span), size), strict=True)
+            )
             whole = lo.op == "const" and lo.attr == 0 and hi == size
             if not whole and (front or part is not None):
                 raise SpecError(i.span, "after a range only whole axes can follow: a part of an array is contiguous")
@@ -194,8 +206,8 @@ class CallChecker(BinderChecker):
         if e.op == "none":
             return missing
         x = self.index(e)
-        if x.op == "const" and int(x.attr) < 0:  # type: ignore[call-overload]
-            return minus(size, const(-int(x.attr), "i64", e.span))  # type: ignore[call-overload]
+        if x.op == "const" and int(x.attr) < 0:
+            return minus(size, const(-int(x.attr), "i64", e.span))
         return x
 
     def _view(self, e: Expr) -> ArrayArg:
@@ -203,11 +215,14 @@ class CallChecker(BinderChecker):
             raise SpecError(e.span, "view takes an array and its new shape, as in view(x, N, C)")
         base = self.array(e.args[0])
         if base is None:
-            raise SpecError(e.args[0].span, f"{show(e.args[0])} is not an array; view shows an array with another shape")
+            raise SpecError(
+                e.args[0].span, f"{show(e.args[0])} is not an array; view shows an array with another shape"
+            )
         shape = tuple(self.index(a) for a in e.args[1:])
         if not self.scope.facts.equal(product(shape), product(base.shape)):
             raise SpecError(
-                e.span, f"view{shape_text(shape)} has not as many elements as {show(e.args[0])}{shape_text(base.shape)}; "
+                e.span, f"view{shape_text(shape)} has not as many elements as "
+                    f"{show(e.args[0])}{shape_text(base.shape)}; "
                 "if they are equal, say so, as in given(C % H == 0)"
             )  # fmt: skip
         view = View(base.view.array, base.view.lead, base.view.part, shape, e.span)
@@ -216,12 +231,16 @@ class CallChecker(BinderChecker):
     # ------------------------------------------------------------ binding
 
     def bind(
-        self, e: Expr, want: str = "", args: list[Arg] | None = None, targets: list[tuple[Expr, ...] | None] | None = None
+        self,
+        e: Expr,
+        want: str = "",
+        args: list[Arg] | None = None,
+        targets: list[tuple[Expr, ...] | None] | None = None,
     ) -> Bound:
         """Resolve the surface call `e`: pick the version, convert numbers, bind the sizes.
 
         `targets`: shapes of the arrays that receive the outputs, for sizes that only an output has."""
-        name, *keys = e.attr  # type: ignore[misc]
+        name, *keys = e.attr
         raws = self.versions(str(name), e.span)
         given = args if args is not None else [self.argument(self.hoist(a)) for a in e.args]
         found: list[tuple[int, RawDef, dict[str, str], list[Arg | None], Definition]] = []
@@ -252,7 +271,13 @@ class CallChecker(BinderChecker):
         return 0 if want in dtypes else 1 if self.scope.float_default in dtypes else 2
 
     def _mismatch(
-        self, name: str, raws: list[RawDef], sigs: list[Definition], reasons: list[SpecError], given: list[Arg], span: Span
+        self,
+        name: str,
+        raws: list[RawDef],
+        sigs: list[Definition],
+        reasons: list[SpecError],
+        given: list[Arg],
+        span: Span,
     ) -> SpecError:
         if any(isinstance(r, Known) for r in reasons):
             return Known()
@@ -271,7 +296,9 @@ class CallChecker(BinderChecker):
         plain = len(given) - len(keys)
         ordered: list[Arg | None] = [None] * len(sig.params)
         if plain > len(sig.params):
-            raise SpecError(span, f"{sig.name} takes {len(sig.params)} arguments, {len(given)} given; it is {head(sig)}")
+            raise SpecError(
+                span, f"{sig.name} takes {len(sig.params)} arguments, {len(given)} given; it is {head(sig)}"
+            )
         for k in range(plain):
             ordered[k] = given[k]
         names = [p.name for p in sig.params]
@@ -294,12 +321,16 @@ class CallChecker(BinderChecker):
         where = f"'{p.name}' of {sig.name}"
         if isinstance(a, ArrayArg):
             if not p.shape:
-                raise SpecError(a.span, f"{where} is a number, but {a.symbol.name} is an array; index it, as in {a.symbol.name}[i]")
+                raise SpecError(
+                    a.span, f"{where} is a number, but {a.symbol.name} is an array; index it, as in {a.symbol.name}[i]"
+                )
             if a.dtype != p.dtype:
                 raise SpecError(a.span, f"{where} is an array of {p.dtype}, but {a.symbol.name} holds {a.dtype}")
             if len(a.shape) != len(p.shape):
                 raise SpecError(
-                    a.span, f"{where} has {len(p.shape)} axes {shape_text(p.shape)}, but this has {len(a.shape)} {shape_text(a.shape)}"
+                    a.span,
+                    f"{where} has {len(p.shape)} axes {shape_text(p.shape)}, but this has {len(a.shape)} "
+                    f"{shape_text(a.shape)}",
                 )
             return 0
         if p.shape:
@@ -327,7 +358,8 @@ class CallChecker(BinderChecker):
         args: list[Arg] = []
         for p, a in zip(callee.params, ordered, strict=True):
             if a is None:
-                args.append(p.default)  # type: ignore[arg-type]
+                assert p.default is not None
+                args.append(p.default)
             elif isinstance(a, ArrayArg):
                 args.append(a)
             elif p.kind == "size":
@@ -335,7 +367,9 @@ class CallChecker(BinderChecker):
             else:
                 args.append(self.convert(a, p.dtype))
             if p.kind == "size":
-                sizes[p.name] = args[-1]  # type: ignore[assignment]
+                last = args[-1]
+                assert isinstance(last, Expr)
+                sizes[p.name] = last
         for p, bound in zip(callee.params, args, strict=True):
             if isinstance(bound, ArrayArg):
                 for s, n in zip(p.shape, bound.shape, strict=True):
@@ -348,7 +382,8 @@ class CallChecker(BinderChecker):
             shape = targets[k] if k < len(targets) else None
             if shape is None or len(shape) != len(callee.outs[k].shape):
                 raise SpecError(
-                    span, f"the size {name} of {callee.name}'s result comes from the array that receives it; declare that first, "
+                    span, f"the size {name} of {callee.name}'s result comes from the array that receives it; "
+                        f"declare that first, "
                     f"as in {how[1]}: {callee.outs[k].dtype or 'f32'}[...]"
                 )  # fmt: skip
             sizes[name] = shape[how[2]]
@@ -360,7 +395,8 @@ class CallChecker(BinderChecker):
                 if not self.scope.facts.equal(need, n):
                     known = "" if s == need else f" (its {show(s)})"
                     raise SpecError(
-                        bound.span, f"axis {axis} of '{p.name}' of {callee.name} must be {show(need)}{known}, but here it is {show(n)}; "
+                        bound.span, f"axis {axis} of '{p.name}' of {callee.name} must be {show(need)}{known}, but "
+                            f"here it is {show(n)}; "
                         f"if they are equal, say so, as in given({show(need, 5)} == {show(n, 5)})"
                     )  # fmt: skip
         shapes = [tuple(substitute(s, sizes) for s in o.shape) for o in callee.outs]

@@ -64,19 +64,23 @@ def surface(e: Expr) -> str:
         case "list":
             return f"[{', '.join(args)}]"
         case "call" | "mcall":
-            name, *keys = e.attr  # type: ignore[misc]
+            name, *keys = e.attr
             if e.op == "mcall":
                 name, args = f"{args[0]}.{name}", args[1:]
             plain = len(args) - len(keys)
-            return f"{name}({', '.join([*args[:plain], *(f'{k}={a}' for k, a in zip(keys, args[plain:], strict=True))])})"
+            return (
+                f"{name}({', '.join([*args[:plain], *(f'{k}={a}' for k, a in zip(keys, args[plain:], strict=True))])})"
+            )
         case "load":
             return f"{e.attr}[{', '.join(args)}]"
         case "reduce":
-            op, names = e.attr  # type: ignore[misc]
-            ranges = [n if not hi else f"{n}:{lo}:{hi}" for n, lo, hi in zip(names, args[1::2], args[2::2], strict=True)]
+            op, names = e.attr
+            ranges = [
+                n if not hi else f"{n}:{lo}:{hi}" for n, lo, hi in zip(names, args[1::2], args[2::2], strict=True)
+            ]
             return f"{op}[{', '.join(ranges)}]({args[0]})"
         case "scan":
-            return f"cum{e.attr[0]}[{e.attr[1]}]({args[0]})"  # type: ignore[index]
+            return f"cum{e.attr[0]}[{e.attr[1]}]({args[0]})"
         case "const" | "var":
             return str(e.attr)
         case "cast":
@@ -85,7 +89,15 @@ def surface(e: Expr) -> str:
             return f"bitcast({e.attr}, {args[0]})"
         case "where" | "abs" | "sqrt" | "floor" | "rint" | "min" | "max":
             return f"{e.op}({', '.join(args)})"
-    return show(Expr(e.op, tuple(Expr("var", (), a if b.op in ("var", "const", "load", "call") else f"({a})") for a, b in zip(args, e.args, strict=True))))
+    return show(
+        Expr(
+            e.op,
+            tuple(
+                Expr("var", (), a if b.op in ("var", "const", "load", "call") else f"({a})")
+                for a, b in zip(args, e.args, strict=True)
+            ),
+        )
+    )
 
 
 def _type(t: RawType) -> str:
@@ -96,7 +108,10 @@ def _type(t: RawType) -> str:
 def tree_text(file: RawFile) -> str:
     """`--emit tree`: the file as parsed, one line a statement."""
     out = [f"module {file.module}" + (f" version {file.version}" if file.version else "")]
-    out += [f"from {i.module} import {', '.join(n if n == a else f'{n} as {a}' for n, a, _ in i.names)}" for i in file.imports]
+    out += [
+        f"from {i.module} import {', '.join(n if n == a else f'{n} as {a}' for n, a, _ in i.names)}"
+        for i in file.imports
+    ]
     out += [f"{c.name} = {surface(c.value)}" for c in file.consts]
     for d in file.defs:
         out += ["", *_raw_def(d)]
@@ -180,7 +195,10 @@ def definition_lines(d: Definition) -> list[str]:
     elif isinstance(d, Model):
         for w in d.weights:
             init = f" = {typed(w.init)}" if w.init is not None else ""
-            out.append(f"    weight {w.name}: {w.dtype}[{', '.join(map(typed, w.shape))}]{init}{' per layer' if w.layered else ''}")
+            out.append(
+                f"    weight {w.name}: "
+                f"{w.dtype}[{', '.join(map(typed, w.shape))}]{init}{' per layer' if w.layered else ''}"
+            )
         out += block_lines(d.body, "    ")
     return out
 
@@ -189,7 +207,11 @@ def equation_text(q: Equation) -> str:
     """`y[n, d] = ...   for n < N, d < D`."""
     left = f"{q.lhs}[{', '.join(map(typed, q.idx))}]" if q.idx else q.lhs
     ranges = ", ".join(f"{v} < {typed(n)}" for v, n in zip(q.vars, q.dims, strict=True))
-    return f"{left} {'+=' if q.accumulate else '='} {typed(q.rhs)}" + (f"   for {ranges}" if ranges else "") + f"   : {q.rhs.dtype}"
+    return (
+        f"{left} {'+=' if q.accumulate else '='} {typed(q.rhs)}"
+        + (f"   for {ranges}" if ranges else "")
+        + f"   : {q.rhs.dtype}"
+    )
 
 
 def _argument(a: object) -> str:
@@ -219,7 +241,10 @@ def block_lines(body: list, pad: str) -> list[str]:
             case For():
                 step = f", {s.step}" if s.step != 1 else ""
                 word = "parallel" if s.parallel else "range"
-                out += [f"{pad}for {s.var} in {word}({typed(s.lo)}, {typed(s.hi)}{step}):", *block_lines(s.body, deeper)]
+                out += [
+                    f"{pad}for {s.var} in {word}({typed(s.lo)}, {typed(s.hi)}{step}):",
+                    *block_lines(s.body, deeper),
+                ]
             case While():
                 out += [f"{pad}while {typed(s.cond)}:", *block_lines(s.body, deeper)]
             case If():
@@ -234,6 +259,7 @@ def block_lines(body: list, pad: str) -> list[str]:
                 sizes = f"   with {', '.join(f'{k}={typed(v)}' for k, v in s.sizes.items())}" if s.sizes else ""
                 out.append(f"{pad}{left}{s.fn}({', '.join(map(_argument, s.args))}){sizes}")
             case Layers():
-                out += [f"{pad}for {s.var} in layers({typed(s.count)}):  # carried: {', '.join(s.carried) or 'nothing'}"]
+                carried = ", ".join(f"{c.inner} from {c.init} then {c.last}" for c in s.carries)
+                out.append(f"{pad}for {s.var} in layers({typed(s.count)}):" + (f"  # {carried}" if carried else ""))
                 out += block_lines(s.body, deeper)
     return out

@@ -44,14 +44,19 @@ class ExprChecker:
         """`e` as a bool."""
         out = self.check(e)
         if out.dtype != "bool":
-            raise SpecError(e.span, f"{show(out)} is {literal_text(out.dtype)}, not a condition; compare it, as in {show(out, 5)} != 0")
+            raise SpecError(
+                e.span,
+                f"{show(out)} is {literal_text(out.dtype)}, not a condition; compare it, as in {show(out, 5)} != 0",
+            )
         return out
 
     def index(self, e: Expr) -> Expr:
         """`e` as an i64 index or size."""
         out = self.check(e, "i64")
         if not is_int(out.dtype):
-            raise SpecError(e.span, f"{show(out)} is {literal_text(out.dtype)}; an index is an integer, as in i64({show(out)})")
+            raise SpecError(
+                e.span, f"{show(out)} is {literal_text(out.dtype)}; an index is an integer, as in i64({show(out)})"
+            )
         if out.dtype in LITERALS or out.dtype == "i64":
             return self.convert(out, "i64")
         return Expr("cast", (out,), "i64", "i64", e.span)
@@ -74,7 +79,7 @@ class ExprChecker:
         """`e` as a `dtype`, if that needs no explicit cast."""
         if e.dtype == dtype:
             return e
-        if e.dtype == INT_LITERAL and dtype != "bool" or e.dtype == FLOAT_LITERAL and is_float(dtype):
+        if (e.dtype == INT_LITERAL and dtype != "bool") or (e.dtype == FLOAT_LITERAL and is_float(dtype)):
             return self.adapt(e, dtype)
         if e.dtype in DTYPES and dtype in DTYPES and e.dtype != "bool" and promote(e.dtype, dtype) == dtype:
             return Expr("cast", (e,), dtype, dtype, e.span)
@@ -90,7 +95,9 @@ class ExprChecker:
                 raise self.no_number(a if a.dtype == "bool" else b)
             wider = a.dtype if b.dtype in LITERALS or is_float(a.dtype) else b.dtype
             hint = f"convert one, as in {wider if wider in DTYPES else 'f32'}(...)"
-            raise SpecError(span, f"{show(a)} is {literal_text(a.dtype)} and {show(b)} is {literal_text(b.dtype)}; {hint}")
+            raise SpecError(
+                span, f"{show(a)} is {literal_text(a.dtype)} and {show(b)} is {literal_text(b.dtype)}; {hint}"
+            )
         return self.to(a, common), self.to(b, common)
 
     def to(self, e: Expr, dtype: str) -> Expr:
@@ -107,7 +114,10 @@ class ExprChecker:
 
     def no_number(self, e: Expr) -> SpecError:
         """The error for a condition that stands where a number should."""
-        return SpecError(e.span, f"{show(e)} is a condition, not a number; use where({show(e)}, a, b) or a cast, as in f32({show(e)})")
+        return SpecError(
+            e.span,
+            f"{show(e)} is a condition, not a number; use where({show(e)}, a, b) or a cast, as in f32({show(e)})",
+        )
 
     # ------------------------------------------------------------ dispatch
 
@@ -116,7 +126,21 @@ class ExprChecker:
         method = getattr(self, f"on_{e.op}", None)
         if method is not None:
             return method(e, want)
-        if e.op in ("add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "bitand", "bitor", "xor", "shl", "shr"):
+        if e.op in (
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "floordiv",
+            "mod",
+            "min",
+            "max",
+            "bitand",
+            "bitor",
+            "xor",
+            "shl",
+            "shr",
+        ):
             return self.binary(e, want)
         if e.op in fold.COMPARISONS:
             return self.compare(e)
@@ -127,7 +151,7 @@ class ExprChecker:
         kind = "bool" if isinstance(e.attr, bool) else INT_LITERAL if isinstance(e.attr, int) else FLOAT_LITERAL
         if e.dtype:
             return e
-        if kind == INT_LITERAL and int(e.attr).bit_length() > 64:  # type: ignore[call-overload]
+        if kind == INT_LITERAL and int(e.attr).bit_length() > 64:
             raise SpecError(e.span, "this number does not fit in 64 bits; the largest u64 is 18446744073709551615")
         return replace(e, dtype=kind)
 
@@ -144,9 +168,15 @@ class ExprChecker:
             return replace(sym.value, span=span)
         if sym.cell and sym.shape:
             axes = ", ".join("ijklmn"[: len(sym.shape)]) if len(sym.shape) <= 6 else "..."
-            raise SpecError(span, f"'{sym.name}' is an array of rank {len(sym.shape)}; index it, as in {sym.name}[{axes}]")
+            raise SpecError(
+                span, f"'{sym.name}' is an array of rank {len(sym.shape)}; index it, as in {sym.name}[{axes}]"
+            )
         if not sym.dtype:
-            raise SpecError(span, f"'{sym.name}' is read before anything gives it a type; write its type in the head, as in {sym.name}(f32)")
+            raise SpecError(
+                span,
+                f"'{sym.name}' is read before anything gives it a type; write its type in the head, as in "
+                f"{sym.name}(f32)",
+            )
         if sym.cell:
             return Expr("load", (), sym.target, sym.dtype, span)
         return var(sym.target, sym.dtype, span)
@@ -157,20 +187,29 @@ class ExprChecker:
         if not sym.cell or not sym.shape:
             raise SpecError(e.span, f"'{sym.name}' is {WHAT[sym.kind]}, a single number; it has no index")
         if not sym.dtype:
-            raise SpecError(e.span, f"'{sym.name}' is read before anything gives it a type; write it in the head, as in {sym.name}(f32[...])")
+            raise SpecError(
+                e.span,
+                f"'{sym.name}' is read before anything gives it a type; write it in the head, as in "
+                f"{sym.name}(f32[...])",
+            )
         return Expr("load", self.indices(e, sym), sym.target, sym.dtype, e.span)
 
     def indices(self, e: Expr, sym: Symbol) -> tuple[Expr, ...]:
         """The indices of `e` into `sym`, one per axis; a negative constant counts from the end."""
         if len(e.args) != len(sym.shape):
-            raise SpecError(e.span, f"'{sym.name}' has {len(sym.shape)} axes, but {len(e.args)} indices are given; give one per axis")
+            raise SpecError(
+                e.span,
+                f"'{sym.name}' has {len(sym.shape)} axes, but {len(e.args)} indices are given; give one per axis",
+            )
         out = []
         for i, n in zip(e.args, sym.shape, strict=True):
             if i.op == "slice":
-                raise SpecError(i.span, "a range a:b is an array; it can only be an argument or target of a whole-array call")
+                raise SpecError(
+                    i.span, "a range a:b is an array; it can only be an argument or target of a whole-array call"
+                )
             x = self.index(i)
-            if x.op == "const" and int(x.attr) < 0:  # type: ignore[call-overload]
-                x = Expr("sub", (n, const(-int(x.attr), "i64", i.span)), None, "i64", i.span)  # type: ignore[call-overload]
+            if x.op == "const" and int(x.attr) < 0:
+                x = Expr("sub", (n, const(-int(x.attr), "i64", i.span)), None, "i64", i.span)
             out.append(x)
         return tuple(out)
 
@@ -185,14 +224,24 @@ class ExprChecker:
             if x.dtype == "bool":
                 raise self.no_number(x)
             if e.op in ("bitand", "bitor", "xor", "shl", "shr") and not is_int(x.dtype):
-                raise SpecError(x.span, f"{show(x)} is {literal_text(x.dtype)}; bit operations are for integers, as in bitcast(u32, x)")
+                raise SpecError(
+                    x.span,
+                    f"{show(x)} is {literal_text(x.dtype)}; bit operations are for integers, as in bitcast(u32, x)",
+                )
         if fold.is_literal(a) and fold.is_literal(b):
             return fold.fold(replace(e, args=(a, b)))
         a, b = self.same(a, b, e.span)
         if e.op == "div" and not is_float(a.dtype):
-            raise SpecError(e.span, f"/ is for floats and {show(a)} is {literal_text(a.dtype)}; write // to round down, or convert, as in f32(x) / f32(y)")
+            raise SpecError(
+                e.span,
+                f"/ is for floats and {show(a)} is {literal_text(a.dtype)}; write // to round down, or convert, "
+                f"as in f32(x) / f32(y)",
+            )
         if e.op in ("floordiv", "mod") and not is_int(a.dtype):
-            raise SpecError(e.span, f"{'//' if e.op == 'floordiv' else '%'} is for integers and {show(a)} is {a.dtype}; use floor(x / y)")
+            raise SpecError(
+                e.span,
+                f"{'//' if e.op == 'floordiv' else '%'} is for integers and {show(a)} is {a.dtype}; use floor(x / y)",
+            )
         return Expr(e.op, (a, b), None, a.dtype, e.span)
 
     def compare(self, e: Expr) -> Expr:
@@ -237,7 +286,10 @@ class ExprChecker:
         """`sqrt`, `floor`, `rint`: of floats."""
         a = self.check(e.args[0], want)
         if a.dtype != INT_LITERAL and not is_float(a.dtype):
-            raise SpecError(e.span, f"{e.op} is for floats and {show(a)} is {literal_text(a.dtype)}; convert it, as in {e.op}(f32(x))")
+            raise SpecError(
+                e.span,
+                f"{e.op} is for floats and {show(a)} is {literal_text(a.dtype)}; convert it, as in {e.op}(f32(x))",
+            )
         if a.dtype == INT_LITERAL:
             a = self.adapt(a, FLOAT_LITERAL)
         return self.unary(e, self.arith(a))
@@ -268,7 +320,11 @@ class ExprChecker:
             if isinstance(n, int) and n > 1 and n & (n - 1) == 0 and b.dtype != INT_LITERAL:
                 shift = Expr("mul", (b, const(n.bit_length() - 1, b.dtype)), None, b.dtype, e.span) if n > 2 else b
                 return Expr("shl", (const(1, b.dtype, a.span), shift), None, b.dtype, e.span)
-            raise SpecError(e.span, f"an integer power needs a constant exponent from 0 to {MAX_POWER}, or 2 as its base; write a loop or prod[i:n](x)")
+            raise SpecError(
+                e.span,
+                f"an integer power needs a constant exponent from 0 to {MAX_POWER}, or 2 as its base; write a "
+                f"loop or prod[i:n](x)",
+            )
         return self.check(Expr("call", e.args, (e.op,), "", e.span), want)
 
     def power(self, a: Expr, k: int, span: Span) -> Expr:
@@ -304,7 +360,11 @@ class ExprChecker:
                 return out
         a = self.finish(a, target)
         if target == "bool":
-            return a if a.dtype == "bool" else Expr("ne", (a, fold.typed(const(0, INT_LITERAL, e.span), a.dtype)), None, "bool", e.span)
+            return (
+                a
+                if a.dtype == "bool"
+                else Expr("ne", (a, fold.typed(const(0, INT_LITERAL, e.span), a.dtype)), None, "bool", e.span)
+            )
         return a if a.dtype == target else Expr("cast", (a,), target, target, e.span)
 
     def on_bitcast(self, e: Expr, want: str) -> Expr:
@@ -314,7 +374,9 @@ class ExprChecker:
         if a.dtype in LITERALS:
             raise SpecError(e.span, "a literal has no bits of its own; give it a type, as in bitcast(u32, f32(1.0))")
         if "bool" in (a.dtype, target) or DTYPES[a.dtype].bits != DTYPES[target].bits:
-            raise SpecError(e.span, f"{show(a)} is {a.dtype}, which has not the width of {target}; bitcast keeps all bits")
+            raise SpecError(
+                e.span, f"{show(a)} is {a.dtype}, which has not the width of {target}; bitcast keeps all bits"
+            )
         return Expr("bitcast", (a,), target, target, e.span)
 
     # ------------------------------------------------------------ things that belong elsewhere
@@ -333,11 +395,16 @@ class ExprChecker:
 
     def on_attr(self, e: Expr, want: str) -> Expr:
         """`m.P`: models have parts, nothing else."""
-        raise SpecError(e.span, f"'.{e.attr}' is a part of a model, and there is none here; make it a parameter, as in m: model")
+        raise SpecError(
+            e.span, f"'.{e.attr}' is a part of a model, and there is none here; make it a parameter, as in m: model"
+        )
 
     def on_mcall(self, e: Expr, want: str) -> Expr:
         """`m.forward(...)`: models have parts, nothing else."""
-        raise SpecError(e.span, f"'.{e.attr[0]}(...)' is a part of a model, and there is none here; make it a parameter, as in m: model")  # type: ignore[index]
+        raise SpecError(
+            e.span,
+            f"'.{e.attr[0]}(...)' is a part of a model, and there is none here; make it a parameter, as in m: model",
+        )
 
     def on_none(self, e: Expr, want: str) -> Expr:
         """An omitted bound where one is needed."""

@@ -73,7 +73,7 @@ def typed(e: Expr, dtype: str) -> Expr:
     kind = DTYPES[dtype].kind if dtype in DTYPES else "f"
     if dtype == FLOAT_LITERAL or kind == "f":
         try:
-            number = float(value)  # type: ignore[arg-type]
+            number = float(value)
             if dtype in ("f32", "bf16") and math.isfinite(number):
                 struct.pack("f", number)
         except OverflowError:
@@ -99,6 +99,6 @@ def wrapped(e: Expr, dtype: str) -> Expr | None:
         if not math.isfinite(value):
             raise SpecError(e.span, f"{value} is no {dtype}; convert a finite number")
         value = int(value)
-    lo, hi = bounds(dtype)
-    n = int(value) & ((1 << DTYPES[dtype].bits) - 1)  # type: ignore[call-overload]
+    hi = bounds(dtype)[1]
+    n = int(value) & ((1 << DTYPES[dtype].bits) - 1)
     return Expr("const", (), n - (1 << DTYPES[dtype].bits) if n > hi else n, dtype, e.span)

@@ -14,7 +14,7 @@ from .calls import Bound
 from .errors import Known, SpecError
 from .expr import literal_text
 from .inline import inline
-from .scope import Symbol
+from .scope import Scope, Symbol
 from .signature import fill
 from .sizes import shape_text
 from .surface import SAssign, SExpr, SFor, SIf, SJump, SLocal, SSchedule, SWhile
@@ -23,7 +23,7 @@ from .surface import SAssign, SExpr, SFor, SIf, SJump, SLocal, SSchedule, SWhile
 class FormulaChecker(BodyChecker):
     """Checks the body of one formula instance."""
 
-    def __init__(self, scope, params: list[Param], outs: list[Param], sizes: dict[str, tuple]) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, scope: Scope, params: list[Param], outs: list[Param], sizes: dict[str, tuple]) -> None:
         super().__init__(scope, params, outs, sizes)
         self.temps: list[Param] = []
         self.equations: list[Equation] = []
@@ -34,7 +34,7 @@ class FormulaChecker(BodyChecker):
         raw, scope = self.scope.raw, self.scope
         out = Formula(raw.name, scope.program.key(raw, scope.types), self.params, self.outs, self.sizes)
         fill(out, raw)
-        late = []
+        late: list[SExpr | SSchedule] = []
         for s in self.take_given(raw.body):
             try:
                 if self._late(s):
@@ -45,30 +45,36 @@ class FormulaChecker(BodyChecker):
                 self.report(e)
                 self._spoil(s)
         self._finish_outs()
+        out.given, out.obligations, out.temps, out.equations = self.given, self.obligation, self.temps, self.equations
+        written = {v for q in self.equations for v in [*q.vars, *_binders(q.rhs)]}
         if not self.failed:
+            self._rename()
             scope.program.body_done(raw, scope.types, out)
         for s in late:
             try:
-                self._property(s, out)
+                self._property(s, out, written)
             except SpecError as e:
                 self.report(e)
-        if not self.failed:
-            taken = {v for e in self.equations for v in e.vars} | {p.name for p in [*self.params, *self.outs, *self.temps]} | set(self.sizes)
-            for e, rhs in zip(self.equations, unique_binders([e.rhs for e in self.equations], taken), strict=True):
-                e.rhs = rhs
-        out.given, out.obligations, out.temps, out.equations = self.given, self.obligation, self.temps, self.equations
         out.gradient = self.gradient
         return out
 
-    def _late(self, s: object) -> bool:
-        return isinstance(s, SSchedule) or (isinstance(s, SExpr) and s.value.op == "call" and s.value.attr[0] in laws.PROPERTIES)  # type: ignore[index]
+    def _rename(self) -> None:
+        """Every binder gets a variable of its own."""
+        taken = {v for q in self.equations for v in q.vars} | set(self.sizes)
+        taken |= {p.name for p in [*self.params, *self.outs, *self.temps]}
+        for q, rhs in zip(self.equations, unique_binders([q.rhs for q in self.equations], taken), strict=True):
+            q.rhs = rhs
 
-    def _property(self, s, out: Formula) -> None:  # type: ignore[no-untyped-def]
+    def _late(self, s: object) -> bool:
+        return isinstance(s, SSchedule) or (
+            isinstance(s, SExpr) and s.value.op == "call" and s.value.attr[0] in laws.PROPERTIES
+        )
+
+    def _property(self, s: SExpr | SSchedule, out: Formula, written: set[str]) -> None:
         if isinstance(s, SSchedule):
-            names = {v for e in self.equations for v in e.vars} | {
-                v for e in self.equations for v in _binders(e.rhs)
-            }
-            schedule.take(s, out.schedule, names, {p.name for p in [*self.params, *self.outs, *self.temps]})
+            arrays = {p.name for p in [*self.params, *self.outs, *self.temps]}
+            now = {v for q in self.equations for v in [*q.vars, *_binders(q.rhs)]}
+            schedule.take(s, out.schedule, written, arrays, now)
             return
         word = s.value.attr[0]
         if word == "gradient":
@@ -109,13 +115,20 @@ class FormulaChecker(BodyChecker):
             case SAssign():
                 self._assign(s)
             case SLocal():
-                raise SpecError(s.span, f"a formula has no locals; write an equation, as in {s.name} = ... or {s.name}[i] = ...")
+                raise SpecError(
+                    s.span, f"a formula has no locals; write an equation, as in {s.name} = ... or {s.name}[i] = ..."
+                )
             case SExpr():
-                name = s.value.attr[0] if s.value.op == "call" else ""  # type: ignore[index]
-                raise SpecError(s.span, f"the result of {name or 'this call'} is dropped; assign it, as in y = {name or 'f'}(...)")
+                name = s.value.attr[0] if s.value.op == "call" else ""
+                raise SpecError(
+                    s.span, f"the result of {name or 'this call'} is dropped; assign it, as in y = {name or 'f'}(...)"
+                )
             case SFor() | SWhile() | SIf() | SJump():
                 word = {SFor: "for", SWhile: "while", SIf: "if", SJump: "a jump"}[type(s)]
-                raise SpecError(s.span, f"a formula holds equations, no '{word}'; use sum[i](...), where(...), or mark it @procedure")
+                raise SpecError(
+                    s.span,
+                    f"a formula holds equations, no '{word}'; use sum[i](...), where(...), or mark it @procedure",
+                )
 
     def _assign(self, s: SAssign) -> None:
         if s.op not in ("", "add"):
@@ -144,7 +157,9 @@ class FormulaChecker(BodyChecker):
         sym = self._target(name, target.span, s.op == "add")
         if sym is not None and sym.shape:
             axes = ", ".join("ijklmn"[: len(sym.shape)])
-            raise SpecError(s.span, f"'{name}' is an array; write its equation with indices, as in {name}[{axes}] = ...")
+            raise SpecError(
+                s.span, f"'{name}' is an array; write its equation with indices, as in {name}[{axes}] = ..."
+            )
         new = []
         if s.op:
             new = self._summed(value, [])
@@ -163,7 +178,10 @@ class FormulaChecker(BodyChecker):
         if sym is not None and not sym.shape:
             raise SpecError(target.span, f"'{name}' is a single number; write {name} = ...")
         if sym is not None and len(target.args) != len(sym.shape):
-            raise SpecError(target.span, f"'{name}' has {len(sym.shape)} axes {shape_text(sym.shape)}, but {len(target.args)} indices are given")
+            raise SpecError(
+                target.span,
+                f"'{name}' has {len(sym.shape)} axes {shape_text(sym.shape)}, but {len(target.args)} indices are given",
+            )
         if not s.op:
             self._plain(target)
         new = self.new_indices(s, target)
@@ -172,14 +190,20 @@ class FormulaChecker(BodyChecker):
         dims = self.dims(new, target, value, sym)
         if sym is None:
             if s.op:
-                raise SpecError(target.span, f"the shape of '{name}' is unknown: make it an output, or write first {name}[i:N] = 0")
+                raise SpecError(
+                    target.span, f"the shape of '{name}' is unknown: make it an output, or write first {name}[i:N] = 0"
+                )
             made = Symbol(name, "temp", "", tuple(dims), target.span, name)
         else:
             made = sym
             if not s.op:
                 for (n, _, span), d, size in zip(new, dims, sym.shape, strict=True):
                     if not self.scope.facts.equal(d, size):
-                        raise SpecError(span, f"{n} must run over all of {show(size)}, but here it runs over {show(d)}; use where(...) for parts")
+                        raise SpecError(
+                            span,
+                            f"{n} must run over all of {show(size)}, but here it runs over {show(d)}; use "
+                            f"where(...) for parts",
+                        )
         eq = self.equation(made, new, dims, target, value, bool(s.op), s.span)
         self._define(made, eq, sym is None)
 
@@ -191,10 +215,16 @@ class FormulaChecker(BodyChecker):
             old = self.scope.local(str(n.attr)) if n.op == "var" else None
             if n.op != "var" or old is not None:
                 raise SpecError(
-                    i.span, f"the left side has new index names, not {show(n)}; give every element by one equation with where(...), or use +="
+                    i.span,
+                    f"the left side has new index names, not {show(n)}; give every element by one equation with "
+                    f"where(...), or use +=",
                 )
             if n.attr in seen:
-                raise SpecError(i.span, f"{n.attr} stands twice on the left; use two names, and where({n.attr} == j, ..., 0) for a diagonal")
+                raise SpecError(
+                    i.span,
+                    f"{n.attr} stands twice on the left; use two names, and where({n.attr} == j, ..., 0) for a "
+                    f"diagonal",
+                )
             seen.add(n.attr)
 
     def _summed(self, value: Expr, new: list) -> list:
@@ -202,7 +232,11 @@ class FormulaChecker(BodyChecker):
         out = list(new)
         for n in free_names(value):
             name = str(n.attr)
-            if self.scope.get(name) is None and name not in [o[0] for o in out] and any(True for _ in self.uses(value, name)):
+            if (
+                self.scope.get(name) is None
+                and name not in [o[0] for o in out]
+                and any(True for _ in self.uses(value, name))
+            ):
                 out.append((name, None, n.span))
         return out
 
@@ -211,9 +245,17 @@ class FormulaChecker(BodyChecker):
             if n.op in ("load", "var") and n.attr == name:
                 sym = self.scope.local(name)
                 if add and sym is not None:
-                    raise SpecError(n.span, f"'{name}' is read while the same equation adds to it; compute what is added in an equation before")
+                    raise SpecError(
+                        n.span,
+                        f"'{name}' is read while the same equation adds to it; compute what is added in an "
+                        f"equation before",
+                    )
                 if sym is None or not sym.written:
-                    raise SpecError(n.span, f"'{name}' is defined by itself; use a scan such as cumsum[n](...), or a @procedure with a loop")
+                    raise SpecError(
+                        n.span,
+                        f"'{name}' is defined by itself; use a scan such as cumsum[n](...), or a @procedure with "
+                        f"a loop",
+                    )
 
     def _target(self, name: str, span: Span, add: bool) -> Symbol | None:
         """The symbol to define: an output, or None for a new temporary."""
@@ -223,7 +265,9 @@ class FormulaChecker(BodyChecker):
         if sym.broken:
             raise Known()
         if sym.kind not in ("out", "temp"):
-            raise SpecError(span, f"'{name}' is a parameter or size; a formula changes nothing: give the result a name of its own")
+            raise SpecError(
+                span, f"'{name}' is a parameter or size; a formula changes nothing: give the result a name of its own"
+            )
         if sym.written and not add:
             raise SpecError(span, f"'{name}' is defined already; each name has one equation (only += may follow)")
         if sym.written and add and not any(e.lhs == sym.target for e in self.equations):
@@ -260,9 +304,16 @@ class FormulaChecker(BodyChecker):
         """`a, b = f(x, y)`: the equations of f with its names replaced."""
         bound = self.bind(e)
         if not isinstance(bound.callee, Formula):
-            raise SpecError(span, f"{bound.callee.name} is a procedure or model; a formula can only call formulas: mark this one @procedure")
+            raise SpecError(
+                span,
+                f"{bound.callee.name} is a procedure or model; a formula can only call formulas: mark this one "
+                f"@procedure",
+            )
         if names is not None and len(names) != len(bound.callee.outs):
-            raise SpecError(span, f"{bound.callee.name} has {len(bound.callee.outs)} outputs, but {len(names)} names stand on the left")
+            raise SpecError(
+                span,
+                f"{bound.callee.name} has {len(bound.callee.outs)} outputs, but {len(names)} names stand on the left",
+            )
         targets = [self._out_symbol(bound, k, names[k] if names else None, span) for k in range(len(bound.callee.outs))]
         self.oblige(self.obligations(bound))
         temps, equations = inline(self, bound, [t.target for t in targets], span)
@@ -282,15 +333,21 @@ class FormulaChecker(BodyChecker):
             self.temps.append(Param(fresh, "temp", out.dtype, shape, None, span))
             return sym
         if len(sym.shape) != len(shape) or not all(map(self.scope.facts.equal, sym.shape, shape)):
-            raise SpecError(span, f"'{sym.name}' has the shape {shape_text(sym.shape)}, but {bound.callee.name} gives {shape_text(shape)}")
+            raise SpecError(
+                span,
+                f"'{sym.name}' has the shape {shape_text(sym.shape)}, but {bound.callee.name} gives "
+                f"{shape_text(shape)}",
+            )
         if sym.dtype and sym.dtype != out.dtype:
-            raise SpecError(span, f"'{sym.name}' is {sym.dtype}, but {bound.callee.name} gives {literal_text(out.dtype)}")
+            raise SpecError(
+                span, f"'{sym.name}' is {sym.dtype}, but {bound.callee.name} gives {literal_text(out.dtype)}"
+            )
         sym.dtype = out.dtype
         return sym
 
 
 def _binders(e: Expr) -> list[str]:
-    out = list(e.attr[1]) if e.op == "reduce" else []  # type: ignore[index]
+    out = list(e.attr[1]) if e.op == "reduce" else []
     for a in e.args:
         out += _binders(a)
     return out

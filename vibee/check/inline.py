@@ -27,7 +27,9 @@ def inline(caller: FormulaChecker, bound: Bound, targets: list[str], span: Span)
     for p, a in zip(callee.params, bound.args, strict=True):
         if isinstance(a, ArrayArg):
             if a.view.shape != a.symbol.shape and len(a.view.lead) + len(a.shape) != len(a.symbol.shape):
-                raise SpecError(a.span, "a formula can't give another shape to an argument; index it in an equation before")
+                raise SpecError(
+                    a.span, "a formula can't give another shape to an argument; index it in an equation before"
+                )
             arrays[p.name] = a
             continue
         if a.op not in ("const", "var") and p.kind != "size" and not (a.op == "load" and not a.args):
@@ -65,7 +67,7 @@ def inline(caller: FormulaChecker, bound: Bound, targets: list[str], span: Span)
 
 
 def _bound(e: Expr) -> list[str]:
-    out = list(e.attr[1]) if e.op == "reduce" else []  # type: ignore[index]
+    out = list(e.attr[1]) if e.op == "reduce" else []
     for a in e.args:
         out += _bound(a)
     return out
@@ -74,7 +76,7 @@ def _bound(e: Expr) -> list[str]:
 def rename(e: Expr, arrays: dict[str, str], binders: dict[str, str]) -> Expr:
     """`e` with its arrays and its binders' variables renamed (free variables are done already)."""
     if e.op == "reduce":
-        op, names = e.attr  # type: ignore[misc]
+        op, names = e.attr
         new = tuple(binders[n] for n in names)
         inside = {n: Expr("var", (), b, "i64") for n, b in zip(names, new, strict=True)}
         body = rename(substitute(e.args[0], inside), arrays, binders)

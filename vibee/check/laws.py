@@ -19,13 +19,13 @@ PROPERTIES = ("then", "law", "example", "raises", "derivative", "gradient", "imp
 
 def law(checker: BodyChecker, e: Expr) -> Law:
     """One property statement."""
-    word = str(e.attr[0])  # type: ignore[index]
+    word = str(e.attr[0])
     return {"then": _then, "law": _law, "example": _case, "raises": _case}[word](checker, e)
 
 
 def _then(checker: BodyChecker, e: Expr) -> Law:
     """`then(condition, close(a, b, ulp=8))`: holds for all values of its new index names."""
-    if len(e.attr) > 1 or not e.args:  # type: ignore[arg-type]
+    if len(e.attr) > 1 or not e.args:
         raise SpecError(e.span, "then takes conditions on the outputs, as in then(y[n] >= 0)")
     checker.closing = True
     try:
@@ -36,14 +36,16 @@ def _then(checker: BodyChecker, e: Expr) -> Law:
 
 def _law(checker: BodyChecker, e: Expr) -> Law:
     """`law("name", left, right)`: two whole-array expressions that are equal; new names are any numbers."""
-    plain = e.args[: len(e.args) - (len(e.attr) - 1)]  # type: ignore[arg-type]
-    keys = [str(k) for k in e.attr[1:]]  # type: ignore[index]
+    plain = e.args[: len(e.args) - (len(e.attr) - 1)]
+    keys = [str(k) for k in e.attr[1:]]
     if len(plain) != 3 or plain[0].op != "str" or not set(keys) <= {"ulp", "rel"}:
         raise SpecError(e.span, 'write law("name", left, right), as in law("shift", f(x + c), f(x))')
     typer = ArrayTyper(checker)
     left, right = (typer.rank(a) for a in plain[1:])
     if left is not None and right is not None and left != right and 0 not in (left, right):
-        raise SpecError(plain[2].span, f"the left side has {left} axes and the right side {right}; both must have the same shape")
+        raise SpecError(
+            plain[2].span, f"the left side has {left} axes and the right side {right}; both must have the same shape"
+        )
     settings = tuple(zip(keys, (a.attr for a in e.args[3:]), strict=True))
     return Law("law", str(plain[0].attr), (plain[1], plain[2], *settings), e.span)
 
@@ -53,7 +55,7 @@ def literal(e: Expr) -> object:
     if e.op == "const":
         return e.attr
     if e.op == "neg" and e.args[0].op == "const" and not isinstance(e.args[0].attr, bool):
-        return -e.args[0].attr  # type: ignore[operator]
+        return -e.args[0].attr
     if e.op == "var" and e.attr in ("inf", "nan"):
         return float(str(e.attr))
     if e.op == "neg" and e.args[0] == Expr("var", (), "inf"):
@@ -77,7 +79,7 @@ def depth(value: object, e: Expr) -> int:
 
 def _case(checker: BodyChecker, e: Expr) -> Law:
     """`example(x=..., y=...)` or `raises("text", x=...)`."""
-    word, *keys = e.attr  # type: ignore[misc]
+    word, *keys = e.attr
     plain = e.args[: len(e.args) - len(keys)]
     text = ""
     if word == "raises":
@@ -100,21 +102,28 @@ def _case(checker: BodyChecker, e: Expr) -> Law:
     if missing:
         raise SpecError(e.span, f"{word} needs a value for '{missing[0]}'")
     if word == "example" and not any(o.name in keys for o in checker.outs):
-        raise SpecError(e.span, f"example needs the result: add {checker.outs[0].name if checker.outs else 'an output'}=...")
+        raise SpecError(
+            e.span, f"example needs the result: add {checker.outs[0].name if checker.outs else 'an output'}=..."
+        )
     return Law(str(word), text, tuple(values), e.span)
 
 
 def derivative(checker: BodyChecker, e: Expr, out: Formula) -> None:
     """`derivative(x=expr)` of a scalar formula."""
-    _, *keys = e.attr  # type: ignore[misc]
+    _, *keys = e.attr
     if not out.is_scalar:
-        raise SpecError(e.span, "derivative is for formulas from numbers to one number; for arrays name a definition: gradient(name)")
+        raise SpecError(
+            e.span,
+            "derivative is for formulas from numbers to one number; for arrays name a definition: gradient(name)",
+        )
     if len(keys) != len(e.args) or not keys:
         raise SpecError(e.span, "write derivative(x=...), by parameter")
     for key, value in zip(keys, e.args, strict=True):
         p = next((p for p in out.params if p.name == key), None)
         if p is None:
-            raise SpecError(value.span, f"{out.name} has no parameter '{key}'{suggest(str(key), [p.name for p in out.params])}")
+            raise SpecError(
+                value.span, f"{out.name} has no parameter '{key}'{suggest(str(key), [p.name for p in out.params])}"
+            )
         if not is_float(p.dtype) or not is_float(out.outs[0].dtype or "f64"):
             raise SpecError(value.span, f"'{key}' is {p.dtype}; only floats have derivatives")
         out.derivative[str(key)] = checker.value(value, p.dtype)
@@ -122,8 +131,8 @@ def derivative(checker: BodyChecker, e: Expr, out: Formula) -> None:
 
 def named(checker: BodyChecker, e: Expr) -> tuple[str, Expr]:
     """The one name in `gradient(name)` or `implements(name)`."""
-    word = str(e.attr[0])  # type: ignore[index]
-    if len(e.args) != 1 or len(e.attr) > 1 or e.args[0].op != "var":  # type: ignore[arg-type]
+    word = str(e.attr[0])
+    if len(e.args) != 1 or len(e.attr) > 1 or e.args[0].op != "var":
         raise SpecError(e.span, f"{word} takes the name of a definition, as in {word}(f)")
     return str(e.args[0].attr), e.args[0]
 
@@ -141,7 +150,9 @@ def gradient_of(checker: BodyChecker, e: Expr) -> str:
     want = [len(p.shape) for p in checker.params] + 2 * [len(o.shape) for o in checker.outs]
     have = [len(p.shape) for p in sig.params]
     if have != want or len(sig.outs) != len(real):
-        heads = [p.name for p in checker.params] + [o.name for o in checker.outs] + [f"d_{o.name}" for o in checker.outs]
+        heads = (
+            [p.name for p in checker.params] + [o.name for o in checker.outs] + [f"d_{o.name}" for o in checker.outs]
+        )
         raise SpecError(
             at.span, f"{name} is no gradient of {scope.raw.name}: it must take ({', '.join(heads)}) and give "
             f"({', '.join('d_' + p.name for p in real)})"
@@ -164,6 +175,8 @@ def implements_of(checker: BodyChecker, e: Expr) -> str:
     mine = [(p.dtype, len(p.shape)) for p in checker.params], [len(o.shape) for o in checker.outs]
     theirs = [(p.dtype, len(p.shape)) for p in sig.params], [len(o.shape) for o in sig.outs]
     if mine[0][: len(theirs[0])] != theirs[0] or mine[1][: len(theirs[1])] != theirs[1]:
-        raise SpecError(at.span, f"{scope.raw.name} has another head than {name}; give it the same parameters and outputs")
+        raise SpecError(
+            at.span, f"{scope.raw.name} has another head than {name}; give it the same parameters and outputs"
+        )
     program.later(raw, types)
     return sig.key

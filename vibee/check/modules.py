@@ -88,7 +88,11 @@ class Modules:
         if found is None:
             hint = suggest(name, self._known_modules())
             self.log.add(
-                SpecError(span, f"there is no module '{name}'{hint or '; it is looked for beside this file and in vibee' + chr(39) + 's specs'}")
+                SpecError(
+                    span,
+                    f"there is no module "
+                    f"'{name}'{hint or '; it is looked for beside this file and in vibee' + chr(39) + 's specs'}",
+                )
             )
             for written, alias, _ in names:
                 module.imported[alias] = (Module("", RawFile("")), written)
@@ -102,7 +106,12 @@ class Modules:
             if written not in known:
                 self.log.add(SpecError(where, f"'{name}' has no '{written}'{suggest(written, known)}"))
             elif alias in module.own or alias in module.consts or alias in module.imported:
-                self.log.add(SpecError(where, f"'{alias}' is defined twice, here and in '{name}'; write: import {written} as other_name"))
+                self.log.add(
+                    SpecError(
+                        where,
+                        f"'{alias}' is defined twice, here and in '{name}'; write: import {written} as other_name",
+                    )
+                )
             module.imported[alias] = (other, written)
 
     def _known_modules(self) -> list[str]:
@@ -162,18 +171,40 @@ class Modules:
         """Report names that stand twice in the file."""
         for c in module.raw.consts:
             if module.consts[c.name] is not c:
-                self.log.add(SpecError(c.span, f"'{c.name}' is defined twice (line {module.consts[c.name].span.line}); choose another name"))
+                self.log.add(
+                    SpecError(
+                        c.span,
+                        f"'{c.name}' is defined twice (line {module.consts[c.name].span.line}); choose another name",
+                    )
+                )
             if c.name in module.own:
                 d = module.own[c.name][0]
-                self.log.add(SpecError(max(c.span, d.span, key=lambda s: s.line), f"'{c.name}' is a constant and a definition; choose another name"))
+                self.log.add(
+                    SpecError(
+                        max(c.span, d.span, key=lambda s: s.line),
+                        f"'{c.name}' is a constant and a definition; choose another name",
+                    )
+                )
         for name, versions in module.own.items():
             seen: dict[tuple, RawDef] = {}
             for d in versions:
                 if len({v.uses_real for v in versions}) > 1 or (d.uses_real and len(versions) > 1):
                     if d is not versions[0]:
-                        self.log.add(SpecError(d.span, f"'{name}' is defined twice (line {versions[0].span.line}); a definition with 'real' has both float versions already"))
+                        self.log.add(
+                            SpecError(
+                                d.span,
+                                f"'{name}' is defined twice (line {versions[0].span.line}); a definition with "
+                                f"'real' has both float versions already",
+                            )
+                        )
                     continue
                 shape = tuple((p.type.base, len(p.type.shape or ())) for p in d.params)
                 if shape in seen:
-                    self.log.add(SpecError(d.span, f"'{name}' is defined twice for the same types (line {seen[shape].span.line}); choose another name"))
+                    self.log.add(
+                        SpecError(
+                            d.span,
+                            f"'{name}' is defined twice for the same types (line {seen[shape].span.line}); choose "
+                            f"another name",
+                        )
+                    )
                 seen.setdefault(shape, d)

@@ -40,7 +40,9 @@ def read_text(path: str, errors: Errors) -> str | None:
         errors.add(SpecError(where, "is a folder; give a .vibee file"))
         return None
     except (OSError, ValueError) as e:
-        errors.add(SpecError(where, f"can't be read: {getattr(e, 'strerror', None) or e}; give the path of a .vibee file"))
+        errors.add(
+            SpecError(where, f"can't be read: {getattr(e, 'strerror', None) or e}; give the path of a .vibee file")
+        )
         return None
     try:
         return data.decode("utf-8-sig")
@@ -127,7 +129,9 @@ class FileParser(SignatureParser, ExprParser):
             case ast.ClassDef() | ast.AsyncFunctionDef():
                 raise self.fail(node, "only definitions (def), constants and imports stand in a spec")
             case _:
-                raise self.fail(node, "a spec holds definitions (def), constants (NAME = number) and imports; this is none")
+                raise self.fail(
+                    node, "a spec holds definitions (def), constants (NAME = number) and imports; this is none"
+                )
 
     def _module(self, call: ast.Call, out: RawFile) -> None:
         args = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
@@ -165,9 +169,7 @@ class FileParser(SignatureParser, ExprParser):
         first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
         source = "\n".join(self.lines[first - 1 : node.end_lineno])
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {p.name for p in params}
-        return RawDef(
-            kind, name, params, outs, body, doc, source, self.span(node), "real" in names, names, self.broken
-        )
+        return RawDef(kind, name, params, outs, body, doc, source, self.span(node), "real" in names, names, self.broken)
 
     def _report(self, node: ast.AST, message: str) -> None:
         self.errors.add(self.fail(node, message))

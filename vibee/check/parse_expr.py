@@ -85,7 +85,7 @@ class ExprParser:
             case ast.UnaryOp():
                 if isinstance(node.op, ast.UAdd):
                     return self.expr(node.operand)
-                op = {ast.USub: "neg", ast.Not: "not", ast.Invert: "invert"}[type(node.op)]  # type: ignore[index]
+                op = {ast.USub: "neg", ast.Not: "not", ast.Invert: "invert"}[type(node.op)]
                 return Expr(op, (self.expr(node.operand),), None, "", span)
             case ast.BoolOp():
                 op = "and" if isinstance(node.op, ast.And) else "or"
@@ -93,7 +93,9 @@ class ExprParser:
             case ast.Compare():
                 return self._compare(node, span)
             case ast.IfExp():
-                return Expr("where", (self.expr(node.test), self.expr(node.body), self.expr(node.orelse)), None, "", span)
+                return Expr(
+                    "where", (self.expr(node.test), self.expr(node.body), self.expr(node.orelse)), None, "", span
+                )
             case ast.Call():
                 return self._call(node, span)
             case ast.Subscript():
@@ -104,7 +106,7 @@ class ExprParser:
                 return Expr("list", tuple(self.expr(x) for x in node.elts), None, "", span)
             case ast.Slice():
                 raise self.fail(node, "a range a:b can only stand between brackets")
-        what = NOT_HERE.get(type(node), type(node).__name__.lower())  # type: ignore[call-overload]
+        what = NOT_HERE.get(type(node), type(node).__name__.lower())
         raise self.fail(node, f"{what} is not part of the language")
 
     def _constant(self, node: ast.Constant, span: Span) -> Expr:
@@ -125,7 +127,9 @@ class ExprParser:
         parts = []
         for op, a, b in zip(node.ops, sides, sides[1:], strict=False):
             if type(op) not in COMPARE:
-                raise self.fail(node, "'in' and 'is' are not part of the language; compare numbers with == or any[i](...)")
+                raise self.fail(
+                    node, "'in' and 'is' are not part of the language; compare numbers with == or any[i](...)"
+                )
             parts.append(Expr(COMPARE[type(op)], (a, b), None, "", span))
         return self._join("and", parts, span)
 
@@ -197,7 +201,9 @@ class ExprParser:
         for item in items:
             head = item.lower if isinstance(item, ast.Slice) else item
             if not isinstance(head, ast.Name):
-                raise self.fail(item, f"the brackets of {op} hold index names, as in {op}[i] or {op}[i:N] or {op}[i:a:b]")
+                raise self.fail(
+                    item, f"the brackets of {op} hold index names, as in {op}[i] or {op}[i:N] or {op}[i:a:b]"
+                )
             names.append(head.id)
             if isinstance(item, ast.Slice) and item.step is not None:
                 ranges += [self.expr(item.upper), self.expr(item.step)]

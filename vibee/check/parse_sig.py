@@ -80,9 +80,12 @@ class SignatureParser(ExprParser):
                     self.errors.add(e)
                     self.broken = True
         seen: set[str] = set()
-        for p in [*params, *outs]:
+        both: list[RawParam | RawOut] = [*params, *outs]
+        for p in both:
             if p.name in seen:
-                self.errors.add(SpecError(p.span, f"'{p.name}' stands twice; give each parameter and output its own name"))
+                self.errors.add(
+                    SpecError(p.span, f"'{p.name}' stands twice; give each parameter and output its own name")
+                )
                 self.broken = True
             seen.add(p.name)
         return params, outs
@@ -99,7 +102,9 @@ class SignatureParser(ExprParser):
     def _param(self, arg: ast.arg, default: ast.expr | None) -> RawParam:
         self._name(arg, arg.arg)
         if arg.annotation is None:
-            raise self.fail(arg, f"'{arg.arg}' has no type; write {arg.arg}: f32[N] for an array, {arg.arg}: f32 for a number")
+            raise self.fail(
+                arg, f"'{arg.arg}' has no type; write {arg.arg}: f32[N] for an array, {arg.arg}: f32 for a number"
+            )
         t = self.type(arg.annotation)
         value = self.expr(default) if default is not None else None
         if value is not None and t.shape is not None:

@@ -51,7 +51,7 @@ class ProcedureCalls(BodyChecker):
 
     def fixed(self, size: Expr, span: Span) -> Expr:
         """As `fixed_size`, of a typed size."""
-        if size.op == "const" and int(size.attr) < 1:  # type: ignore[call-overload]
+        if size.op == "const" and int(size.attr) < 1:
             raise SpecError(span, f"a size is at least 1, but this is {size.attr}")
         changing = {self.shown.get(n, n) for n in free_vars(size)} & self.reassigned
         if not changing and all(n.op in SIZE_OPS for n in size_nodes(size)):
@@ -96,10 +96,14 @@ class ProcedureCalls(BodyChecker):
         """`f(x, y)`: a call for what it does to its mut arguments."""
         if e.op != "call":
             raise SpecError(span, "this can't stand as a statement")
-        name = str(e.attr[0])  # type: ignore[index]
+        name = str(e.attr[0])
         raws = self.versions(name, span)
         if raws[0].outs:
-            raise SpecError(span, f"the result of {name} is dropped; assign it, as in {', '.join(o.name for o in raws[0].outs)} = {name}(...)")
+            raise SpecError(
+                span,
+                f"the result of {name} is dropped; assign it, as in {', '.join(o.name for o in raws[0].outs)} = "
+                f"{name}(...)",
+            )
         return self._emit(self.bind(e), [], span, False)
 
     def call_into(self, e: Expr, targets: list[Expr], span: Span) -> list:
@@ -107,7 +111,9 @@ class ProcedureCalls(BodyChecker):
         bound = self.bind(e, targets=[self._shape(t) for t in targets])
         outs = bound.callee.outs
         if len(outs) != len(targets):
-            raise SpecError(span, f"{bound.callee.name} has {len(outs)} outputs, but {len(targets)} targets stand on the left")
+            raise SpecError(
+                span, f"{bound.callee.name} has {len(outs)} outputs, but {len(targets)} targets stand on the left"
+            )
         places: list[View | Expr] = []
         after: list = []
         for t, o, shape in zip(targets, outs, bound.out_shapes, strict=True):
@@ -142,15 +148,23 @@ class ProcedureCalls(BodyChecker):
             return place
         self.writable(name, t.span)
         if not sym.cell or not sym.shape:
-            raise SpecError(t.span, f"'{name}' is a single number, but {bound.callee.name} gives {o.dtype}{shape_text(shape)}")
+            raise SpecError(
+                t.span, f"'{name}' is a single number, but {bound.callee.name} gives {o.dtype}{shape_text(shape)}"
+            )
         sym.dtype = sym.dtype or o.dtype
         place_ = self._element(t, sym) if not o.shape else self.array(t)
         if place_ is None:
-            raise SpecError(t.span, f"{show(t)} is one element, but {bound.callee.name} gives {o.dtype}{shape_text(shape)}")
+            raise SpecError(
+                t.span, f"{show(t)} is one element, but {bound.callee.name} gives {o.dtype}{shape_text(shape)}"
+            )
         if place_.dtype != o.dtype:
             raise SpecError(t.span, f"'{name}' holds {place_.dtype}, but {bound.callee.name} gives {o.dtype}")
         if len(place_.shape) != len(shape) or not all(map(self.scope.facts.equal, place_.shape, shape)):
-            raise SpecError(t.span, f"{show(t)} has the shape {shape_text(place_.shape)}, but {bound.callee.name} gives {shape_text(shape)}")
+            raise SpecError(
+                t.span,
+                f"{show(t)} has the shape {shape_text(place_.shape)}, but {bound.callee.name} gives "
+                f"{shape_text(shape)}",
+            )
         sym.written = True
         self._apart(place_, bound)
         return place_.view
@@ -166,7 +180,9 @@ class ProcedureCalls(BodyChecker):
         for a in bound.args:
             if isinstance(a, ArrayArg) and a.view.array == place.view.array and not self._disjoint(a, place):
                 raise SpecError(
-                    place.span, f"{bound.callee.name} reads '{place.symbol.name}' while it writes it; assign to another array and copy it back"
+                    place.span,
+                    f"{bound.callee.name} reads '{place.symbol.name}' while it writes it; assign to another array "
+                    f"and copy it back",
                 )
 
     def _disjoint(self, a: ArrayArg, b: ArrayArg) -> bool:
@@ -200,7 +216,9 @@ class ProcedureCalls(BodyChecker):
         self.oblige(self.obligations(bound))
         call = Call(callee.key, args, outs, dict(bound.sizes), span)
         if not isinstance(callee, Formula) and callee.is_scalar:
-            raise SpecError(span, f"{callee.name} gives a number; use it in an expression, as in t = {callee.name}(...)")
+            raise SpecError(
+                span, f"{callee.name} gives a number; use it in an expression, as in t = {callee.name}(...)"
+            )
         if before:
             self.pending.append(call)
             return []
@@ -212,7 +230,11 @@ class ProcedureCalls(BodyChecker):
             if q is p or not isinstance(other, ArrayArg) or other.view.array != a.view.array:
                 continue
             if not self._disjoint(a, other):
-                raise SpecError(a.span, f"'{a.symbol.name}' is given twice to {bound.callee.name}, which changes '{p.name}'; give two arrays")
+                raise SpecError(
+                    a.span,
+                    f"'{a.symbol.name}' is given twice to {bound.callee.name}, which changes '{p.name}'; give two "
+                    f"arrays",
+                )
 
     def oblige(self, conditions: list[Expr]) -> None:
         """What a procedure calls may not be reached, so that conditions stay obligations."""

@@ -24,16 +24,16 @@ from .binders import free_names, unique_binders
 from .body import zero
 from .errors import Known, SpecError, suggest
 from .proc_calls import ProcedureCalls
-from .scope import Symbol
+from .scope import Scope, Symbol
 from .signature import fill
-from .statements import binders_of, map_exprs, parallel_writes
+from .statements import binders_of, exprs_of, map_exprs, parallel_writes
 from .surface import SAssign, SExpr, SFor, SIf, SJump, SLocal, SSchedule, SWhile
 
 
 class ProcedureChecker(ProcedureCalls):
     """Checks the body of one procedure instance."""
 
-    def __init__(self, scope, params: list[Param], outs: list[Param], sizes: dict[str, tuple]) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, scope: Scope, params: list[Param], outs: list[Param], sizes: dict[str, tuple]) -> None:
         super().__init__(scope, params, outs, sizes)
         self.loops: list[str] = []  # kinds of the loops around the current statement
         self.results: dict[str, Symbol] = {}  # scalar outputs: the locals that hold them until the end
@@ -49,7 +49,11 @@ class ProcedureChecker(ProcedureCalls):
         for o in self.outs:
             o.dtype = scope.tables[0][o.name].dtype
             if not o.dtype and not self.failed:
-                self.report(SpecError(o.span, f"the output '{o.name}' is never computed; assign it, or give its type: {o.name}(f32)"))
+                self.report(
+                    SpecError(
+                        o.span, f"the output '{o.name}' is never computed; assign it, or give its type: {o.name}(f32)"
+                    )
+                )
         if not self.failed:
             scope.program.body_done(raw, scope.types, out)
         for s in self.later:
@@ -61,10 +65,8 @@ class ProcedureChecker(ProcedureCalls):
             if self.results:
                 body = self._deliver(body)
             names = {p.name for p in [*self.params, *self.outs]} | set(self.sizes) | self.all_locals
-            exprs: list[Expr] = []
-            map_exprs(body, lambda e: exprs.append(e) or e)
             taken = names | binders_of(body)
-            fresh = iter(unique_binders(exprs, taken))
+            fresh = iter(unique_binders(exprs_of(body), taken))
             map_exprs(body, lambda e: next(fresh))
         out.body, out.given, out.obligations = body, self.given, self.obligation
         return out
@@ -151,7 +153,9 @@ class ProcedureChecker(ProcedureCalls):
         return out
 
     def _spoil(self, s: object) -> None:
-        names = [s.name] if isinstance(s, SLocal) else [str(t.attr) for t in s.targets] if isinstance(s, SAssign) else []
+        names = (
+            [s.name] if isinstance(s, SLocal) else [str(t.attr) for t in s.targets] if isinstance(s, SAssign) else []
+        )
         for name in names:
             sym = self.scope.local(name)
             if sym is None:
@@ -159,7 +163,7 @@ class ProcedureChecker(ProcedureCalls):
             elif sym.kind == "out" or not sym.dtype:
                 sym.broken = True
 
-    def statement(self, s: object) -> list:
+    def statement(self, s: SLocal | SAssign | SFor | SWhile | SIf | SJump | SExpr) -> list:
         """One statement; what must run before it is in `self.pending`."""
         match s:
             case SLocal():
@@ -179,15 +183,15 @@ class ProcedureChecker(ProcedureCalls):
                 return [made]
             case SJump():
                 return self._jump(s)
-            case SExpr():
-                return self.call_statement(s.value, s.span)
-        raise SpecError(s.span, "this can't stand in a procedure")  # type: ignore[attr-defined]
+        return self.call_statement(s.value, s.span)
 
     def _no_calls(self, e: Expr) -> Expr:
         before = len(self.pending)
         out = self.hoist(e)
         if len(self.pending) > before:
-            raise SpecError(e.span, "a loop's condition can't call definitions of whole arrays; compute it at the end of the body")
+            raise SpecError(
+                e.span, "a loop's condition can't call definitions of whole arrays; compute it at the end of the body"
+            )
         return out
 
     # ------------------------------------------------------------ locals
@@ -219,14 +223,19 @@ class ProcedureChecker(ProcedureCalls):
     def _assign(self, s: SAssign) -> list:
         if len(s.targets) > 1:
             if s.op or s.value.op != "call":
-                raise SpecError(s.span, "several results come from one call, as in a, b = f(x); write other assignments one by one")
+                raise SpecError(
+                    s.span, "several results come from one call, as in a, b = f(x); write other assignments one by one"
+                )
             return self.call_into(s.value, s.targets, s.span)
         target = s.targets[0]
         if not s.op and s.value.op == "call" and s.value.attr != ("view",) and not self.is_scalar_call(s.value):
             return self.call_into(s.value, s.targets, s.span)
         value = self.hoist(s.value)
         if s.op and target.op == "load" and any(i.op == "slice" for i in target.args):
-            raise SpecError(target.span, "a part of an array is the target of a whole-array call only; write an equation with an index")
+            raise SpecError(
+                target.span,
+                "a part of an array is the target of a whole-array call only; write an equation with an index",
+            )
         if target.op == "var":
             return self._scalar(s, target, value)
         sym = self.writable(str(target.attr), target.span)
@@ -235,7 +244,10 @@ class ProcedureChecker(ProcedureCalls):
         target = replace(target, args=tuple(i if i.op == "slice" else self.hoist(i) for i in target.args))
         if len(target.args) < len(sym.shape) and self.array(target) is not None:
             axes = ", ".join([show(a) for a in target.args] + list("ijklmn")[: len(sym.shape) - len(target.args)])
-            raise SpecError(target.span, f"'{sym.name}' has {len(sym.shape)} axes; write an equation, as in {sym.name}[{axes}] = ...")
+            raise SpecError(
+                target.span,
+                f"'{sym.name}' has {len(sym.shape)} axes; write an equation, as in {sym.name}[{axes}] = ...",
+            )
         new = self.new_indices(s, target)
         if not new:
             return [self._store(s, target, sym, value)]
@@ -257,7 +269,9 @@ class ProcedureChecker(ProcedureCalls):
         if sym.cell and sym.shape:
             return self._fill(s, sym, value)
         if sym.kind != "local":
-            what = {"loop": "a loop variable", "size": "a size", "scalar": "a parameter", "index": "an index"}.get(sym.kind, "read only")
+            what = {"loop": "a loop variable", "size": "a size", "scalar": "a parameter", "index": "an index"}.get(
+                sym.kind, "read only"
+            )
             raise SpecError(target.span, f"'{name}' is {what} and can't be assigned; declare a local with another name")
         if s.op:
             value = Expr(s.op, (Expr("var", (), name, "", target.span), value), None, "", s.span)
@@ -275,7 +289,9 @@ class ProcedureChecker(ProcedureCalls):
         typed = self.value(value, sym.dtype) if sym.dtype else self.finish(self.check(value))
         sym.dtype = typed.dtype
         names = tuple(self.scope.fresh(n) for n in "ijklmnopqrst"[: len(sym.shape)])
-        return [Equations([Equation(sym.target, names, sym.shape, tuple(map(var, names)), typed, False, s.span)], s.span)]
+        return [
+            Equations([Equation(sym.target, names, sym.shape, tuple(map(var, names)), typed, False, s.span)], s.span)
+        ]
 
     def _store(self, s: SAssign, target: Expr, sym: Symbol, value: Expr) -> Store:
         idx = self.indices(target, sym)
@@ -288,11 +304,16 @@ class ProcedureChecker(ProcedureCalls):
         return Store(sym.target, idx, self.convert(typed, sym.dtype), False, s.span)
 
     def _equation(self, s: SAssign, target: Expr, sym: Symbol, value: Expr, new: list) -> Equation:
-        plain = all(i.op in ("var", "slice") or not any(n.attr == x[0] for n in free_names(i) for x in new) for i in target.args)
+        plain = all(
+            i.op in ("var", "slice") or not any(n.attr == x[0] for n in free_names(i) for x in new) for i in target.args
+        )
         names = [x[0] for x in new]
         marks = [str((i.args[0] if i.op == "slice" else i).attr) for i in target.args]
         if s.op != "add" and (not plain or any(marks.count(n) != 1 for n in names)):
-            raise SpecError(target.span, f"a new index stands alone at one axis on the left of '='; use += to add at computed places, or a loop")
+            raise SpecError(
+                target.span,
+                "a new index stands alone at one axis on the left of '='; use += to add at computed places, or a loop",
+            )
         self._reads(s, target, sym, value, names, plain and all(marks.count(n) == 1 for n in names))
         if s.op and s.op != "add":
             bare = replace(target, args=tuple(i.args[0] if i.op == "slice" else i for i in target.args))
@@ -321,10 +342,12 @@ class ProcedureChecker(ProcedureCalls):
 
         def go(e: Expr) -> None:
             if e.op == "reduce":
-                bound.update(e.attr[1])  # type: ignore[index]
+                bound.update(e.attr[1])
             if e.op == "load" and e.attr == sym.name and (not plain or e.args != bare or s.op == "add"):
                 raise SpecError(
-                    e.span, f"'{sym.name}' is read at other elements while they are written; compute into another array, or use a loop"
+                    e.span,
+                    f"'{sym.name}' is read at other elements while they are written; compute into another array, "
+                    f"or use a loop",
                 )
             for a in e.args:
                 go(a)
@@ -344,10 +367,10 @@ class ProcedureChecker(ProcedureCalls):
 
     def _for(self, s: SFor) -> list:
         how = "a loop is written: for i in range(N), range(a, b), range(a, b, step), parallel(N) or parallel(a, b)"
-        if s.iter.op != "call" or s.iter.attr[0] not in ("range", "parallel"):  # type: ignore[index]
-            word = s.iter.attr[0] if s.iter.op == "call" else ""  # type: ignore[index]
+        if s.iter.op != "call" or s.iter.attr[0] not in ("range", "parallel"):
+            word = s.iter.attr[0] if s.iter.op == "call" else ""
             raise SpecError(s.iter.span, how + (suggest(str(word), ("range", "parallel")) if word else ""))
-        word, *keys = s.iter.attr  # type: ignore[misc]
+        word, *keys = s.iter.attr
         args = s.iter.args
         if keys or not 1 <= len(args) <= (3 if word == "range" else 2):
             raise SpecError(s.iter.span, how)
@@ -356,7 +379,7 @@ class ProcedureChecker(ProcedureCalls):
         if len(bounds) == 3:
             if bounds[2].op != "const" or not bounds[2].attr:
                 raise SpecError(args[2].span, "the step of a range is a constant, not 0; use while for other steps")
-            step = int(bounds[2].attr)  # type: ignore[call-overload]
+            step = int(bounds[2].attr)
         lo, hi = (const(0, "i64", s.span), bounds[0]) if len(bounds) == 1 else (bounds[0], bounds[1])
         if word == "parallel" and "parallel" in self.loops:
             raise SpecError(s.span, "a parallel loop stands inside another; one of them is enough: use range here")
@@ -364,7 +387,10 @@ class ProcedureChecker(ProcedureCalls):
         try:
             old = self.scope.local(s.var)
             if old is not None:
-                raise SpecError(s.span, f"'{s.var}' is in use already (line {old.span.line}); choose another name for the loop's variable")
+                raise SpecError(
+                    s.span,
+                    f"'{s.var}' is in use already (line {old.span.line}); choose another name for the loop's variable",
+                )
             target = s.var if s.var not in self.all_locals else self.scope.fresh(s.var)
             self.scope.declare(Symbol(s.var, "loop", "i64", (), s.span, target))
             body = self._loop(str(word), s.body)
@@ -382,7 +408,10 @@ class ProcedureChecker(ProcedureCalls):
         if "parallel" in self.loops:
             inner = self.loops[len(self.loops) - self.loops[::-1].index("parallel") - 1 :]
             if s.kind == "return" or (s.kind == "break" and len(inner) == 1):
-                raise SpecError(s.span, f"{s.kind} can't leave a parallel loop: its iterations run in any order; use a flag, or range")
+                raise SpecError(
+                    s.span,
+                    f"{s.kind} can't leave a parallel loop: its iterations run in any order; use a flag, or range",
+                )
         return [Jump(s.kind, s.span)]
 
 

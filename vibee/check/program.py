@@ -9,7 +9,7 @@
 How the checkers are put together (and how a checker of another kind of definition uses them):
 
 `scope.Scope(program, module, raw, types)`   names of one definition: declare(Symbol), need, push, pop, fresh, facts
-`calls.CallChecker(scope)`                   one class, built up by inheritance: ExprChecker -> BinderChecker -> CallChecker
+`calls.CallChecker(scope)`                   ExprChecker -> BinderChecker -> CallChecker, by inheritance
     .value(e, want)   a surface expression (parse.py's, dtype '') to a typed one; .condition(e); .index(e) for sizes
     .array(e)         a surface expression to an ArrayArg (View, dtype, shape), None if it is a number
     .bind(e)          a surface call to a Bound: callee (checked Definition), args per parameter, sizes, out_shapes;
@@ -19,7 +19,7 @@ How the checkers are put together (and how a checker of another kind of definiti
 `scope.facts`     `.learn(condition)`, `.equal(size, size)`, `.number(size)`: equality of sizes modulo `given`
 `signature.build(scope, raw)`                a Definition's params, outs, sizes, given; declares them in the scope
 `program.find(module, name)`                 the RawDefs that a name means in a module (own, imported, everywhere)
-`program.signature(raw, types)`              head only, None if it has mistakes; `program.instantiate(raw, types)` the whole
+`program.signature(raw, types)`              head only, None if it has mistakes; `.instantiate(raw, types)` the whole
 `program.type_choices(raw)`                  [{}] or [{"real": "f32"}, {"real": "f64"}]
 Mistakes: raise SpecError(span, "what is wrong; what would be right"); catch it at a statement and go on with
 `program.log.add(error)`; raise Known() where the cause is reported already.
@@ -31,6 +31,7 @@ parameter `m: model` is a template, and `name = template(model)` makes `model.in
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from vibee.tree.defs import Definition
 from vibee.tree.expr import NOWHERE, Expr, Span
@@ -59,7 +60,7 @@ class Program:
         self._waiting: list[tuple[RawDef, dict[str, str]]] = []
         self._made: dict[str, RawDef] = {}
         self.module = self.modules.root(path, text)
-        self._guard(self._check_all, Span(path, 1, 1))
+        self._guard(Span(path, 1, 1), self._check_all)
 
     # ------------------------------------------------------------ results
 
@@ -107,6 +108,10 @@ class Program:
                     except SpecError as e:
                         raise SpecFailure(self.errors or [e]) from None
         raise KeyError(key)
+
+    def add(self, definition: Definition) -> Definition:
+        """Register a derived definition, or give the one that has its key already."""
+        return self.keys.setdefault(definition.key, definition)
 
     def raise_errors(self) -> None:
         """Raise SpecFailure if there are mistakes."""
@@ -238,9 +243,9 @@ class Program:
 
     # ------------------------------------------------------------ the loaded file
 
-    def _guard(self, step, span: Span) -> None:  # type: ignore[no-untyped-def]
+    def _guard(self, span: Span, step: Callable[..., object], *args: object) -> None:
         try:
-            step()
+            step(*args)
         except RecursionError:
             self.log.add(SpecError(span, "nested too deeply; name parts of the expression in equations"))
         except SpecError as e:
@@ -251,13 +256,13 @@ class Program:
         for const in self.module.raw.consts:
             self.constant(self.module, const.name)
         for raw in self.module.raw.defs:
-            self._guard(lambda raw=raw: self._check_one(raw), raw.span)  # type: ignore[misc]
+            self._guard(raw.span, self._check_one, raw)
         for const in self.module.raw.consts:
             if const.value.op in ("call", "mcall"):
-                self._guard(lambda const=const: self._make(const), const.span)  # type: ignore[misc]
+                self._guard(const.span, self._make, const)
         while self._waiting:
             raw, types = self._waiting.pop()
-            self._guard(lambda raw=raw, types=types: self.instantiate(raw, types), raw.span)  # type: ignore[misc]
+            self._guard(raw.span, self.instantiate, raw, types)
 
     def _check_one(self, raw: RawDef) -> None:
         if any(p.type.base == "model" for p in raw.params):

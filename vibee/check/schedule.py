@@ -14,18 +14,22 @@ WORDS = {
 TARGETS = ("cpu",)
 
 
-def take(s: SSchedule, into: dict[str, object], indices: set[str], arrays: set[str]) -> None:
-    """Check one schedule statement and keep its directives."""
+def take(s: SSchedule, into: dict[str, object], indices: set[str], arrays: set[str], now: set[str]) -> None:
+    """Check one schedule statement and keep its directives.
+
+    `indices` as written; `now` as they are after binders were renamed: a hint for `d` is one for `d_1` too."""
     if s.target not in TARGETS:
         raise SpecError(s.span, f"'{s.target}' is not a target{suggest(s.target, TARGETS) or '; known is cpu'}")
     for item in s.items:
-        _item(item, into, indices, arrays)
+        _item(item, into, indices, arrays, now)
 
 
-def _item(item: Expr, into: dict[str, object], indices: set[str], arrays: set[str]) -> None:
-    word, *keys = item.attr  # type: ignore[misc]
+def _item(item: Expr, into: dict[str, object], indices: set[str], arrays: set[str], now: set[str]) -> None:
+    word, *keys = item.attr
     if word not in WORDS:
-        raise SpecError(item.span, f"'{word}' is not a schedule word{suggest(word, WORDS) or ''}; known are {', '.join(WORDS)}")
+        raise SpecError(
+            item.span, f"'{word}' is not a schedule word{suggest(word, WORDS) or ''}; known are {', '.join(WORDS)}"
+        )
     if word in into:
         raise SpecError(item.span, f"{word} stands twice in the schedule; write it once")
     known, what = (arrays, "an array") if word == "pack" else (indices, "an index")
@@ -35,18 +39,26 @@ def _item(item: Expr, into: dict[str, object], indices: set[str], arrays: set[st
         sizes: dict[str, int] = {}
         for key, value in zip(keys, item.args, strict=True):
             _known(str(key), known, what, item)
-            if value.op != "const" or isinstance(value.attr, (bool, float)) or not 1 <= int(value.attr) <= 65536:  # type: ignore[call-overload]
+            if value.op != "const" or isinstance(value.attr, (bool, float)) or not 1 <= int(value.attr) <= 65536:
                 raise SpecError(value.span, f"the tile of {key} is a whole number from 1 to 65536")
-            sizes[str(key)] = int(value.attr)  # type: ignore[call-overload]
+            for name in _versions(str(key), now):
+                sizes[name] = int(value.attr)
         into[word] = sizes
         return
     if keys or not item.args or any(a.op != "var" for a in item.args):
         raise SpecError(item.span, f"{word} takes {WORDS[word]}")
     for a in item.args:
         _known(str(a.attr), known, what, a)
-    into[word] = tuple(str(a.attr) for a in item.args)
+    names = [str(a.attr) for a in item.args]
+    into[word] = tuple(names if word == "pack" else dict.fromkeys(v for n in names for v in _versions(n, now)))
 
 
 def _known(name: str, known: set[str], what: str, at: Expr) -> None:
     if name not in known:
         raise SpecError(at.span, f"'{name}' is not {what} of this formula{suggest(name, known)}")
+
+
+def _versions(name: str, now: set[str]) -> list[str]:
+    """The index as written and what its binders were renamed to."""
+    renamed = [n for n in now if n.startswith(name + "_") and n[len(name) + 1 :].isdigit()]
+    return [n for n in (name, *sorted(renamed)) if n in now]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vibee.tree.expr import NOWHERE, Expr, Span
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, REAL, is_float
@@ -10,6 +11,10 @@ from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, REAL, is_float
 from .errors import Errors, Known, SpecError, suggest
 from .sizes import Facts
 from .surface import RawDef
+
+if TYPE_CHECKING:
+    from .modules import Module
+    from .program import Program
 
 WHAT = {
     "in": "an array parameter", "mut": "an array parameter", "out": "an output", "temp": "defined here",
@@ -46,7 +51,7 @@ class Symbol:
 class Scope:
     """Nested name tables of a definition, and what else checking one needs to know."""
 
-    def __init__(self, program, module, raw: RawDef, types: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, program: Program, module: Module, raw: RawDef, types: dict[str, str]) -> None:
         self.program = program
         self.module = module
         self.raw = raw
@@ -87,12 +92,16 @@ class Scope:
         """The error for a name that nothing defines."""
         if name in self.gone:
             return SpecError(
-                span, f"'{name}' is declared in a block that has ended (line {self.gone[name].line}); declare it before the block"
+                span,
+                f"'{name}' is declared in a block that has ended (line {self.gone[name].line}); declare it before "
+                f"the block",
             )
         if self.program.find(self.module, name):
             return SpecError(span, f"'{name}' is a definition; call it, as in {name}(...)")
         hint = suggest(name, self.names())
-        return SpecError(span, f"'{name}' is not defined here{hint or '; define it before this line, or make it a parameter'}")
+        return SpecError(
+            span, f"'{name}' is not defined here{hint or '; define it before this line, or make it a parameter'}"
+        )
 
     def names(self) -> set[str]:
         """All names that can be used here."""
@@ -136,9 +145,7 @@ class Scope:
     def set_float_default(self, dtypes: list[str]) -> None:
         """Float literals on their own take the definition's float type if it has just one."""
         floats = {DTYPES[d].arith for d in dtypes if is_float(d)}
-        self.float_default = (
-            self.dtype(REAL) if self.raw.uses_real else floats.pop() if len(floats) == 1 else "f64"
-        )
+        self.float_default = self.dtype(REAL) if self.raw.uses_real else floats.pop() if len(floats) == 1 else "f64"
 
     def default(self, dtype: str, want: str = "") -> str:
         """The type that a literal of kind `dtype` takes when `want` is what its surroundings ask for."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from vibee.tree.defs import Definition, Param
 from vibee.tree.expr import Expr, show, var
@@ -13,6 +14,7 @@ from .errors import Known, SpecError, suggest
 from .scope import Scope, Symbol
 from .surface import RawDef, RawOut, RawParam
 
+T = TypeVar("T", RawParam, RawOut)
 SIZE_OPS = ("const", "var", "add", "sub", "mul", "floordiv", "mod", "min", "max", "neg", "cast")
 
 
@@ -24,6 +26,7 @@ class Head:
         self.raw = raw
         self.checker = CallChecker(scope)
         self.failed = False
+        self.taken = {p.name for p in raw.params} | {o.name for o in raw.outs}
         self.sizes: dict[str, tuple] = {}
 
     def build(self) -> tuple[list[Param], list[Param], dict[str, tuple]]:
@@ -45,7 +48,7 @@ class Head:
             raise Known()
         return params, outs, self.sizes
 
-    def _tried(self, f, x):  # type: ignore[no-untyped-def]
+    def _tried(self, f: Callable[[T], Param], x: T) -> Param | None:
         try:
             return f(x)
         except SpecError as e:
@@ -58,7 +61,7 @@ class Head:
         if s.op != "var" or self.scope.get(str(s.attr)) is not None:
             return
         name = str(s.attr)
-        if any(name == p.name for p in [*self.raw.params, *self.raw.outs]):
+        if name in self.taken:
             return
         self.sizes[name] = ("arg", array, axis)
         self.scope.declare(Symbol(name, "size", "i64", (), s.span))
@@ -77,11 +80,13 @@ class Head:
         dtype = self.scope.dtype(t.base)
         if t.shape is None:
             default = self.checker.value(p.default, dtype) if p.default is not None else None
-            if default is not None and default.op != "const":
-                raise SpecError(p.default.span, f"the default of '{p.name}' must be a constant")  # type: ignore[union-attr]
+            if default is not None and p.default is not None and default.op != "const":
+                raise SpecError(p.default.span, f"the default of '{p.name}' must be a constant")
             return Param(p.name, "scalar", dtype, (), default, p.span)
         if t.mut and self.raw.kind == "formula":
-            raise SpecError(p.span, f"'{p.name}' can't be mut: a formula changes nothing; make it an output, or write a @procedure")
+            raise SpecError(
+                p.span, f"'{p.name}' can't be mut: a formula changes nothing; make it an output, or write a @procedure"
+            )
         kind = "mut" if t.mut else "in"
         shape = self.shape(t.shape)
         self.scope.declare(Symbol(p.name, kind, dtype, shape, p.span, written=True))
@@ -90,13 +95,15 @@ class Head:
     def _out(self, o: RawOut) -> Param:
         for axis, s in enumerate(o.shape):
             if s.op == "var" and self.scope.get(str(s.attr)) is None:
-                if self.raw.kind == "procedure" and not any(s.attr == p.name for p in [*self.raw.params, *self.raw.outs]):
+                if self.raw.kind == "procedure" and s.attr not in self.taken:
                     self.sizes[str(s.attr)] = ("out", o.name, axis)  # the caller's array tells
                     self.scope.declare(Symbol(str(s.attr), "size", "i64", (), s.span))
                     continue
                 hint = suggest(str(s.attr), [*self.sizes])
                 raise SpecError(
-                    s.span, f"the size {s.attr} of '{o.name}' is unknown: no parameter has it{hint or f'; add a parameter {s.attr}: size'}"
+                    s.span,
+                    f"the size {s.attr} of '{o.name}' is unknown: no parameter has "
+                    f"it{hint or f'; add a parameter {s.attr}: size'}",
                 )
         shape = self.shape(o.shape)
         dtype = self.scope.dtype(o.dtype) if o.dtype else ""
@@ -123,11 +130,15 @@ def size_expr(checker: CallChecker, s: Expr) -> Expr:
     out = checker.index(s)
     for n in size_nodes(out):
         name = str(n.attr)
-        if n.op == "var" and (sym := checker.scope.local(name)) is not None and sym.kind not in ("size", "loop", "local"):
+        if (
+            n.op == "var"
+            and (sym := checker.scope.local(name)) is not None
+            and sym.kind not in ("size", "loop", "local")
+        ):
             raise SpecError(n.span, f"'{name}' is not a size; declare it as {name}: size")
         if n.op not in SIZE_OPS:
             raise SpecError(n.span, f"{show(n)} can't stand in a shape; a shape holds sizes, as in [N, 3 * C]")
-    if out.op == "const" and int(out.attr) < 1:  # type: ignore[call-overload]
+    if out.op == "const" and int(out.attr) < 1:
         raise SpecError(s.span, f"a size is at least 1, but this is {out.attr}")
     return out
 

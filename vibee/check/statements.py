@@ -70,7 +70,12 @@ def map_exprs(body: list, f: Callable[[Expr], Expr]) -> None:
 def exprs_of(body: list) -> list[Expr]:
     """Every expression of the statements."""
     out: list[Expr] = []
-    map_exprs(body, lambda e: out.append(e) or e)
+
+    def keep(e: Expr) -> Expr:
+        out.append(e)
+        return e
+
+    map_exprs(body, keep)
     return out
 
 
@@ -95,14 +100,17 @@ def parallel_writes(loop: For, shown: dict[str, str]) -> Iterator[SpecError]:
             for o in s.outs:
                 if isinstance(o, Expr) and o.attr not in inner:
                     name = shown.get(str(o.attr), str(o.attr))
-                    yield SpecError(s.span, f"'{name}' is written by every iteration of a parallel loop; declare it inside the loop")
+                    yield SpecError(
+                        s.span, f"'{name}' is written by every iteration of a parallel loop; declare it inside the loop"
+                    )
         if not isinstance(s, Assign) or s.name in inner:
             continue
         name = shown.get(s.name, s.name)
         op, reads = _reduction(s)
         if op is None:
             yield SpecError(
-                s.span, f"'{name}' is written by every iteration of a parallel loop; declare it inside, or reduce with {name} += ... "
+                s.span, f"'{name}' is written by every iteration of a parallel loop; declare it inside, or reduce "
+                    f"with {name} += ... "
                 f"or {name} = max({name}, ...)"
             )  # fmt: skip
             continue
@@ -114,7 +122,10 @@ def parallel_writes(loop: For, shown: dict[str, str]) -> Iterator[SpecError]:
         reads = sum(1 for e in everything for n in walk(e) if n.op == "var" and n.attr == target)
         if reads > counted[target]:
             name = shown.get(target, target)
-            yield SpecError(span, f"'{name}' is read inside the parallel loop that reduces it; its value is known only after the loop")
+            yield SpecError(
+                span,
+                f"'{name}' is read inside the parallel loop that reduces it; its value is known only after the loop",
+            )
 
 
 def _reduction(s: Assign) -> tuple[str | None, int]:

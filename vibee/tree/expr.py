@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Expr:
 
     op: str
     args: tuple[Expr, ...] = ()
-    attr: object = None
+    attr: Any = None
     dtype: str = ""
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
