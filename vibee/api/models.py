@@ -1,43 +1,207 @@
-"""A model as its derived procedures: init, sizes, forward, loss, gradient."""
+"""A model on numpy arrays: its weights by name, forward, loss and gradient.
+
+m = vibee.load("my.vibee").gpt2
+sizes = dict(V=65, S=64, L=4, H=4, C=128)
+w = m.init(0, **sizes)                          # one flat array
+m.views(w, **sizes)["wte"]                      # its parts by name, no copies
+loss, logits = m.forward(w, tokens, targets, **sizes)
+loss, grads = m.gradient(w, tokens, targets, **sizes)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vibee.tree.defs import Definition
+import numpy as np
+
+from vibee.tree.defs import Definition, Model
+
+from . import arrays
+from .values import size
 
 if TYPE_CHECKING:
+    from vibee.lower.model import Lowered
+
+    from .function import Function
     from .library import Library
+
+Weights = Any  # a flat array, or a mapping from names to arrays
 
 
 class ModelFunctions:
-    """The procedures of a model as attributes, lowered and built when first used."""
+    """A model's derived procedures, lowered and built when first used."""
 
     def __init__(self, library: Library, name: str, definitions: list[Definition]) -> None:
-        self._library, self._name, self._definitions = library, name, definitions
-        self._lowered: dict[str, list[Definition]] = {}
+        self._library, self.__name__ = library, name
+        self._models: dict[str, Model] = {}
+        for d in definitions:
+            assert isinstance(d, Model)
+            self._models[d.weights[0].dtype if d.weights else "f32"] = d
+        self._lowered: dict[str, Lowered] = {}
+        self._functions: dict[tuple[str, str], Function] = {}
         self.source = definitions[0].source
         self.__doc__ = definitions[0].doc
 
-    def _procedures(self) -> dict[str, list[Definition]]:
+    def __repr__(self) -> str:
+        return f"<vibee model {self.__name__}({', '.join(self._first.sizes)})>"
+
+    @property
+    def _first(self) -> Model:
+        return next(iter(self._models.values()))
+
+    # ------------------------------------------------------------ weights
+
+    def parameters(self, **sizes: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all weights, in their order; one per layer has the layers in front."""
+        out = {}
+        for w in self._first.weights:
+            shape = (w.copies, *w.shape) if w.copies is not None else w.shape
+            out[w.name] = tuple(self._size(e, sizes) for e in shape)
+        return out
+
+    def count(self, **sizes: int) -> int:
+        """The number of weights: the length of the flat array."""
+        return sum(int(np.prod(s, dtype=np.int64)) for s in self.parameters(**sizes).values())
+
+    def init(self, key: int = 0, *, dtype: str = "f32", threads: int | None = None, **sizes: int) -> np.ndarray:
+        """New weights, one flat array: the same for the same key."""
+        f = self._function(dtype, "init")
+        wanted = {p.name for p in f.definitions[0].params}
+        given = {k: v for k, v in sizes.items() if k in wanted}
+        return f(key, threads=threads, **given)  # type: ignore[no-any-return]
+
+    def views(self, flat: np.ndarray, **sizes: int) -> dict[str, np.ndarray]:
+        """The parts of a flat array of weights or gradients by name; they share its memory."""
+        out, at = {}, 0
+        for name, shape in self.parameters(**sizes).items():
+            n = int(np.prod(shape, dtype=np.int64))
+            out[name] = flat[at : at + n].reshape(shape)
+            at += n
+        if at != flat.size:
+            raise ValueError(f"{self.__name__}: the flat array must have {at} elements, got {flat.size}")
+        return out
+
+    def flat(self, named: Mapping[str, np.ndarray], **sizes: int) -> np.ndarray:
+        """One flat array of weights from arrays by name."""
+        want = self.parameters(**sizes)
+        unknown = sorted(set(named) - set(want))
+        if unknown:
+            raise ValueError(f"{self.__name__}: there is no weight {unknown[0]}; it has {', '.join(want)}")
+        parts = []
+        for name, shape in want.items():
+            if name not in named:
+                raise ValueError(f"{self.__name__}: the weight {name} is missing")
+            x = np.asarray(named[name])
+            if x.shape != shape:
+                raise ValueError(f"{self.__name__}: the weight {name} must have shape {list(shape)}, got {list(x.shape)}")
+            parts.append(x.ravel())
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    # ------------------------------------------------------------ runs
+
+    def forward(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None, **named: Any) -> Any:
+        """All outputs.  `weights`: a flat array or arrays by name; `arena`: memory to work in."""
+        return self._run("forward", weights, inputs, arena, threads, named)
+
+    def loss(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None, **named: Any) -> float:
+        """The loss alone."""
+        return self._run("loss", weights, inputs, arena, threads, named)  # type: ignore[no-any-return]
+
+    def gradient(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None, **named: Any) -> Any:
+        """The loss and its gradient by all weights: flat, or by name if the weights came by name."""
+        return self._run("gradient", weights, inputs, arena, threads, named)
+
+    def arena(self, part: str = "gradient", dtype: str = "f32", **sizes: int) -> np.ndarray:
+        """Memory that is enough for `forward`, `loss` or `gradient` with these sizes (inputs' sizes too)."""
+        return self._arena(self._planned(dtype, part), sizes)
+
+    def _run(self, part: str, weights: Weights, inputs: tuple[Any, ...], arena: Any, threads: int | None,
+             named: dict[str, Any]) -> Any:  # fmt: skip
+        fn = f"{self.__name__}.{part}"
+        m = self._first
+        needed = [p for p in m.params if p.kind != "size" and p.default is None]
+        if len(inputs) > len(needed):
+            takes = ", ".join(p.name for p in needed)
+            raise ValueError(f"{fn}: {len(inputs)} inputs, but it takes weights, {takes}; sizes are given by name")
+        given = dict(zip((p.name for p in needed), inputs, strict=False)) | named
+        for p in m.params:
+            if p.name not in given and p.default is None:
+                raise ValueError(f"{fn}: argument {p.name} is missing")
+        sizes: dict[str, int] = {}
+        for name, place in m.sizes.items():
+            if place[0] == "arg":
+                x = given[place[1]] = arrays.view(fn, place[1], given[place[1]])
+                if x.ndim > place[2]:
+                    sizes[name] = x.shape[place[2]]
+            else:
+                sizes[name] = int(arrays.number(fn, m.param(name), given[name]))  # type: ignore[call-overload]
+        by_name = isinstance(weights, Mapping)
+        flat = self.flat(weights, **sizes) if by_name else arrays.view(fn, "weights", weights)
+        dtype = arrays.dtype_of(flat)
+        if dtype not in self._models:
+            raise ValueError(f"{fn}: argument weights must be {' or '.join(self._models)}, got {dtype}")
+        count = self.count(**sizes)
+        if flat.ndim != 1 or flat.size != count:
+            raise ValueError(f"{fn}: argument weights must have {count} elements in one axis, got shape {list(flat.shape)}")
+        planned = self._planned(dtype, part)
+        given["weights"] = flat
+        given["arena"] = self._arena(planned, sizes, dtype) if arena is None else arena
+        f = self._function(dtype, part)
+        params = [p.name for p in f.definitions[0].params if p.kind in ("in", "mut")]
+        flats = {params[0]: given.pop("weights"), planned.procedure.params[_arena_at(planned)].name: given.pop("arena")}
+        back = f(threads=threads, **flats, **given)
+        if part == "gradient":
+            loss, grads = back
+            return loss, self.views(grads, **sizes) if by_name else grads
+        return back
+
+    def _arena(self, planned: Any, sizes: Mapping[str, int], dtype: str = "f32") -> np.ndarray:
+        n = self._size(planned.arena, sizes)
+        try:
+            return np.empty(n, arrays.NUMPY[dtype])
+        except (MemoryError, ValueError):
+            raise MemoryError(f"{self.__name__}: the arena would have {n} elements of {dtype}") from None
+
+    def _size(self, e: Any, sizes: Mapping[str, int]) -> int:
+        from .values import Unknown
+
+        try:
+            return size(e, sizes)
+        except Unknown:
+            from vibee.tree.expr import free_vars
+
+            missing = sorted(free_vars(e) - set(sizes))
+            raise ValueError(f"{self.__name__}: the size {', '.join(missing)} is missing") from None
+
+    # ------------------------------------------------------------ lowering
+
+    def _lower(self, dtype: str) -> Lowered:
         from vibee.lower.model import lower_model
 
-        if not self._lowered:
-            for m in self._definitions:
-                lowered = lower_model(m, self._library._unit)  # type: ignore[arg-type]
-                for p in lowered.procedures:
-                    part = p.name.removeprefix(f"{m.name}_")
-                    self._lowered.setdefault(part, []).append(self._library._unit.add(p))
-        return self._lowered
+        if dtype not in self._models:
+            raise ValueError(f"{self.__name__}: there is no {dtype} version; there are {', '.join(self._models)}")
+        if dtype not in self._lowered:
+            self._lowered[dtype] = lower_model(self._models[dtype], self._library._unit)
+        return self._lowered[dtype]
 
-    def __getattr__(self, part: str) -> Any:
+    def _planned(self, dtype: str, part: str) -> Any:
+        found = getattr(self._lower(dtype), part, None)
+        if found is None:
+            raise ValueError(f"{self.__name__}: there is no {part}; the model has no loss, or writes to its inputs")
+        return found
+
+    def _function(self, dtype: str, part: str) -> Function:
         from .function import Function
 
-        if not part.startswith("_"):
-            found = self._procedures().get(part)
-            if found:
-                return Function(self._library, f"{self._name}.{part}", found)
-        raise AttributeError(f"model {self._name} has no '{part}'; it has {', '.join(self._procedures())}")
+        if (dtype, part) not in self._functions:
+            found = self._lower(dtype).init if part == "init" else self._planned(dtype, part).procedure
+            d = self._library._unit.add(found)
+            self._functions[dtype, part] = Function(self._library, f"{self.__name__}.{part}", [d])
+        return self._functions[dtype, part]
 
-    def __repr__(self) -> str:
-        return f"<vibee model {self._name}>"
+
+def _arena_at(planned: Any) -> int:
+    """The place of the arena among the parameters: the array whose size has no other use."""
+    params = planned.procedure.params
+    return max(k for k, p in enumerate(params) if p.kind == "mut" and p.name.startswith("arena"))
