@@ -120,7 +120,6 @@ from vibee.runtime.shapes import Shape
 folder = sys.argv[1]
 step = int(sys.argv[2])
 words = vocabulary.of_text(b"abc")
-print("ready", flush=True)
 while True:
     step += 1
     # another architecture every time: mixed files would be noticed
@@ -129,6 +128,7 @@ while True:
     for i in range(len(flat)):
         flat[i] = step
     checkpoint.save(folder, {"step": step}, {"weights": flat}, model.files(s, flat, words))
+    print(step, flush=True)
 """
 
 
@@ -138,26 +138,20 @@ def test_kill_nine_in_a_loop(tmp_path):
 
     folder = str(tmp_path / "model")
     step = 0
-    delays = [0.002 + 0.0037 * (i % 9) for i in range(25)]
-    for delay in delays:
+    for delay in (0.0003 + 0.0017 * (i % 12) for i in range(25)):
         saver = subprocess.Popen([sys.executable, "-c", SAVER, folder, str(step)], stdout=subprocess.PIPE)
-        assert saver.stdout.readline() == b"ready\n"
-        if step == 0:
-            time.sleep(0.05)
-        time.sleep(delay)
+        saved = int(saver.stdout.readline())
+        time.sleep(delay)  # into one of the next saves
         os.kill(saver.pid, signal.SIGKILL)
         saver.wait()
         saver.stdout.close()
-        if not checkpoint.exists(folder):
-            continue
         state = checkpoint.load(folder)
-        assert state.info["step"] >= step
         step = state.info["step"]
+        assert step >= saved
         assert set(state.buffers["weights"]) == {float(step)}
         found = model.load(folder)
         assert bytes(found.weights) == bytes(state.buffers["weights"])
         assert found.shape.arch == ("gpt2" if step % 2 else "llama")
-    assert step > len(delays) // 2
 
 
 @pytest.fixture
