@@ -23,7 +23,7 @@ from vibee.tree.normal import hoist
 from .build import Fresh, div, i, local, mul
 from .cover import written_whole
 from .nest import Nests, map_stmts, nest, parallel_nest, serial
-from .procedure import Statements
+from .procedure import Lookup, Statements
 
 __all__ = ["Open", "lower", "lower_with_report"]
 
@@ -35,18 +35,18 @@ def lower(program: object, d: Definition, isa: str = "v3") -> Procedure:
 
 def lower_with_report(program: object, d: Definition, isa: str = "v3") -> tuple[Procedure, list[Open]]:
     """The loops, and the obligations that could not be proved (those accesses are checked)."""
-    del program  # calls keep the callee's instance name; nothing else of it is needed
+    lookup: Lookup = program.by_key  # type: ignore[attr-defined]
     try:
-        return _lower(d, isa)
+        return _lower(d, isa, lookup)
     except VectorBounds:
-        return _lower(d, "plain")
+        return _lower(d, "plain", lookup)
 
 
-def _lower(d: Definition, isa: str) -> tuple[Procedure, list[Open]]:
+def _lower(d: Definition, isa: str, lookup: Lookup) -> tuple[Procedure, list[Open]]:
     fresh = Fresh(names_of(d))
     notes: list[Open] = []
     if isinstance(d, Procedure):
-        s = Statements(d, fresh, isa)
+        s = Statements(d, fresh, isa, lookup)
         blank = [o for o in d.outs if o.shape and not d.is_scalar and not written_whole(o, d.body)]
         body = [t for o in blank for t in fill(o.name, o.dtype, o.shape, fresh)] + s.body(d.body)
         notes = [Open(text, span) for text, span in s.notes]
@@ -90,7 +90,7 @@ def scalar_body(f: Formula, fresh: Fresh) -> list:
     n.scalars[f.outs[0].name] = local(f.outs[0].name, f.outs[0].dtype)
     out: list = []
     for e in f.equations:
-        stmts, value = Statements(_EMPTY, fresh, "plain").pure(n._subst(e.rhs, {}))
+        stmts, value = Statements(_EMPTY, fresh, "plain", lambda key: _EMPTY).pure(n._subst(e.rhs, {}))
         out += stmts
         if e.lhs in temps:
             out.append(Decl(e.lhs, temps[e.lhs].dtype, value, e.span))

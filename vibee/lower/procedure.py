@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from vibee.tree.defs import (
     Assign,
     Call,
     Decl,
+    Definition,
     Equation,
     Equations,
     For,
@@ -32,11 +33,14 @@ from .reduction import BLOCKS, reduce_scalar
 ACCUMULATE = {"add": "sum", "mul": "prod", "max": "max", "min": "min", "or": "any", "and": "all"}
 
 
+Lookup = Callable[[str], Definition]
+
+
 class Statements:
     """Lowers the statements of one procedure."""
 
-    def __init__(self, p: Procedure, fresh: Fresh, isa: str) -> None:
-        self.p, self.fresh = p, fresh
+    def __init__(self, p: Procedure, fresh: Fresh, isa: str, lookup: Lookup) -> None:
+        self.p, self.fresh, self.lookup = p, fresh, lookup
         self.nests = Nests(fresh, isa)
         self.notes: list[tuple[str, Span]] = []
 
@@ -137,7 +141,7 @@ class Statements:
         pre += more
         if not s.parallel or inside:
             return [*pre, replace(s, lo=lo, hi=hi, parallel=False, body=self.body(s.body, inside))]
-        clash = conflict(s)
+        clash = conflict(s, self.lookup)
         if clash:
             self.notes.append((f"the loop over {s.var} runs serially: {clash}", s.span))
             return [*pre, replace(s, lo=lo, hi=hi, parallel=False, body=self.body(s.body, inside))]
@@ -221,7 +225,7 @@ def _reads_scalar(e: Expr, name: str) -> bool:
     return name in free_vars(e) or any(ld.attr == name for ld in loads(e))
 
 
-def _accesses(t: object) -> list[tuple[str, tuple[Expr, ...], bool]]:
+def _accesses(t: object, lookup: Lookup) -> list[tuple[str, tuple[Expr, ...], bool]]:
     """(array, leading indices, is written) for each array access of one statement."""
     out: list[tuple[str, tuple[Expr, ...], bool]] = []
     exprs: list[Expr] = []
@@ -237,9 +241,9 @@ def _accesses(t: object) -> list[tuple[str, tuple[Expr, ...], bool]]:
             out.append((q.lhs, q.idx, True))
             exprs += [q.rhs, *q.idx, *q.dims]
     if isinstance(t, Call):
-        for a in t.args:
+        for a, q in zip(t.args, lookup(t.fn).params, strict=True):
             if isinstance(a, View):
-                out.append((a.array, a.lead, True))  # a mut argument writes: the callee decides, so be careful
+                out.append((a.array, a.lead, q.kind == "mut"))
                 exprs += a.lead
             elif isinstance(a, Expr):
                 exprs.append(a)
@@ -249,7 +253,7 @@ def _accesses(t: object) -> list[tuple[str, tuple[Expr, ...], bool]]:
     return out
 
 
-def conflict(s: For) -> str | None:
+def conflict(s: For, lookup: Lookup) -> str | None:
     """Why two iterations might touch the same element, or None if they cannot.
 
     Sufficient: in every access to an array that the loop writes, the loop variable itself is the
@@ -259,7 +263,7 @@ def conflict(s: For) -> str | None:
     sums = reductions(s)
     found: dict[str, list[tuple[tuple[Expr, ...], bool]]] = {}
     for t in _walk(s.body):
-        for array, idx, write in _accesses(t):
+        for array, idx, write in _accesses(t, lookup):
             if array not in own and array not in sums:
                 found.setdefault(array, []).append((idx, write))
         stored = isinstance(t, Store) and not t.idx

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, If, Procedure, Store, While
+from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, If, Jump, Procedure, Store, View, While
 from vibee.tree.expr import Expr, Span, const, free_vars, loads, rebuild, show, substitute, var, walk
 
 from .linear import implied
@@ -75,7 +75,12 @@ class Bounds:
 
     def stmts(self, body: list) -> list:
         """The same statements, with accesses marked."""
-        return [self.stmt(s) for s in body]
+        out: list = []
+        for s in body:
+            if isinstance(s, Call):
+                out += self.views(s)
+            out.append(self.stmt(s))
+        return out
 
     def drop(self, names: set[str]) -> None:
         """Forget what is known of variables that may have changed."""
@@ -111,6 +116,49 @@ class Bounds:
         if isinstance(s, Call):
             return self.call(s)
         return s
+
+    def views(self, s: Call) -> list[If]:
+        """Tests before a call that its array arguments lie inside their arrays, where that is not plain.
+
+        A test costs nothing beside the call, so the solver is not asked.
+        """
+        out: list[If] = []
+        for v in [*s.args, *s.outs]:
+            if not isinstance(v, View):
+                continue
+            shape = self.shapes[v.array]
+            wanted = [(const(0, "i64"), e, size, True) for e, size in zip(v.lead, shape, strict=False)]
+            if v.part is not None:
+                size = shape[len(v.lead)]
+                wanted += [(const(0, "i64"), *v.part, False), (v.part[0], v.part[1], size, False)]
+            for low, e, high, strict in wanted:
+                below = Expr("lt" if strict else "le", (e, high), None, "bool")
+                above = Expr("le", (low, e), None, "bool")
+                for test in (above, below):
+                    if not self.plain(test):
+                        out.append(If(opposite(test), [Jump("fail", s.span)], span=s.span))
+        return out
+
+    def plain(self, goal: Expr) -> bool:
+        """Is a comparison one of the facts, or true of any numbers?"""
+        a, b = goal.args
+        if a.op == b.op == "const":
+            x, y = int(a.attr), int(b.attr)  # type: ignore[call-overload]
+            return x < y if goal.op == "lt" else x <= y
+        if goal in self.facts or (goal.op == "le" and a == b):
+            return True
+        return goal.op == "le" and a.op == "const" and int(a.attr) <= 0 and self.counts(b)  # type: ignore[call-overload]
+
+    def counts(self, e: Expr) -> bool:
+        """Is an expression made of sizes and constants in a way that cannot be negative?"""
+        if e.op == "const":
+            return int(e.attr) >= 0  # type: ignore[call-overload]
+        if e.op == "var":
+            zero = const(0, "i64")
+            return any(
+                f == Expr("ge", (e, zero), None, "bool") or f == Expr("le", (zero, e), None, "bool") for f in self.facts
+            )
+        return e.op in ("add", "mul", "floordiv", "max", "min") and all(map(self.counts, e.args))
 
     def call(self, s: Call) -> Call:
         """Arguments are evaluated; scalar targets change."""
