@@ -92,7 +92,7 @@ class Facts:
             a, b = self.poly(e.args[0]), self.poly(e.args[1])
             atom = f"({text(a)})%({text(b)})"
             ca, cb = constant(a), constant(b)
-            if atom in self.remainder or self._exact(a, b) is not None:
+            if atom in self.remainder or self._exact(a, b) is not None or self._finer(a, b) is not None:
                 return {}
             if ca is not None and cb:
                 return {(): ca % cb} if ca % cb else {}
@@ -143,16 +143,22 @@ class Facts:
             out[rest] = v // factor
         return out
 
+    def _finer(self, a: Poly, b: Poly) -> Poly | None:
+        """a / b where a multiple of b is known to divide a: a//b is a//(b*c) times c."""
+        for atom, divisor, dividend in self.divides:
+            if text(dividend) == text(a) and text(divisor) != text(b):
+                factor = self._exact(divisor, b)
+                if factor is not None:
+                    return self.mul({(atom,): 1}, factor)
+        return None
+
     def _quotient(self, a: Poly, b: Poly) -> Poly:
         ca, cb = constant(a), constant(b)
         if ca is not None and cb:
             return {(): ca // cb} if ca // cb else {}
         exact = self._exact(a, b)
-        if exact is None and len(b) == 1:
-            for atom, divisor, dividend in self.divides:  # a % (k*b) == 0 makes a//b equal to k*(a//(k*b))
-                rest = self._exact(divisor, b)
-                if dividend == a and rest is not None:
-                    return self.mul(rest, {(atom,): 1})
+        if exact is None:
+            exact = self._finer(a, b)
         return exact if exact is not None else {(f"({text(a)})//({text(b)})",): 1}
 
     # ------------------------------------------------------------ questions
