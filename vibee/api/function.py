@@ -55,7 +55,7 @@ class Function:
         if all(p.kind == "scalar" for p in self.definitions[0].params) and not self.definitions[0].sizes:
             if any(np.ndim(x) > 0 for x in given.values() if not isinstance(x, (str, bytes))):
                 return self._map(given, out, _threads(self.__name__, threads))
-        d = self.choose(given)
+        d = self.choose(given, out)
         return self.run(d, given, out, _threads(self.__name__, threads))
 
     def bind(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Function:
         for name, x in named.items():
             if name in given:
                 raise ValueError(f"{fn}: argument {name} is given twice")
-            if all(name != p.name for p in params):
+            if all(name != p.name for p in params) and self.definitions[0].sizes.get(name, ("",))[0] != "out":
                 raise ValueError(f"{fn}: there is no argument {name}; it is {signature(self.definitions)}")
             given[name] = x
         for p in params:
@@ -77,9 +77,13 @@ class Function:
                 given[p.name] = arrays.view(fn, p.name, given[p.name])
         return given
 
-    def choose(self, given: dict[str, Any]) -> Definition:
-        """The instance whose dtypes are those of the arguments."""
+    def choose(self, given: dict[str, Any], out: Any = None) -> Definition:
+        """The instance whose dtypes are those of the arguments, and of `out` where they leave a choice."""
         fn, fitting = self.__name__, self.definitions
+        if out is not None:
+            outs = out if isinstance(out, (tuple, list)) else (out,)
+            made = [arrays.dtype_of(arrays.view(fn, "out", x)) for x in outs]
+            fitting = [d for d in fitting if [o.dtype for o in d.outs if o.shape] == made] or fitting
         for k, p in enumerate(self.definitions[0].params):
             if p.is_array:
                 got = arrays.dtype_of(given[p.name])
@@ -112,6 +116,8 @@ class Function:
         for n, place in d.sizes.items():
             if place[0] == "arg":
                 names[n] = given[place[1]].shape[place[2]]
+            elif place[0] == "out":
+                names[n] = self._free_size(d, n, place, given, out)
         self._check_given(d, names)
         if d.is_scalar:
             return self._library.function(d)(*numbers)
@@ -120,6 +126,17 @@ class Function:
         scalars = iter(back if isinstance(back, tuple) else (back,))
         found = [results[o.name] if o.shape else next(scalars) for o in d.outs]
         return None if not found else found[0] if len(found) == 1 else tuple(found)
+
+    def _free_size(self, d: Definition, n: str, place: tuple, given: dict[str, Any], out: Any) -> int:
+        """A size that no argument tells: by its name, or from the array in `out`."""
+        if n in given:
+            return arrays.number(self.__name__, Param(n, "size", "i64"), given[n])  # type: ignore[return-value]
+        outs = out if isinstance(out, (tuple, list)) else (out,)
+        where = [o.name for o in d.outs if o.shape].index(place[1])
+        if out is None or where >= len(outs):
+            raise ValueError(f"{self.__name__}: the size {n} of the output {place[1]} is needed: {n}=... or out=...")
+        shape = arrays.view(self.__name__, place[1], outs[where]).shape
+        return int(shape[place[2]]) if place[2] < len(shape) else 0
 
     def _check_given(self, d: Definition, names: dict[str, object]) -> None:
         """Conditions on sizes and numbers, before memory for outputs is asked for."""
@@ -247,12 +264,15 @@ def signature(definitions: list[Definition]) -> str:
 
     def typed(k: int, p: Param, *, out: bool = False) -> str:
         others = [(x.outs if out else x.params)[k].dtype for x in definitions]
-        t = "size" if p.kind == "size" else "|".join(dict.fromkeys(others))
+        t = "size" if p.kind == "size" else "|".join(dict.fromkeys(others)).replace("f32|f64", "real")
         axes = f"[{', '.join(show(e) for e in p.shape)}]" if p.shape else ""
+        if out:
+            return f"{p.name}({t}{axes})"
         text = f"mut[{t}{axes}]" if p.kind == "mut" else t + axes
         default = f" = {show(p.default)}" if p.default is not None else ""
         return f"{p.name}: {text}{default}"
 
     params = ", ".join(typed(k, p) for k, p in enumerate(d.params))
     outs = ", ".join(typed(k, o, out=True) for k, o in enumerate(d.outs))
-    return f"{d.name}({params})" + (f" -> ({outs})" if d.outs else "")
+    outs = f"({outs})" if len(d.outs) > 1 else outs
+    return f"{d.name}({params})" + (f" -> {outs}" if d.outs else "")
