@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from vibee.lower.model import Lowered, lower_model
 from vibee.lower.model_layout import Place, layout, weights_length
 from vibee.tree.defs import Definition, Model
-from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, substitute, var, walk
+from vibee.tree.expr import Expr, Span, const, free_vars, loads, rebuild, substitute, walk
 from vibee.tree.types import REAL
 
 from .errors import Known, SpecError, listed, suggest
-from .surface import RawConst, RawDef, RawOut, RawParam, RawType, SFor, SIf
+from .surface import RawConst, RawDef, RawOut, RawParam, RawType, SExpr, SFor, SIf
 
 if TYPE_CHECKING:
     from .modules import Module
@@ -111,9 +111,17 @@ class Maker:
             raw,
             params=[*(put.param(p) for p in raw.params), *extra],
             outs=[replace(o, shape=tuple(map(put.expr, o.shape))) for o in raw.outs],
-            body=put.block(raw.body),
+            body=[*self._given(meaning, put, arg.span), *put.block(raw.body)],
             names=taken,
         )
+
+    def _given(self, meaning: Meaning, put: Putter, span: Span) -> list:
+        """What the model asks of its sizes, the procedure asks too."""
+        known = meaning.sizes.keys()
+        own = [g for g in meaning.model.given if free_vars(g) <= known and not any(True for _ in loads(g))]
+        if not own:
+            return []
+        return [SExpr(Expr("call", tuple(put.size(g, span) for g in own), ("given",), "", span), span)]
 
     def _exprs(self, raw: RawDef) -> list[Expr]:
         found: list[Expr] = []
