@@ -15,24 +15,9 @@ from .parse_expr import RESERVED
 from .scope import Symbol
 from .sizes import minus, product, shape_text
 from .surface import RawDef
+from .views import ArrayArg, through_views
 
 STATEMENTS = ("given", "then", "law", "example", "raises", "close", "derivative", "implements", "gradient", "weights")
-
-
-@dataclass(slots=True)
-class ArrayArg:
-    """An array as an argument or target: a view of `symbol`, its dtype and the shape it is seen with."""
-
-    symbol: Symbol
-    view: View
-    dtype: str
-    shape: tuple[Expr, ...]
-    span: Span
-
-    @property
-    def whole(self) -> bool:
-        """True for an array as it is, no part and no other shape."""
-        return not self.view.lead and self.view.part is None and self.shape == self.symbol.shape
 
 
 Arg = ArrayArg | Expr
@@ -423,7 +408,7 @@ class CallChecker(BinderChecker):
         for g in bound.callee.given:
             free = {n for n in free_vars(g) if n not in names}
             fresh = {n: var(self.scope.fresh(n)) for n in sorted(free)}
-            e = through_views(substitute(g, {**names, **fresh}), arrays)
+            e = through_views(substitute(g, {**names, **fresh}), arrays, self.scope.facts, self.scope.fresh)
             if not self._evident(e):
                 out.append(e)
         return out
@@ -438,14 +423,3 @@ class CallChecker(BinderChecker):
             d = self.scope.facts.number(Expr("sub", e.args, None, "i64"))
             return d is not None and {"ge": d >= 0, "gt": d > 0, "le": d <= 0, "lt": d < 0}[e.op]
         return False
-
-
-def through_views(e: Expr, arrays: dict[str, ArrayArg]) -> Expr:
-    """`e` with loads of the callee's arrays turned to loads of the caller's; same-shape views only add indices."""
-    args = tuple(through_views(a, arrays) for a in e.args)
-    if e.op in ("load", "load?") and e.attr in arrays:
-        a = arrays[str(e.attr)]
-        if a.view.part is not None:
-            args = (Expr("add", (a.view.part[0], args[0]), None, "i64", e.span), *args[1:])
-        return Expr(e.op, (*a.view.lead, *args), a.view.array, e.dtype, e.span)
-    return Expr(e.op, args, e.attr, e.dtype, e.span) if args else e

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from vibee.tree.defs import Equation, Formula, Param
 from vibee.tree.expr import Expr, Span, show, substitute
 
-from .calls import ArrayArg, Bound, through_views
-from .errors import SpecError
+from .calls import Bound
+from .views import ArrayArg, through_views
 
 if TYPE_CHECKING:
     from .formula import FormulaChecker
@@ -26,10 +26,6 @@ def inline(caller: FormulaChecker, bound: Bound, targets: list[str], span: Span)
     equations: list[Equation] = []
     for p, a in zip(callee.params, bound.args, strict=True):
         if isinstance(a, ArrayArg):
-            if a.view.shape != a.symbol.shape and len(a.view.lead) + len(a.shape) != len(a.symbol.shape):
-                raise SpecError(
-                    a.span, "a formula can't give another shape to an argument; index it in an equation before"
-                )
             arrays[p.name] = a
             continue
         if a.op not in ("const", "var") and p.kind != "size" and not (a.op == "load" and not a.args):
@@ -46,7 +42,7 @@ def inline(caller: FormulaChecker, bound: Bound, targets: list[str], span: Span)
     indices: dict[str, str] = {}
 
     def move(e: Expr, inner: dict[str, Expr]) -> Expr:
-        return through_views(rename(substitute(e, inner), renamed, indices), arrays)
+        return through_views(rename(substitute(e, inner), renamed, indices), arrays, scope.facts)
 
     for q in callee.equations:
         for v in [*q.vars, *_bound(q.rhs)]:
