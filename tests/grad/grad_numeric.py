@@ -5,6 +5,7 @@ import math
 import numpy as np
 from grad_interp import Interpreter, outputs
 from grad_mini import formula
+from grad_types import verify
 
 from vibee.grad import needs, vjp
 from vibee.tree.normal import describe, hoist
@@ -40,6 +41,7 @@ def check(text, sizes=None, rtol=2e-5, step=1e-6, show=False, **values):
     for k, v in base.items():
         np.testing.assert_allclose(flat[k], v, rtol=1e-12, err_msg=f"hoist changed {k}\n{describe(hoist(f))}")
     g = vjp(f, SCALARS.__getitem__)
+    verify(g)
     if show:
         print(describe(g))
     rng = np.random.default_rng(0)

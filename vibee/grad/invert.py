@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from ..tree.expr import Expr, const, free_vars, loads, substitute, var
 from ..tree.linear import ONE, ZERO, Facts, Lin, Range, add, from_lin, linear_in, mul, same, split_multiple, to_lin
 from ..tree.normal import compare
-from ..tree.types import DTYPES
 
 
 @dataclass
@@ -41,13 +40,6 @@ def _times(a: Expr, b: Expr) -> Expr:
 
 def _op(op: str, a: Expr, b: Expr) -> Expr:
     return Expr(op, (a, b), None, "i64")
-
-
-def widened(e: Expr) -> Expr:
-    """`e` without casts that keep every integer's value."""
-    while e.op == "cast" and e.attr == "i64" and DTYPES[e.args[0].dtype].kind == "i":
-        e = e.args[0]
-    return e
 
 
 class Solver:
@@ -93,7 +85,7 @@ class Solver:
         while self.pending:
             facts = self.facts()
             self.pending = [
-                (widened(facts.simplify(substitute(e, self.binding))), substitute(t, self.binding), k)
+                (facts.simplify(substitute(e, self.binding)), substitute(t, self.binding), k)
                 for e, t, k in self.pending
             ]
             self.pending.sort(key=lambda c: self.rank(c[0]))
@@ -265,7 +257,8 @@ class Solver:
         if e.op == "floordiv":
             r = self.introduce("r", ZERO, b)
             return [(a, _plus(_times(target, b), r))]
-        return self.cyclic(a, b, target) or self.wrapped(a, b, target)
+        found = self.cyclic(a, b, target)
+        return self.wrapped(a, b, target) if found is None else found
 
     def cyclic(self, a: Expr, b: Expr, target: Expr) -> list[tuple[Expr, Expr]] | None:
         """(u + rest) % b == target with u in [0, b): u is (target - rest) % b."""

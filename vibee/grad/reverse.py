@@ -245,7 +245,7 @@ class Reverse:
         scope = {**loops, **plain}
         terms = [t.under(limits) for t in terms]
         known = self.facts.within(scope)
-        for guards, group in by_guards(self.sums.over(terms, sums, scope, self.dtype(array))):
+        for guards, group in by_guards(self.sums.over(terms, sums, scope, self.dtype(array), keep=True)):
             cond = conjunction(guards)
             idx = []
             for k, a in enumerate(axes):

@@ -62,10 +62,11 @@ class Sums:
         value = load(hit[0], tuple(var(order[p]) for p in hit[1]), self.owner.dtype(hit[0]))
         return Term(factors=((value, 1),))
 
-    def over(self, terms: list[Term], ranges: Ranges, scope: Ranges, dtype: str) -> list[Term]:
+    def over(self, terms: list[Term], ranges: Ranges, scope: Ranges, dtype: str, keep: bool = False) -> list[Term]:
         """The terms summed over `ranges`: no variable of these is left in the result.
 
-        `scope`: the variables that stay, each from 0."""
+        `scope`: the variables that stay, each from 0; `keep`: conditions stay with the sums even
+        where a sum is zero without them."""
         known = self.owner.facts.within(scope)
         out: list[Term] = []
         groups: dict[object, tuple[Term, Ranges, list[Term]]] = {}
@@ -75,7 +76,7 @@ class Sums:
                 continue
             t, over = done
             if over:
-                fixed, moving = parted(t, over)
+                fixed, moving = self.parted(t, over, known)
                 if self.vanishes(moving, over, scope):
                     continue
                 hit = self.find([moving], over, scope)
@@ -86,7 +87,7 @@ class Sums:
             if not over:
                 out.append(t)
                 continue
-            fixed, moving = parted(t, over)
+            fixed, moving = self.parted(t, over, known)
             key = (tuple(over.items()), fixed.factors, frozenset(fixed.guards))
             group = groups.setdefault(key, (replace(fixed, coeff=Fraction(1)), over, []))
             group[2].append(replace(moving, coeff=fixed.coeff))
@@ -94,10 +95,34 @@ class Sums:
             body = collect(body)
             if body:
                 total, guarded = self.make(body, over, known, scope, fixed.guards, dtype)
-                if guarded and not fixed.factors:
+                if guarded and not fixed.factors and not keep:
                     fixed = replace(fixed, guards=())  # the sum itself is 0 where they fail
                 out.append(fixed.times(total))
         return collect(out)
+
+    def parted(self, t: Term, over: Ranges, known: Facts) -> tuple[Term, Term]:
+        """(fixed, moving): what does not depend on the variables of `over`, and what does.
+
+        Where a range may be empty because of the variables that stay, what is fixed is read
+        though no element is summed: it moves too unless it always exists."""
+        bounds = {v for r in over.values() for e in r for v in free_vars(e)}
+        fixed, moving = parted(t, set(over))
+        if not bounds & (set(known.ranges) - set(over)):
+            return fixed, moving
+
+        def stays(e: Expr) -> bool:
+            return always_safe(e, known, self.owner.shapes, self.owner.sizes)
+
+        powers = tuple(fp for fp in fixed.factors if not stays(fp[0]))
+        guards = tuple(g for g in fixed.guards if not stays(g))
+        if powers or guards:
+            moving = moving.times(Term(factors=powers)).under(guards)
+            fixed = Term(
+                fixed.coeff,
+                tuple(g for g in fixed.guards if g not in guards),
+                tuple(fp for fp in fixed.factors if fp not in powers),
+            )
+        return fixed, moving
 
     def make(
         self, body: list[Term], over: Ranges, known: Facts, scope: Ranges, guards: tuple[Expr, ...], dtype: str
@@ -138,7 +163,7 @@ class Sums:
         parts = self.linear(t.factors[0][0], Fraction(1))
         total: list[Term] = []
         for p in parts:
-            fixed, moving = parted(p, over)
+            fixed, moving = parted(p, set(over))
             if moving.factors:
                 hit = self.find([moving], over, scope)
                 if hit is None:
@@ -190,9 +215,8 @@ def term_key(t: Term) -> Expr:
     return Expr("term", (*factors, *guards), str(t.coeff))
 
 
-def parted(t: Term, over: Ranges) -> tuple[Term, Term]:
-    """(fixed, moving): what does not depend on the variables of `over`, and what does."""
-    names = set(over)
+def parted(t: Term, names: set[str]) -> tuple[Term, Term]:
+    """(fixed, moving): what does not depend on the variables `names`, and what does."""
     fixed = Term(
         t.coeff,
         tuple(g for g in t.guards if not free_vars(g) & names),

@@ -73,14 +73,18 @@ def to_lin(e: Expr) -> Lin:
         return {(e,): 1}
     if e.op in ("floordiv", "mod"):
         return _quotient(e)
-    if e.op in ("var",):
-        return {(e,): 1}
+    if e.op == "xor":
+        for x, k in (e.args, e.args[::-1]):
+            if x.op == "xor" and k in x.args:  # (y ^ k) ^ k
+                return to_lin(x.args[1] if x.args[0] == k else x.args[0])
     return {(rebuild(e, normal_index),): 1}
 
 
 def _quotient(e: Expr) -> Lin:
     """a // b and a % b, with the multiples of b taken out of a."""
     a, b = to_lin(e.args[0]), to_lin(e.args[1])
+    if e.op == "mod":
+        a = _without_mod(a, from_lin(b))
     whole, rest = split_multiple(a, b)
     if not rest:
         return whole if e.op == "floordiv" else {}
@@ -89,6 +93,20 @@ def _quotient(e: Expr) -> Lin:
         return add(whole, {(): q} if q else {}) if e.op == "floordiv" else {(): r} if r else {}
     atom = Expr(e.op, (from_lin(rest), from_lin(b)), None, "i64")
     return add(whole, {(atom,): 1}) if e.op == "floordiv" else {(atom,): 1}
+
+
+def _without_mod(a: Lin, b: Expr) -> Lin:
+    """`a` with `x % b` replaced by x: the same modulo b."""
+    out: Lin = {}
+    for k, c in a.items():
+        inner = next((x for x in k if x.op == "mod" and x.args[1] == b), None)
+        if inner is None:
+            out = add(out, {k: c})
+        else:
+            left = list(k)
+            left.remove(inner)
+            out = add(out, mul(to_lin(inner.args[0]), {tuple(left): c}))
+    return out
 
 
 def split_multiple(a: Lin, b: Lin) -> tuple[Lin, Lin]:
@@ -207,7 +225,8 @@ class Facts:
             return rebuild(e, self.simplify)
         e = rebuild(e, self.simplify)
         if e.op in ("floordiv", "mod"):
-            whole, rest = split_multiple(self.lin(e.args[0]), self.lin(e.args[1]))
+            top, bottom = self.lin(e.args[0]), self.lin(e.args[1])
+            whole, rest = split_multiple(_without_mod(top, from_lin(bottom)) if e.op == "mod" else top, bottom)
             r = from_lin(rest)
             if whole or self.ranges or self.zero:
                 if self.nonneg(r) and self.lt(r, e.args[1]):
