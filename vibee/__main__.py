@@ -59,6 +59,9 @@ def guarded(args: list[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process and end it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us: what is said goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     status = guarded(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -24,11 +24,11 @@ def fake_module() -> types.ModuleType:
     m.calls = []  # type: ignore[attr-defined]
 
     def add(arch: str) -> None:
-        def measure(B: int, T: int, threads: int, **sizes: int) -> tuple[int, int]:
-            return shapes.count(_shape(arch, **sizes)), B * T * sizes["C"]
+        def measure(V, S, L, H, C, B, T, threads, G=0, F=0):  # type: ignore[no-untyped-def]
+            return shapes.count(_shape(arch, V, S, L, H, C, G, F)), B * T * C, B * T * C, 2 * B * T * C
 
-        def measure_decode(T: int, threads: int, **sizes: int) -> tuple[int, int]:
-            return shapes.count(_shape(arch, **sizes)), T * sizes["C"]
+        def measure_decode(V, S, L, H, C, T, threads, G=0, F=0):  # type: ignore[no-untyped-def]
+            return shapes.count(_shape(arch, V, S, L, H, C, G, F)), T * C, 0, 0
 
         def init(weights: memoryview, key: int, threads: int, **sizes: int) -> None:
             for i in range(len(weights)):
@@ -57,8 +57,8 @@ def fake_module() -> types.ModuleType:
             logits[0, (tokens[-1] + 1) % V] = 50.0
 
         for name, f in (
-            (f"measure_{arch}", measure), (f"measure_{arch}_decode", measure_decode), (f"{arch}_init", init),
-            (f"train_{arch}", train), (f"evaluate_{arch}", evaluate), (f"{arch}_decode_forward", decode),
+            (f"{arch}_sizes_f32", measure), (f"{arch}_decode_sizes_f32", measure_decode), (f"{arch}_init_f32", init),
+            (f"train_{arch}", train), (f"evaluate_{arch}", evaluate), (f"{arch}_decode_forward_f32", decode),
         ):  # fmt: skip
             setattr(m, name, f)
 

@@ -100,14 +100,24 @@ def numbers_of(shape: Shape) -> dict[str, float]:
     return {"theta": shape.theta, "eps": shape.eps} if shape.arch == "llama" else {}
 
 
-def lengths(kernels: Kernels, shape: Shape, batch: int, context: int) -> tuple[int, int]:
-    """Elements of the flat array of weights, and of the arena for a batch."""
+class Lengths:
+    """Elements of a model's flat array of weights, and of the arenas that its procedures work in."""
+
+    def __init__(self, kernels: Kernels, name: str, shape: Shape, **sizes: int) -> None:
+        f = kernels.find(f"{name}_sizes_f32")
+        given = {**sizes_of(shape), **sizes}
+        # A size that no length depends on is no argument.
+        wanted = f.__code__.co_varnames[: f.__code__.co_argcount]
+        found = f(**{k: v for k, v in given.items() if k in wanted}, threads=1)
+        self.weights, self.forward, self.loss, self.gradient = found
+
+
+def lengths(kernels: Kernels, shape: Shape, batch: int, context: int) -> Lengths:
+    """The lengths for a batch; an error if they are absurd."""
     largest = max(batch * context, shape.V) * max(shape.C, shape.F, shape.V, context * shape.H) * 16 * shape.L
     if largest > _TOO_MANY:
         raise OutOfMemoryForeseen("a model of this size needs more memory than any machine has; make it smaller")
-    measure = kernels.find(f"measure_{shape.arch}")
-    weights, arena = measure(B=batch, T=context, **sizes_of(shape), threads=1)
-    return weights, arena
+    return Lengths(kernels, shape.arch, shape, B=batch, T=context)
 
 
 def view(flat: memoryview, *shape: int) -> memoryview:
@@ -120,16 +130,14 @@ class Decoder:
 
     def __init__(self, kernels: Kernels, shape: Shape, weights: memoryview) -> None:
         self.kernels, self.shape, self.weights = kernels, shape, weights
-        self.step_fn = kernels.find(f"{shape.arch}_decode_f32_forward", f"{shape.arch}_decode_forward")
+        self.step_fn = kernels.find(f"{shape.arch}_decode_forward_f32")
         self.sample_fn = kernels.find("sample", "sample_f32")
         self.sizes = {**sizes_of(shape), **numbers_of(shape)}
         cache = shape.L * shape.G * shape.S * (shape.C // shape.H)
         dims = (shape.L, shape.G, shape.S, shape.C // shape.H)
         self.keys, self.values = view(zeros(cache), *dims), view(zeros(cache), *dims)
-        measure = kernels.find(f"measure_{shape.arch}_decode")
         self.prefill = min(PREFILL, shape.S)
-        _, arena = measure(T=self.prefill, **sizes_of(shape), threads=1)
-        self.arena = zeros(arena)
+        self.arenas: dict[int, memoryview] = {}  # by the number of tokens evaluated at once
         self.logits = zeros(shape.V)
         self.tokens = zeros(shape.S, "i")  # what is in the cache
         self.used = 0
@@ -147,13 +155,21 @@ class Decoder:
             rest = rest[len(part) :]
             self._evaluate(part)
 
+    def _arena(self, count: int) -> memoryview:
+        """Work memory for `count` tokens."""
+        if count not in self.arenas:
+            found = Lengths(self.kernels, f"{self.shape.arch}_decode", self.shape, T=count)
+            self.arenas = {1: self.arenas[1]} if 1 in self.arenas else {}
+            self.arenas[count] = zeros(found.forward)
+        return self.arenas[count]
+
     def _evaluate(self, part: Sequence[int]) -> None:
         end = self.used + len(part)
         for i, token in enumerate(part):
             self.tokens[self.used + i] = token
         self.step_fn(
             tokens=self.tokens[self.used : end], keys=self.keys, values=self.values, weights=self.weights,
-            arena=self.arena, logits=view(self.logits, 1, self.shape.V), pos=self.used, **self.sizes,
+            arena=self._arena(len(part)), logits=view(self.logits, 1, self.shape.V), pos=self.used, **self.sizes,
             threads=self.kernels.threads,
         )  # fmt: skip
         self.used = end
@@ -177,16 +193,16 @@ class Trainer:
     ) -> None:
         self.kernels, self.shape, self.settings = kernels, shape, settings
         self.data, self.held_out = data, held_out
-        self.weights_length, arena = lengths(kernels, shape, settings.batch, settings.context)
-        self.weights, self.gradient, self.moment1, self.moment2 = (zeros(self.weights_length) for _ in range(4))
-        self.arena = zeros(arena)
+        self.lengths = lengths(kernels, shape, settings.batch, settings.context)
+        self.weights, self.gradient, self.moment1, self.moment2 = (zeros(self.lengths.weights) for _ in range(4))
+        self.arena = zeros(max(self.lengths.gradient, self.lengths.loss))
         self.sizes = {**sizes_of(shape), **numbers_of(shape)}
         self.train_fn = kernels.find(f"train_{shape.arch}")
         self.evaluate_fn = kernels.find(f"evaluate_{shape.arch}")
 
     def initialize(self) -> None:
         """Initial weights, and moments of zero."""
-        init = self.kernels.find(f"{self.shape.arch}_f32_init", f"{self.shape.arch}_init")
+        init = self.kernels.find(f"{self.shape.arch}_init_f32")
         wanted = {"V", "S", "L", "C", "H", "G", "F"}
         init(weights=self.weights, key=self.settings.seed, **{k: v for k, v in self.sizes.items() if k in wanted},
              threads=self.kernels.threads)  # fmt: skip
@@ -198,11 +214,11 @@ class Trainer:
         s = self.settings
         losses, rates, norms = zeros(count), zeros(count), zeros(count)
         self.train_fn(
-            data=self.data, w=self.weights, g=self.gradient, m1=self.moment1, m2=self.moment2, arena=self.arena,
-            losses=losses, rates=rates, norms=norms, B=s.batch, T=s.context, key=s.seed, start=first,
-            accumulate=s.accumulate, rule=RULES[s.optimizer], shape=COSINE, warmup=s.warmup, steps=s.steps,
-            decay_steps=0, peak=s.lr, floor=s.min_lr, beta1=s.beta1, beta2=s.beta2, decay=s.weight_decay,
-            limit=s.clip, **self.sizes, threads=self.kernels.threads,
+            data=self.data, w=self.weights, g=self.gradient, m1=self.moment1, m2=self.moment2,
+            arena=self.arena[: self.lengths.gradient], losses=losses, rates=rates, norms=norms, B=s.batch,
+            T=s.context, key=s.seed, start=first, accumulate=s.accumulate, rule=RULES[s.optimizer], shape=COSINE,
+            warmup=s.warmup, steps=s.steps, decay_steps=0, peak=s.lr, least=s.min_lr, beta1=s.beta1, beta2=s.beta2,
+            decay=s.weight_decay, limit=s.clip, **self.sizes, threads=self.kernels.threads,
         )  # fmt: skip
         return [float(x) for x in losses], [float(x) for x in rates]
 
@@ -210,12 +226,15 @@ class Trainer:
         """Mean loss on the held-out text: of random batches, or of all of it if `batches` is 0."""
         s = self.settings
         loss = self.evaluate_fn(
-            data=self.held_out, w=self.weights, arena=self.arena, B=s.batch, T=s.context, batches=batches,
+            data=self.held_out, w=self.weights, arena=self.arena[: self.lengths.loss], B=s.batch, T=s.context,
+            batches=batches,
             key=s.seed + 1, **self.sizes, threads=self.kernels.threads,
         )  # fmt: skip
         return float(loss)
 
 
-def training_bytes(weights: int, arena: int, tokens: int, settings: Settings) -> int:
+def training_bytes(found: Lengths, tokens: int, settings: Settings) -> int:
     """Memory that a run's arrays take: weights, gradients, two moments, sums, the arena, a batch and its logits."""
-    return 4 * (5 * weights + arena) + 4 * settings.batch * settings.context * (tokens + 2)
+    return 4 * (5 * found.weights + max(found.gradient, found.loss)) + 4 * settings.batch * settings.context * (
+        tokens + 2
+    )

@@ -104,8 +104,7 @@ class Run:
 
     def _foresee_memory(self) -> None:
         s = self.settings
-        weights, arena = lengths(self.kernels, self.shape, s.batch, s.context)
-        self.needed = training_bytes(weights, arena, self.shape.V, s)
+        self.needed = training_bytes(lengths(self.kernels, self.shape, s.batch, s.context), self.shape.V, s)
         require_memory(self.needed, "this run", "use a smaller --batch, --context, --width, --layers or --vocab-size")
 
     # ------------------------------------------------------------ actions of the loop
@@ -259,7 +258,7 @@ def _train(options: TrainOptions, stopping: Stopping) -> int:
     if options.minutes is not None:
         loop.deadline = time.monotonic() + 60 * options.minutes
     loop.run(stopping)
-    if stopping.wanted:
+    if stopping.wanted and h.step < s.steps:
         run.save(h)
         progress.close()
         again = "" if options.out == "vibee-model" else f" --out {options.out}"
