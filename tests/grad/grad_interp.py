@@ -50,7 +50,7 @@ class Interpreter:
     """Runs formulas; `functions` are the scalar definitions by key (formulas or Python functions)."""
 
     def __init__(self, functions=None):
-        self.functions = functions or {}
+        self.functions = {} if functions is None else functions
         self.globals = {"_div": _div, "_e": _element, "_r": _reduce, "_scan": self.scan, "_call": self.call}
         self.globals |= {"_sqrt": lambda x: math.sqrt(x) if x >= 0 else math.nan, "_floor": math.floor}
         self.globals |= {"_rint": np.rint, "inf": math.inf, "nan": math.nan, "_A": {}}

@@ -32,15 +32,15 @@ SCALARS = {
 FUNCTIONS |= {k: v for k, v in SCALARS.items() if k not in FUNCTIONS}
 
 
-def check(text, sizes=None, rtol=2e-5, step=1e-6, show=False, **values):
+def check(text, sizes=None, rtol=2e-5, step=1e-6, show=False, functions=FUNCTIONS, lookup=None, **values):
     """The gradient of the formula agrees with differences at `values`; returns it."""
     f = formula(text) if isinstance(text, str) else text
-    run = Interpreter(FUNCTIONS)
+    run = Interpreter(functions)
     base = outputs(run, f, sizes, **values)
     flat = outputs(run, hoist(f), sizes, **values)
     for k, v in base.items():
         np.testing.assert_allclose(flat[k], v, rtol=1e-12, err_msg=f"hoist changed {k}\n{describe(hoist(f))}")
-    g = vjp(f, SCALARS.__getitem__)
+    g = vjp(f, lookup or SCALARS.__getitem__)
     verify(g)
     if show:
         print(describe(g))
@@ -72,7 +72,8 @@ def check(text, sizes=None, rtol=2e-5, step=1e-6, show=False, **values):
                 side.append(sum((cot[k] * out[k]).sum() for k in cot))
             want[at] = (side[0] - side[1]) / (2 * step)
         got = derived[d.name]
-        scale = max(1.0, np.abs(want).max(initial=0.0))
+        noise = sum(np.abs(cot[k] * base[k]).sum() for k in cot) * 1e-15 / step  # of the differences
+        scale = max(1.0, np.abs(want).max(initial=0.0), noise / rtol)
         np.testing.assert_allclose(
             got, want, rtol=rtol, atol=rtol * scale, err_msg=f"d_{p.name} of\n{describe(f)}\nis\n{describe(g)}"
         )

@@ -1,0 +1,129 @@
+"""Gradients of formulas as the checker gives them: types, casts, scalars without a derivative."""
+
+import numpy as np
+import pytest
+from grad_interp import Interpreter, outputs
+from grad_numeric import check
+from grad_types import verify
+from test_specs import Functions
+
+from vibee.check.program import Program
+from vibee.grad import GradError, needs, vjp
+from vibee.tree.expr import walk
+from vibee.tree.normal import describe, hoist
+
+
+def load(body, name="f", types=None):
+    program = Program("here.vibee", 'module("here", version=1)\n' + body)
+    assert not program.errors, program.errors
+    f = program.instance(name, types or {})
+    return program, f
+
+
+def gradient(body, types=None):
+    program, f = load(body, types=types)
+    g = vjp(f, program.by_key)
+    verify(hoist(f))
+    verify(g)
+    return g
+
+
+def test_key_and_order_of_parameters():
+    g = gradient(
+        "def f(x: real[N], a: real, n: i32[N], K: size) -> (y[K], s):\n    y[k] = a * f_(x)[k % N]\n"
+        "    s = sum[i](x[i] * a)\ndef f_(x: real[N]) -> y[N]:\n    y[n] = x[n] * x[n]\n",
+        {"real": "f32"},
+    )
+    assert g.key == "f_grad_f32"
+    assert [p.name for p in g.params] == ["x", "a", "n", "K", "y", "s", "d_y", "d_s"]
+    assert [(p.name, p.kind, p.dtype, len(p.shape)) for p in g.outs] == [
+        ("d_x", "out", "f32", 1),
+        ("d_a", "out", "f32", 0),
+    ]
+    assert [p.kind for p in g.params[4:]] == ["in"] * 4
+
+
+def test_bf16_has_f32_adjoints():
+    g = gradient("def f(x: bf16[N], w: f32[N]) -> y[N]:\n    y[n] = x[n] * w[n]\n")
+    assert [p.dtype for p in g.outs] == ["f32", "f32"]
+    g = gradient("def f(x: bf16[N], w: f32[N]) -> y(bf16[N]):\n    y[n] = bf16(x[n] * w[n])\n")
+    assert [p.dtype for p in g.params if p.name in ("y", "d_y")] == ["bf16", "f32"]
+
+
+def test_sums_in_double():
+    body = """
+def f(x: f32[N], w: f64[N]) -> y[N]:
+    s = sum[n](f64(x[n]) * w[n])
+    y[n] = x[n] * f32(s)
+"""
+    program, f = load(body)
+    r = np.random.default_rng(0)
+    g = check(f, functions=Functions(program), lookup=program.by_key, x=r.normal(size=4), w=r.normal(size=4))
+    assert [p.dtype for p in g.outs] == ["f32", "f64"]
+
+
+def test_integers_have_no_gradient():
+    g = gradient(
+        "def f(x: f32[N], k: i32[N]) -> (y[N], i(i64)):\n    y[n] = x[n] * f32(k[n])\n    i = argmax[n](x[n])\n"
+    )
+    assert [p.name for p in g.outs] == ["d_x"]
+    assert [p.name for p in g.params] == ["x", "k", "y", "i", "d_y"]
+
+
+def test_scalar_definition_with_a_sum():
+    body = """
+def series(x: real) -> y:
+    y = sum[k:5](x * real(k) / (x * x + 1.0))
+
+def f(x: real[N]) -> y[N]:
+    y[n] = series(x[n]) * series(2.0 * x[n])
+"""
+    program, f = load(body, types={"real": "f64"})
+    check(f, functions=Functions(program), lookup=program.by_key, x=np.array([0.3, -1.2, 2.0]))
+
+
+def test_procedure_without_derivative_is_refused():
+    body = """
+@procedure
+def twice(x: f32) -> y(f32):
+    y = x * 2.0
+
+def f(x: f32[N]) -> y[N]:
+    y[n] = twice(x[n])
+"""
+    program, f = load(body)
+    with pytest.raises(GradError, match="twice"):
+        vjp(f, program.by_key)
+
+
+def test_forward_values_are_read_not_computed():
+    g = gradient("def f(x: f32[N]) -> y[N]:\n    y[n] = exp(x[n])\n")
+    assert needs(g) == {"y", "d_y"}
+    g = gradient("def f(x: f32[N]) -> y[N]:\n    y[n] = tanh(x[n])\n")
+    assert needs(g) == {"y", "d_y"}
+
+
+def test_condition_stays_where_it_protects():
+    """A guarded read is not evaluated outside of its condition, in the gradient either."""
+    body = """
+def f(x: f64[N], w: f64[M]) -> y[N]:
+    y[n] = where(n < M, x[n] * sum[k:2](w[n] * w[n]), x[n])
+"""
+    program, f = load(body)
+    run = Interpreter(Functions(program))
+    h = hoist(f)
+    x, w = np.arange(5.0), np.array([2.0, 3.0])
+    assert outputs(run, h, x=x, w=w)["y"].tolist() == outputs(run, f, x=x, w=w)["y"].tolist()
+    check(f, functions=Functions(program), lookup=program.by_key, x=x, w=w)
+
+
+def test_shared_sums_are_computed_once():
+    _, f = load(
+        """
+def f(x: f64[N, D]) -> (y[N, D], z[N]):
+    y[n, d] = x[n, d] / sum[e](x[n, e] * x[n, e])
+    z[i] = sum[j](x[i, j] * x[i, j]) + 1.0
+"""
+    )
+    h = hoist(f)
+    assert sum(n.op == "reduce" for q in h.equations for n in walk(q.rhs)) == 1, describe(h)
