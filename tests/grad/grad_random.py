@@ -23,7 +23,8 @@ BINARY = ["({} + {})", "({} - {})", "({} * {})", "({} * {})", "max({}, {})", "mi
 class Writer:
     """Writes one formula."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, depth=3):
+        self.depth = depth
         self.rng = np.random.default_rng(seed)
         self.arrays = {"a": ("N", "D"), "b": ("D", "N"), "v": ("N",), "w": ("D",), "c": ("N", "N"), "z": ()}
         self.count = 0
@@ -83,7 +84,7 @@ class Writer:
         for k in range(self.rng.integers(1, 4)):
             shape = self.pick([("N",), ("D",), ("N", "D"), ("D", "N"), (), ("N", "N")])
             scope = [(self.fresh(s), s) for s in shape]
-            body = self.expr(scope, 3)
+            body = self.expr(scope, self.depth)
             # a temporary's axes are inferred: every variable indexes something directly
             body += "".join(f" + 0.1 * {'v' if s == 'N' else 'w'}[{u}]" for u, s in scope)
             left = f"p{k}[{', '.join(u for u, _ in scope)}]" if scope else f"p{k}"
@@ -92,7 +93,7 @@ class Writer:
             lines.append(f"    {left} = {body}")
             self.arrays[f"p{k}"] = shape
         ends = [("n", "N"), ("d", "D")]
-        lines.append(f"    y[n, d] = {self.expr(ends, 3)} + 0.1 * a[n, d]")
+        lines.append(f"    y[n, d] = {self.expr(ends, self.depth)} + 0.1 * a[n, d]")
         head = "def f(a: f64[N, D], b: f64[D, N], v: f64[N], w: f64[D], c: f64[N, N], z: f64, t: i32[N], s: i64)"
         return f"{head} -> y[N, D]:\n" + "\n".join(lines)
 
