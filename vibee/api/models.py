@@ -94,21 +94,25 @@ class ModelFunctions:
                 raise ValueError(f"{self.__name__}: the weight {name} is missing")
             x = np.asarray(named[name])
             if x.shape != shape:
-                raise ValueError(f"{self.__name__}: the weight {name} must have shape {list(shape)}, got {list(x.shape)}")
+                got = f"{list(shape)}, got {list(x.shape)}"
+                raise ValueError(f"{self.__name__}: the weight {name} must have shape {got}")
             parts.append(x.ravel())
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     # ------------------------------------------------------------ runs
 
-    def forward(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None, **named: Any) -> Any:
+    def forward(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None,
+                **named: Any) -> Any:  # fmt: skip
         """All outputs.  `weights`: a flat array or arrays by name; `arena`: memory to work in."""
         return self._run("forward", weights, inputs, arena, threads, named)
 
-    def loss(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None, **named: Any) -> float:
+    def loss(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None,
+             **named: Any) -> float:  # fmt: skip
         """The loss alone."""
         return self._run("loss", weights, inputs, arena, threads, named)  # type: ignore[no-any-return]
 
-    def gradient(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None, **named: Any) -> Any:
+    def gradient(self, weights: Weights, *inputs: Any, arena: Any = None, threads: int | None = None,
+                 **named: Any) -> Any:  # fmt: skip
         """The loss and its gradient by all weights: flat, or by name if the weights came by name."""
         return self._run("gradient", weights, inputs, arena, threads, named)
 
@@ -143,7 +147,8 @@ class ModelFunctions:
             raise ValueError(f"{fn}: argument weights must be {' or '.join(self._models)}, got {dtype}")
         count = self.count(**sizes)
         if flat.ndim != 1 or flat.size != count:
-            raise ValueError(f"{fn}: argument weights must have {count} elements in one axis, got shape {list(flat.shape)}")
+            got = f"got shape {list(flat.shape)}"
+            raise ValueError(f"{fn}: argument weights must have {count} elements in one axis, {got}")
         planned = self._planned(dtype, part)
         given["weights"] = flat
         given["arena"] = self._arena(planned, sizes, dtype) if arena is None else arena

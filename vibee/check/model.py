@@ -14,7 +14,7 @@ from .errors import Known, SpecError, listed, suggest
 from .model_whole import WholeArrays
 from .scope import Scope, Symbol
 from .signature import build, fill
-from .sizes import product, shape_text
+from .sizes import shape_text
 from .surface import RawDef, SAssign, SExpr, SFor, SLocal
 
 __all__ = ["check_model", "instantiate"]
@@ -133,16 +133,15 @@ class ModelChecker(WholeArrays, BodyChecker):
                 raise SpecError(value.span, f"{len(names)} names need a call with as many outputs")
             got = self.call(value, names)
             if len(got) != len(names):
-                raise SpecError(
-                    value.span,
-                    f"{value.attr[0]} has {len(got)} output{'s' * (len(got) != 1)}, but {len(names)} names stand on the left",  # type: ignore[index]
-                )
+                outs = f"{len(got)} output{'s' * (len(got) != 1)}"
+                raise SpecError(value.span, f"{_called(value)} has {outs}, but {len(names)} names stand on the left")
         for name, v, t in zip(names, got, s.targets, strict=True):
             self._bind(name, v, t.span)
 
     def _may_assign(self, name: str, span: Span) -> None:
         if name in self.reserved or any(w.name == name for w in self.model.weights):
-            raise SpecError(span, f"'{name}' is {'a weight' if name not in self.reserved else 'a parameter'}; give the result another name")
+            what = "a parameter" if name in self.reserved else "a weight"
+            raise SpecError(span, f"'{name}' is {what}; give the result another name")
 
     def _bind(self, name: str, v: Arg, span: Span) -> None:
         """`name` means `v` from here on."""
@@ -154,23 +153,23 @@ class ModelChecker(WholeArrays, BodyChecker):
             self.scope.tables[-1][name] = Symbol(name, "const", v.dtype, (), span, name, v)
 
     def _call_statement(self, e: Expr) -> None:
-        if str(e.attr[0]) == "view" or self.is_scalar_call(e):  # type: ignore[index]
+        if _called(e) == "view" or self.is_scalar_call(e):
             raise SpecError(e.span, "this computes a value and drops it; assign it to a name")
         got = self.call(e, [])
         if got:
-            raise SpecError(e.span, f"the output of {e.attr[0]} is dropped; assign it, as in y = {e.attr[0]}(...)")  # type: ignore[index]
+            raise SpecError(e.span, f"the output of {_called(e)} is dropped; assign it, as in y = {_called(e)}(...)")
 
     # ------------------------------------------------------------ weights
 
     def _weight(self, s: SLocal) -> None:
         if s.type.shape is None or s.type.mut:
-            raise SpecError(s.span, f"'{s.name}' would be a local number; in a model a typed name is a weight, as in w: real[C] = 0.0")
+            raise SpecError(s.span, f"'{s.name}' is no array; a typed name here is a weight, as in w: real[C] = 0.0")
         dtype = self.scope.dtype(s.type.base)
         if not is_float(dtype) or dtype == "bf16":
             raise SpecError(s.type.span, f"a weight is of f32, f64 or real, not {dtype}")
         others = {w.dtype for w in self.model.weights} - {dtype}
         if others:
-            raise SpecError(s.type.span, f"all weights of a model have one dtype, {listed(others)} so far; write it here too")
+            raise SpecError(s.type.span, f"the weights before are {listed(others)}; write that here too")
         if self.scope.local(s.name) is not None:
             raise SpecError(s.span, f"'{s.name}' is defined already; choose another name for the weight")
         if any(w.name == s.name for w in self.model.weights):
@@ -179,7 +178,7 @@ class ModelChecker(WholeArrays, BodyChecker):
         for e in shape:
             bad = {n for n in free_vars(e) if n not in self.model.sizes}
             if bad:
-                raise SpecError(s.type.span, f"the shape of a weight is made of sizes, and {listed(sorted(bad))} is none")
+                raise SpecError(s.type.span, f"a weight's shape is made of sizes, and {listed(sorted(bad))} is none")
         init = self._initial(s, dtype, shape)
         layers = self.place.layers
         w = Weight(s.name, dtype, shape, init, layers is not None, layers.count if layers else None, s.span)
@@ -189,7 +188,8 @@ class ModelChecker(WholeArrays, BodyChecker):
     def _initial(self, s: SLocal, dtype: str, shape: tuple[Expr, ...]) -> Expr:
         e = s.value
         if e is None:
-            raise SpecError(s.span, f"'{s.name}' needs its initial value: a number or a call, as in {s.name}: real[C] = 0.0")
+            how = f"a number or a call, as in {s.name}: real[C] = 0.0"
+            raise SpecError(s.span, f"'{s.name}' needs its initial value: {how}")
         if e.op != "call" or self.is_scalar_call(e):
             return self.value(e, dtype)
         supplied: list[Arg] = [const(0, "u64", e.span), const(0, "u64", e.span)]
@@ -197,7 +197,8 @@ class ModelChecker(WholeArrays, BodyChecker):
         f = bound.callee
         right = len(f.outs) == 1 and len(f.outs[0].shape) == 1 and f.outs[0].dtype == dtype
         if not right or [p.dtype for p in f.params[:2]] != ["u64", "u64"] or any(p.shape for p in f.params):
-            raise SpecError(e.span, f"{f.name} can't give initial values; that takes a procedure (key: u64, stream: u64, ...numbers) -> x({dtype}[N])")
+            how = f"that takes a procedure (key: u64, stream: u64, ...numbers) -> x({dtype}[N])"
+            raise SpecError(e.span, f"{f.name} can't give initial values; {how}")
         return Expr("call", tuple(a for a in bound.args[2:] if isinstance(a, Expr)), f.key, dtype, e.span)
 
     def _weights_of(self, e: Expr) -> None:
@@ -208,13 +209,16 @@ class ModelChecker(WholeArrays, BodyChecker):
         if not found:
             raise SpecError(e.args[0].span, f"there is no model '{name}'{suggest(name, self.scope.names())}")
         if self.model.weights or self.place.layers:
-            raise SpecError(e.span, "weights(...) comes before everything else, outside of loops, and no other weights can be added")
+            raise SpecError(e.span, "weights(...) comes first, outside of loops; a model has no weights beside them")
         other = self.scope.program.instantiate(found[0], self.scope.types, e.span)
+        assert isinstance(other, Model)
         for w in other.weights:
             for x in (*w.shape, *([w.copies] if w.copies is not None else [])):
                 missing = free_vars(x) - set(self.model.sizes)
                 if missing:
-                    raise SpecError(e.span, f"the weights of {name} depend on {listed(sorted(missing))}; add it, as in {min(missing)}: size")
+                    what = listed(sorted(missing))
+                    hint = f"add a parameter {min(missing)}: size"
+                    raise SpecError(e.span, f"the weights of {name} depend on {what}; {hint}")
             self.model.weights.append(w)
             if w.layered:
                 self.shared.append(w)
@@ -246,7 +250,8 @@ class ModelChecker(WholeArrays, BodyChecker):
             before = self.scope.local(name)
             if before is None or before.kind != "temp" or before.broken:
                 continue
-            sym = Symbol(name, "temp", before.dtype, before.shape, before.span, self.new_value(f"{name}_in", before.dtype, before.shape))
+            value = self.new_value(f"{name}_in", before.dtype, before.shape)
+            sym = Symbol(name, "temp", before.dtype, before.shape, before.span, value)
             inner[name] = before
             loop.carries.append(Carry(before.target, sym.target, "", ""))
             self.scope.tables[-1][name] = sym
@@ -260,10 +265,11 @@ class ModelChecker(WholeArrays, BodyChecker):
             if end.broken:
                 raise Known()
             if end.dtype != before.dtype or not self.same_shape(end.shape, before.shape):
+                first, last = f"{before.dtype}{shape_text(before.shape)}", f"{end.dtype}{shape_text(end.shape)}"
                 raise SpecError(
                     end.span,
-                    f"'{name}' goes from layer to layer as {before.dtype}{shape_text(before.shape)}, but ends a layer as "
-                    f"{end.dtype}{shape_text(end.shape)}; give it the same type and shape, or another name",
+                    f"'{name}' goes from layer to layer as {first}, but ends a layer as {last}; "
+                    "give it the same type and shape, or another name",
                 )
             carry.last = end.target
             carry.result = self.new_value(f"{name}_out", before.dtype, before.shape)
@@ -306,9 +312,11 @@ class ModelChecker(WholeArrays, BodyChecker):
                 continue
             given = self._input(a.view.array)
             if p.kind == "mut" and (given is None or given.kind != "mut"):
-                raise SpecError(a.span, f"{f.name} writes to '{p.name}'; that can only be an input declared mut, as in cache: mut[f32[N]]")
+                how = "that can only be an input declared mut, as in cache: mut[f32[N]]"
+                raise SpecError(a.span, f"{f.name} writes to '{p.name}'; {how}")
             if (a.view.lead or a.view.part is not None) and given is None:
-                raise SpecError(a.span, f"only inputs can be passed in parts; write a formula that takes the whole of {a.symbol.name}")
+                how = f"write a formula that takes the whole of {a.symbol.name}"
+                raise SpecError(a.span, f"only inputs can be passed in parts; {how}")
             args.append(View(a.view.array, a.view.lead, a.view.part, a.shape, a.span))
         outs: list[Arg] = []
         made = []
@@ -322,7 +330,8 @@ class ModelChecker(WholeArrays, BodyChecker):
                 outs.append(Expr("load", (), name, o.dtype, bound.span))
         missing = set(f.sizes) - set(bound.sizes)
         if missing:
-            raise SpecError(bound.span, f"the size {min(missing)} of {f.name} can't be told from the arguments; a model needs it as a parameter")
+            what = f"the arguments don't tell the size {min(missing)} of {f.name}"
+            raise SpecError(bound.span, f"{what}; give {f.name} a parameter {min(missing)}: size")
         self.place.body.append(ModelCall(f.key, args, made, dict(bound.sizes), bound.span))
         return outs
 
@@ -338,7 +347,7 @@ class ModelChecker(WholeArrays, BodyChecker):
         if sym.broken:
             raise Known()
         if sym.kind == "const":
-            raise SpecError(sym.span, f"the output '{o.name}' is made of sizes and numbers only; compute it by a formula")
+            raise SpecError(sym.span, f"the output '{o.name}' is made of numbers only; compute it by a formula")
         want = o.dtype or sym.dtype
         shape = tuple(o.shape)
         if want != sym.dtype or not self.same_shape(sym.shape, shape):
@@ -364,9 +373,10 @@ class ModelChecker(WholeArrays, BodyChecker):
                 f = self.scope.program.by_key(c.fn)
                 used = [x[0] for a in c.args if (x := argument(a)) and x[0] in active]
                 if used and not differentiable(self.scope.program, f) and any(is_float(o.dtype) for o in f.outs):
-                    self.report(SpecError(
-                        c.span,
-                        f"{f.name} is a procedure without a gradient, but the loss depends on {used[0]} through it; say "
-                        "implements(formula) or gradient(procedure) in it",
-                    ))  # fmt: skip
+                    what = f"{f.name} is a procedure without a gradient, but the loss depends on {used[0]} through it"
+                    self.report(SpecError(c.span, f"{what}; say implements(formula) or gradient(procedure) in it"))
 
+
+def _called(e: Expr) -> str:
+    """The name of a surface call."""
+    return str(e.attr[0])  # type: ignore[index]

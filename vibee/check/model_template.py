@@ -7,13 +7,13 @@ the derived procedure, a loop over `m.weights` one block per weight.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from vibee.lower.model import Lowered, lower_model
 from vibee.lower.model_layout import Place, layout, weights_length
 from vibee.tree.defs import Definition, Model
-from vibee.tree.expr import Expr, Span, const, free_vars, loads, rebuild, substitute, walk
+from vibee.tree.expr import Expr, Span, const, free_vars, loads, rebuild, substitute
 from vibee.tree.types import REAL
 
 from .errors import Known, SpecError, listed, suggest
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .modules import Module
     from .program import Program
 
-PARTS = ("init", "sizes", "forward", "loss", "gradient")
 NUMBERS = ("P", "A")
+BLOCKS = ("body", "then", "orelse")  # the fields of statements that hold statements
 FACTS = ("rank", "copies", "rows", "columns", "layered")
 
 
@@ -36,14 +36,15 @@ def make(program: Program, module: Module, made: RawConst) -> None:
     name = str(e.attr[0])  # type: ignore[index]
     found = [r for r in program.find(module, name) if any(p.type.base == "model" for p in r.params)]
     if not found:
-        hint = suggest(name, program.callable_names(module))
-        raise SpecError(e.span, f"'{name}' is not a procedure with a parameter m: model{hint}; a constant is made of numbers only")
+        hint = suggest(name, program.callable_names(module)) or "; constants are numbers"
+        raise SpecError(e.span, f"'{name}' is not a procedure with a parameter m: model{hint}")
     raw = found[0]
     if raw.broken:
         raise Known()
     takers = [p for p in raw.params if p.type.base == "model"]
     if len(e.args) != len(takers) or len(e.attr) > 1:  # type: ignore[arg-type]
-        raise SpecError(e.span, f"{name} takes {len(takers)} model{'s' * (len(takers) > 1)}, as in {name}({', '.join(p.name for p in takers)})")
+        how = f"{name}({', '.join(p.name for p in takers)})"
+        raise SpecError(e.span, f"{name} takes {len(takers)} model{'s' * (len(takers) > 1)}, as in {how}")
     out = replace(raw, name=made.name, params=[p for p in raw.params if p.type.base != "model"], names=set(raw.names),
                   doc=raw.doc, source=f"{raw.source}\n\n{made.name} = ...", span=raw.span)  # fmt: skip
     home = program.modules.home(raw)
@@ -98,14 +99,8 @@ class Maker:
             if size not in sizes and size in own:
                 sizes[size] = Expr("var", (), size, "", arg.span)
         lowered = [lower_model(m, Keys(self.program)) for m in models]
-        used = {str(n.attr[0]) for s in self._exprs(raw) for n in walk(s) if n.op == "mcall" and n.args[0].attr == name}  # type: ignore[index]
-        planned = {p.procedure.name.removeprefix(f"{first.name}_"): p.arena for p in lowered[0].planned}
-        rooms = [planned[u] for u in sorted(used & planned.keys())] or [lowered[0].arena]
-        arena = rooms[0]
-        for r in rooms[1:]:
-            arena = Expr("max", (arena, r), None, "i64")
         calls = self._adopt(lowered)
-        meaning = Meaning(name, first, lowered[0], sizes, arena, calls)
+        meaning = Meaning(name, first, lowered[0], sizes, lowered[0].arena, calls)
         put = Putter(meaning)
         return replace(
             raw,
@@ -122,11 +117,6 @@ class Maker:
         if not own:
             return []
         return [SExpr(Expr("call", tuple(put.size(g, span) for g in own), ("given",), "", span), span)]
-
-    def _exprs(self, raw: RawDef) -> list[Expr]:
-        found: list[Expr] = []
-        _map(raw.body, lambda e: found.append(e) or e)  # type: ignore[func-returns-value]
-        return found
 
     def _models(self, arg: Expr) -> list[Model]:
         """The instances of the model that the template is made for."""
@@ -205,12 +195,12 @@ class Putter:
         for s in stmts:
             if isinstance(s, SFor) and s.iter.op == "attr" and self._mine(s.iter.args[0]):
                 if s.iter.attr != "weights":
-                    raise SpecError(s.iter.span, f"a loop runs over {self.m.name}.weights; {self.m.name}.{s.iter.attr} is not a list")
+                    raise SpecError(s.iter.span, f"a loop runs over {self.m.name}.weights, not over its {s.iter.attr}")
                 for place in layout(self.m.model):
                     body = _map(s.body, OneWeight(self, s.var, place).expr)
                     out.append(SIf(const(True, "", s.span), self.block(body), [], s.span))
                 continue
-            changes = {f.name: self.block(getattr(s, f.name)) for f in fields(s) if f.name in ("body", "then", "orelse")}
+            changes = {f.name: self.block(getattr(s, f.name)) for f in fields(s) if f.name in BLOCKS}
             out.append(replace(_expressions(s, self.expr), **changes))
         return out
 
@@ -225,7 +215,8 @@ class Putter:
             if e.attr == "A":
                 return self.size(self.m.arena, e.span)
             known = [*NUMBERS, "weights", *self.m.calls]
-            raise SpecError(e.span, f"a model has no part '{e.attr}'{suggest(str(e.attr), known)}; it has {listed(known)}")
+            hint = suggest(str(e.attr), known)
+            raise SpecError(e.span, f"a model has no part '{e.attr}'{hint}; it has {listed(known)}")
         if e.op == "mcall" and self._mine(e.args[0]):
             return self._call(e)
         if self._mine(e):
@@ -246,7 +237,8 @@ class Putter:
         missing = free_vars(e) - self.m.sizes.keys()
         if missing:
             name = min(missing)
-            raise SpecError(span, f"this depends on the size {name} of {self.m.model.name}; the procedure needs a size of that name, as in {name}: size")
+            what = f"this depends on the size {name} of {self.m.model.name}"
+            raise SpecError(span, f"{what}; the procedure needs a size of that name, as in {name}: size")
         return _at(substitute(e, self.m.sizes), span)
 
 
@@ -262,7 +254,8 @@ class OneWeight:
         if e.op == "call" and e.attr == ("view",) and len(e.args) == 2 and self._mine(e.args[1]):
             flat = e.args[0]
             if flat.op != "var":
-                raise SpecError(flat.span, f"view(flat, {self.name}) takes a flat array of {self.putter.m.name}.P elements by its name")
+                what = f"a flat array of {self.putter.m.name}.P elements by its name"
+                raise SpecError(flat.span, f"view(flat, {self.name}) takes {what}")
             lo, hi = (self.putter.size(x, e.span) for x in (self.place.offset, self.place.end))
             part = Expr("load", (Expr("slice", (lo, hi), None, "", e.span),), flat.attr, "", e.span)
             return Expr("call", (part, *self._shape(e.span)), ("view",), "", e.span)
@@ -273,9 +266,11 @@ class OneWeight:
                 return const(w.layered, "", e.span)
             if e.attr in FACTS:
                 return self._shape(e.span)[("copies", "rows", "columns").index(str(e.attr))]
-            raise SpecError(e.span, f"a weight has no part '{e.attr}'{suggest(str(e.attr), FACTS)}; it has {listed(FACTS)}")
+            hint = suggest(str(e.attr), FACTS)
+            raise SpecError(e.span, f"a weight has no part '{e.attr}'{hint}; it has {listed(FACTS)}")
         if self._mine(e):
-            raise SpecError(e.span, f"'{e.attr}' is a weight's place; see its part of a flat array by view(flat, {e.attr})")
+            how = f"view(flat, {e.attr}) is its part of a flat array"
+            raise SpecError(e.span, f"'{e.attr}' is a weight's place; {how}")
         return rebuild(e, self.expr)
 
     def _mine(self, e: Expr) -> bool:
@@ -310,7 +305,7 @@ def _expressions(s: Any, f: Callable[[Expr], Expr]) -> Any:
     changes = {}
     for field in fields(s):
         value = getattr(s, field.name)
-        if field.name in ("body", "then", "orelse"):
+        if field.name in BLOCKS:
             continue
         changes[field.name] = [go(x) for x in value] if isinstance(value, list) else go(value)
     return replace(s, **changes)
@@ -320,7 +315,6 @@ def _map(stmts: list, f: Callable[[Expr], Expr]) -> list:
     """Surface statements with `f` applied to every expression."""
     out = []
     for s in stmts:
-        assert is_dataclass(s)
-        changes = {x.name: _map(getattr(s, x.name), f) for x in fields(s) if x.name in ("body", "then", "orelse")}
+        changes = {x.name: _map(getattr(s, x.name), f) for x in fields(s) if x.name in BLOCKS}
         out.append(replace(_expressions(s, f), **changes))
     return out

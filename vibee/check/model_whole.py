@@ -64,7 +64,8 @@ class WholeArrays(CallChecker):
         if e.op == "call" and not self.is_scalar_call(e):
             got = self.call(e, [name] if name else [])  # type: ignore[attr-defined]
             if len(got) != 1:
-                raise SpecError(e.span, f"{e.attr[0]} has {len(got)} outputs; assign all of them, as in a, b = {e.attr[0]}(...)")  # type: ignore[index]
+                name = str(e.attr[0])  # type: ignore[index]
+                raise SpecError(e.span, f"{name} has {len(got)} outputs; assign all of them, as in a, b = {name}(...)")
             return got[0]
         if self.has_arrays(e):
             return self._formula(e, name)

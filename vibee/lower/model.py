@@ -91,7 +91,8 @@ def _sizes(m: Model, *planned: Planned | None) -> Procedure:
     taken = set(names)
     outs = [Param(free_name(f"{x}_length", taken), "out", "i64") for x in ("weights", "forward", "loss", "gradient")]
     body: list = [Store(o.name, (), e) for o, e in zip(outs, lengths, strict=True)]
-    return Procedure(f"{m.name}_sizes", suffixed(m.key, m.name, "sizes"), params, outs, {p.name: ("param", p.name) for p in params},
+    sizes: dict[str, tuple] = {p.name: ("param", p.name) for p in params}
+    return Procedure(f"{m.name}_sizes", suffixed(m.key, m.name, "sizes"), params, outs, sizes,
                      doc=f"Lengths of the weights of {m.name} and of the arenas; derived.", module=m.module,
                      span=m.span, body=body)  # fmt: skip
 
@@ -124,6 +125,7 @@ def _init(m: Model, program: Registry) -> Procedure:
         else:
             body.append(Call(fill(program, dtype), [x], [target], {"N": p.total}, p.weight.span))
     sizes = {p.name: ("param", p.name) for p in params if p.kind == "size"}
-    return Procedure(f"{m.name}_init", suffixed(m.key, m.name, "init"), params, [Param(flat, "out", dtype, (weights_length(m),))],
-                     sizes, [], doc=f"Initial weights of {m.name}; derived.", module=m.module, span=m.span,
+    out = Param(flat, "out", dtype, (weights_length(m),))
+    return Procedure(f"{m.name}_init", suffixed(m.key, m.name, "init"), params, [out], sizes,
+                     doc=f"Initial weights of {m.name}; derived.", module=m.module, span=m.span,
                      body=body)  # fmt: skip

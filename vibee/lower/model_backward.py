@@ -7,7 +7,9 @@ unchanged cotangent (the branches of a sum) costs nothing: it is the same value.
 
 from __future__ import annotations
 
-from ..tree.defs import Layers, Model, ModelCall, View
+from dataclasses import dataclass
+
+from ..tree.defs import Definition, Layers, Model, ModelCall, Param, View
 from ..tree.expr import Expr, const, var
 from .model_forward import ONE, TWO, op, seen
 from .model_layout import layout
@@ -48,6 +50,19 @@ def active_values(m: Model) -> set[str]:
                 call(c)
         active.update(c.result for c in s.carries if {c.init, c.last} & active)
     return active
+
+
+@dataclass(slots=True)
+class Site:
+    """A call being differentiated.
+
+    `found`: the values that its parameters get.  `given`: the cotangents of its outputs.
+    """
+
+    call: ModelCall
+    f: Definition
+    found: dict[str, tuple[str, Ref]]
+    given: dict[str, Ref]
 
 
 class Backward:
@@ -156,41 +171,41 @@ class Backward:
         if not r.fn:
             return
         g = w.program.by_key(r.fn)
-        args: list[Ref | Expr] = []
-        shapes: dict[str, tuple[Expr, ...]] = {}
-        outputs = {o.name: (o, name) for o, name in zip(f.outs, c.outs, strict=True)}
-        plain = {p.name: a for p, a in zip(f.params, c.args, strict=True)}
-        for p, name in zip(g.params, r.params, strict=True):
-            arg: Ref | Expr
-            if name in found:
-                arg = found[name][1]
-            elif name in plain:
-                arg = plain[name]
-            elif name in outputs:
-                o, value = outputs[name]
-                arg = Ref(value, seen(o, c.sizes))
-            elif name.startswith("d_") and name[2:] in outputs:
-                o, value = outputs[name[2:]]
-                if o.name not in given:
-                    given[o.name] = self._new(f"d_{value}", o.dtype, w.model.values[value].shape)
-                    self.out.append(fill_step(w, given[o.name], 0.0, o.dtype))
-                arg = Ref(given[o.name].value, seen(o, c.sizes), given[o.name].index)
-                if p.kind == "scalar":
-                    arg = Ref(arg.value, (), arg.index, number=True)
-            else:
-                arg = c.sizes[name]
-            if isinstance(arg, Ref) and not arg.number:
-                shapes[p.name] = arg.shape
-            args.append(arg)
+        site = Site(c, f, found, given)
+        args = [self._argument(site, p, name) for p, name in zip(g.params, r.params, strict=True)]
+        shapes = {p.name: x.shape for p, x in zip(g.params, args, strict=True) if isinstance(x, Ref) and not x.number}
         results = []
-        for o, name in zip(g.outs, r.outs, strict=True):
+        for out, name in zip(g.outs, r.outs, strict=True):
             value, ref = found[name[2:]]
-            d = self._new(f"d_{value}", o.dtype, ref.shape)
-            shapes[o.name] = ref.shape
+            d = self._new(f"d_{value}", out.dtype, ref.shape)
+            shapes[out.name] = ref.shape
             results.append(d)
             if name[2:] in wanted:
                 self._add(parts, value, d)
         self.out.append(Do(g.key, args, results, bind_sizes(g, shapes, c.sizes, w.sizes), c.span))
+
+    def _argument(self, site: Site, p: Param, name: str) -> Ref | Expr:
+        """What the gradient's parameter `p` gets, which stands for `name` of the forward."""
+        c, f = site.call, site.f
+        if name in site.found:
+            return site.found[name][1]
+        plain = {q.name: a for q, a in zip(f.params, c.args, strict=True)}
+        if name in plain:
+            return plain[name]  # type: ignore[no-any-return]
+        outs = {o.name: (o, value) for o, value in zip(f.outs, c.outs, strict=True)}
+        if name in outs:
+            o, value = outs[name]
+            return Ref(value, seen(o, c.sizes))
+        if name.startswith("d_") and name[2:] in outs:
+            o, value = outs[name[2:]]
+            if o.name not in site.given:  # nothing depends on this output
+                site.given[o.name] = self._new(f"d_{value}", o.dtype, self.w.model.values[value].shape)
+                self.out.append(fill_step(self.w, site.given[o.name], 0.0, o.dtype))
+            d = site.given[o.name]
+            if p.kind == "scalar":
+                return Ref(d.value, (), d.index, number=True)
+            return Ref(d.value, seen(o, c.sizes), d.index)
+        return c.sizes[name]
 
     def _layers(self, s: Layers, parts: Parts) -> set[str]:
         """The loop backwards; gives the layered weights whose gradients it writes."""

@@ -121,5 +121,5 @@ class Work:
     def model_shape(self, name: str) -> tuple[Expr, ...]:
         """The shape of a value, weight or input of the model, wherever it is stored."""
         m = self.model
-        found = next((x.shape for x in (*m.weights, *m.params) if x.name == name), None)
-        return found if found is not None else m.values[name].shape
+        shapes = {x.name: x.shape for x in m.weights} | {x.name: x.shape for x in m.params}
+        return shapes[name] if name in shapes else m.values[name].shape

@@ -80,9 +80,9 @@ class Sizes:
             if divide(p, q) is None and len(q) == 1:
                 self.exact.append((self._atom(quotient), p, q))
         elif e.op == "eq" and all(a.op == "var" for a in e.args):
-            a, b = (self.same.get(str(x.attr), str(x.attr)) for x in e.args)
-            if a != b:
-                self.same = {k: (b if v == a else v) for k, v in self.same.items()} | {a: b}
+            old, new = (self.same.get(str(x.attr), str(x.attr)) for x in e.args)
+            if old != new:
+                self.same = {k: (new if v == old else v) for k, v in self.same.items()} | {old: new}
 
     def _atom(self, e: Expr) -> str:
         if e.op in ("floordiv", "mod"):
