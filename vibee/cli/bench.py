@@ -171,7 +171,7 @@ def small_model(kernels: Kernels, path: str) -> None:
     shape = make_shape(NANOGPT_CPU, len(words))
     trainer = Trainer(kernels, shape, NANOGPT_CPU, corpus.train, corpus.held_out)
     trainer.initialize()
-    write_files(path, model.files(shape, trainer.weights, words))
+    write_files(path, model.files(shape, trainer.weights, words, kernels.transpose))
 
 
 def generation(kernels: Kernels, path: str, quick: bool) -> dict[str, float]:

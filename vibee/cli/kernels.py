@@ -52,6 +52,12 @@ class Kernels:
                 return f  # type: ignore[no-any-return]
         raise UserError(f"the kernels have no {names[0]}: they were built from other specs; run `make kernels`")
 
+    def transpose(self, source: memoryview, target: memoryview, rows: int, columns: int) -> None:
+        """target[columns, rows] = source[rows, columns] transposed; both flat."""
+        self.find("transpose_f32")(
+            x=view(source, rows, columns), y=view(target, columns, rows), threads=self.asked or 1
+        )
+
     def learn_pairs(self, data: bytes, tokens: int) -> list[tuple[int, int]]:
         """The merges of a byte-pair vocabulary of up to `tokens` tokens."""
         room = 1 << 14
@@ -134,7 +140,7 @@ class Decoder:
     def __init__(self, kernels: Kernels, shape: Shape, weights: memoryview) -> None:
         self.kernels, self.shape, self.weights = kernels, shape, weights
         self.step_fn = kernels.find(f"{shape.arch}_decode_forward_f32")
-        self.sample_fn = kernels.find("sample", "sample_f32")
+        self.sample_fn = kernels.find("sample")
         self.sizes = {**sizes_of(shape), **numbers_of(shape)}
         cache = shape.L * shape.G * shape.S * (shape.C // shape.H)
         dims = (shape.L, shape.G, shape.S, shape.C // shape.H)

@@ -53,5 +53,5 @@ class Model:
 
 def load_model(kernels: Kernels, path: str) -> Model:
     """The model of a folder, every file checked."""
-    found = model.load(path)
+    found = model.load(path, transpose=kernels.transpose)
     return Model(found.shape, found.weights, Tokenizer(kernels, found.vocabulary))

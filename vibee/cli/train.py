@@ -139,7 +139,7 @@ class Run:
             "fingerprint": self.fingerprint, "tokenizer": words.checksum(),
         }  # fmt: skip
         buffers = {"weights": t.weights, "moment1": t.moment1, "moment2": t.moment2}
-        files = model.files(self.shape, t.weights, words)
+        files = model.files(self.shape, t.weights, words, self.kernels.transpose)
         checkpoint.save(self.options.out, info, buffers, files)
 
     # ------------------------------------------------------------ the run
