@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vibee.tree.expr import Expr, show
 
-from .errors import SpecError
+from .errors import SpecError, count
 
 if TYPE_CHECKING:
     from .calls import CallChecker
@@ -34,7 +34,8 @@ class ArrayTyper:
         known = [r for r in ranks if r]
         if len(set(known)) > 1:
             raise SpecError(
-                e.span, f"{show(e)} combines arrays of {known[0]} and {known[1]} axes; both need the same shape"
+                e.span,
+                f"{show(e)} combines arrays of {known[0]} and {count(known[1], 'axis')}; both need the same shape",
             )
         return known[0] if known else None if None in ranks else 0
 
@@ -46,7 +47,7 @@ class ArrayTyper:
         if sig is None:
             return None
         if len(e.args) > len(sig.params):
-            raise SpecError(e.span, f"{name} takes {len(sig.params)} arguments, {len(e.args)} given")
+            raise SpecError(e.span, f"{name} takes {count(len(sig.params), 'argument')}, {len(e.args)} given")
         names = [p.name for p in sig.params]
         for k, (a, r) in enumerate(zip(e.args, ranks, strict=True)):
             key = k - (len(e.args) - len(keys))
@@ -54,7 +55,9 @@ class ArrayTyper:
                 raise SpecError(a.span, f"{name} has no parameter '{keys[key]}'")
             p = sig.params[names.index(keys[key]) if key >= 0 else k]
             if r is not None and r != len(p.shape) and not (sig.is_scalar and r):
-                raise SpecError(a.span, f"'{p.name}' of {name} has {len(p.shape)} axes, but {show(a)} has {r}")
+                raise SpecError(
+                    a.span, f"'{p.name}' of {name} has {count(len(p.shape), 'axis')}, but {show(a)} has {r}"
+                )
         if sig.is_scalar:
             return max((r for r in ranks if r is not None), default=None)
         return len(sig.outs[0].shape) if len(sig.outs) == 1 else None

@@ -79,6 +79,13 @@ class BinderChecker(ExprChecker):
         found = found or spare
         return found.size if found else None
 
+    def arrays_exist(self, e: Expr) -> None:
+        """Report an unknown array before what its unknown axes would lead to."""
+        if e.op == "load":
+            self.scope.need(str(e.attr), e.span)
+        for a in e.args:
+            self.arrays_exist(a)
+
     def index_symbol(self, name: str, span: Span) -> Symbol:
         """A new index variable in the innermost table."""
         old = self.scope.local(name)
@@ -92,6 +99,7 @@ class BinderChecker(ExprChecker):
         """`sum[k](...)`, `max[i:N, j:a:b](...)`."""
         op, names = e.attr
         body = e.args[0]
+        self.arrays_exist(body)
         for k in range(1, len(names)):  # a bound that uses an index to its left: nested reductions
             bounds = e.args[1 + 2 * k : 3 + 2 * k]
             if any(n.attr in names[:k] for b in bounds for n in free_names(b)):

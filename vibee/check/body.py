@@ -56,7 +56,7 @@ class BodyChecker(CallChecker):
         return rest
 
     def _condition(self, c: Expr) -> None:
-        for n in free_names(c):
+        for n in [*free_names(c), *(n for n in nodes(c) if n.op == "load")]:
             sym = self.scope.get(str(n.attr))
             if sym is not None and sym.kind == "out":
                 raise SpecError(n.span, f"'{sym.name}' is an output; given speaks of parameters, then(...) of outputs")
@@ -66,6 +66,7 @@ class BodyChecker(CallChecker):
 
     def elementwise(self, c: Expr) -> Expr:
         """A condition; names that are new are indices, and it holds for all their values."""
+        self.arrays_exist(c)
         self.scope.push()
         try:
             for n in free_names(c):
@@ -121,6 +122,7 @@ class BodyChecker(CallChecker):
         self, new: list[tuple[str, Expr | None, Span]], target: Expr, value: Expr, sym: Symbol | None
     ) -> list[Expr]:
         """The size that each new index runs over."""
+        self.arrays_exist(value)
         dims = []
         for name, explicit, span in new:
             if explicit is not None:

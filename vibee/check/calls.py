@@ -9,7 +9,7 @@ from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substit
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, is_float, is_int, promote
 
 from .binders import BinderChecker
-from .errors import Known, SpecError, suggest
+from .errors import Known, SpecError, count, suggest
 from .expr import literal_text
 from .parse_expr import RESERVED
 from .scope import Symbol
@@ -158,7 +158,9 @@ class CallChecker(BinderChecker):
 
     def _part(self, e: Expr, sym: Symbol) -> ArrayArg:
         if len(e.args) > len(sym.shape):
-            raise SpecError(e.span, f"'{sym.name}' has {len(sym.shape)} axes, but {len(e.args)} indices are given")
+            raise SpecError(
+                e.span, f"'{sym.name}' has {count(len(sym.shape), 'axis')}, but {count(len(e.args), 'index')} given"
+            )
         lead: list[Expr] = []
         part: tuple[Expr, Expr] | None = None
         shape = list(sym.shape[len(e.args) :])
@@ -282,7 +284,7 @@ class CallChecker(BinderChecker):
         ordered: list[Arg | None] = [None] * len(sig.params)
         if plain > len(sig.params):
             raise SpecError(
-                span, f"{sig.name} takes {len(sig.params)} arguments, {len(given)} given; it is {head(sig)}"
+                span, f"{sig.name} takes {count(len(sig.params), 'argument')}, {len(given)} given; it is {head(sig)}"
             )
         for k in range(plain):
             ordered[k] = given[k]
@@ -314,7 +316,7 @@ class CallChecker(BinderChecker):
             if len(a.shape) != len(p.shape):
                 raise SpecError(
                     a.span,
-                    f"{where} has {len(p.shape)} axes {shape_text(p.shape)}, but this has {len(a.shape)} "
+                    f"{where} has {count(len(p.shape), 'axis')} {shape_text(p.shape)}, but this has {len(a.shape)} "
                     f"{shape_text(a.shape)}",
                 )
             return 0

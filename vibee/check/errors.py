@@ -58,8 +58,14 @@ class Errors:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing if no known name is near."""
-    near = difflib.get_close_matches(name, sorted(set(known) - {name}), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, sorted(set(known) - {name}), n=1, cutoff=0.65)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def count(n: int, thing: str) -> str:
+    """`1 axis`, `2 axes`, `3 arguments`."""
+    many = {"axis": "axes", "index": "indices"}.get(thing, thing + "s")
+    return f"{n} {thing if n == 1 else many}"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -12,12 +12,13 @@ from vibee.tree.expr import Expr, Span, const, show, var
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, is_float, is_int, promote
 
 from . import fold
-from .errors import Known, SpecError
+from .errors import Known, SpecError, count
 from .scope import WHAT, Scope, Symbol
 
 LITERALS = (INT_LITERAL, FLOAT_LITERAL)
 NAMED = {"inf": float("inf"), "nan": float("nan")}
 MAX_POWER = 16
+SMALL = ("i8", "u8")  # they compute as i32
 BOOLEAN = {"bitand": "and", "bitor": "or", "xor": "ne"}
 
 
@@ -199,7 +200,8 @@ class ExprChecker:
         if len(e.args) != len(sym.shape):
             raise SpecError(
                 e.span,
-                f"'{sym.name}' has {len(sym.shape)} axes, but {len(e.args)} indices are given; give one per axis",
+                f"'{sym.name}' has {count(len(sym.shape), 'axis')}, but {count(len(e.args), 'index')} given; give "
+                f"one per axis",
             )
         out = []
         for i, n in zip(e.args, sym.shape, strict=True):
@@ -346,7 +348,11 @@ class ExprChecker:
         a, b = self.check(e.args[1], want), self.check(e.args[2], want)
         if (a.dtype == "bool") != (b.dtype == "bool"):
             raise self.no_number(a if a.dtype == "bool" else b)
-        a, b = self.same(a, b, e.span)
+        small = a.dtype if a.dtype in SMALL else b.dtype
+        if small in SMALL and all(x.dtype in (small, INT_LITERAL) for x in (a, b)):  # choosing computes nothing
+            a, b = self.convert(a, small), self.convert(b, small)
+        else:
+            a, b = self.same(a, b, e.span)
         return Expr("where", (c, a, b), None, a.dtype, e.span)
 
     def on_cast(self, e: Expr, want: str) -> Expr:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vibee.tree.defs import Equation, Formula, Param
-from vibee.tree.expr import Expr, Span, show
+from vibee.tree.expr import NOWHERE, Expr, Span, show
 
 from . import laws, schedule
 from .binders import free_names, unique_binders
 from .body import BodyChecker
 from .calls import Bound
-from .errors import Known, SpecError
+from .errors import Known, SpecError, count
 from .expr import literal_text
 from .inline import inline
 from .scope import Scope, Symbol
@@ -74,7 +74,8 @@ class FormulaChecker(BodyChecker):
         if isinstance(s, SSchedule):
             arrays = {p.name for p in [*self.params, *self.outs, *self.temps]}
             now = {v for q in self.equations for v in [*q.vars, *_binders(q.rhs)]}
-            schedule.take(s, out.schedule, written, arrays, now)
+            for mistake in schedule.take(s, out.schedule, written, arrays, now):
+                self.report(mistake)
             return
         word = s.value.attr[0]
         if word == "gradient":
@@ -88,21 +89,22 @@ class FormulaChecker(BodyChecker):
 
     def _spoil(self, s: object) -> None:
         """After a mistake in an equation, what it defines is not reported again."""
-        if isinstance(s, SAssign):
-            for t in s.targets:
-                name = str(t.attr)
-                sym = self.scope.local(name)
-                if sym is None:
-                    self.scope.tables[0][name] = Symbol(name, "temp", "", (), s.span, name, broken=True)
-                elif sym.kind == "out":
-                    sym.broken = sym.written = True
+        names = (
+            [str(t.attr) for t in s.targets] if isinstance(s, SAssign) else [s.name] if isinstance(s, SLocal) else []
+        )
+        for name in names:
+            sym = self.scope.local(name)
+            if sym is None:
+                self.scope.tables[0][name] = Symbol(name, "temp", "", (), NOWHERE, name, broken=True)
+            elif sym.kind == "out":
+                sym.broken = sym.written = True
 
     def _finish_outs(self) -> None:
         for o in self.outs:
             sym = self.scope.need(o.name, o.span) if not self.scope.tables[0][o.name].broken else None
             if sym is None:
                 continue
-            if not sym.written:
+            if not sym.written and not self.failed:
                 left = f"{o.name}[{', '.join('ijklmn'[: len(o.shape)])}]" if o.shape else o.name
                 self.report(SpecError(o.span, f"the output '{o.name}' is never computed; write {left} = ..."))
             o.dtype = sym.dtype
@@ -180,7 +182,8 @@ class FormulaChecker(BodyChecker):
         if sym is not None and len(target.args) != len(sym.shape):
             raise SpecError(
                 target.span,
-                f"'{name}' has {len(sym.shape)} axes {shape_text(sym.shape)}, but {len(target.args)} indices are given",
+                f"'{name}' has {count(len(sym.shape), 'axis')} {shape_text(sym.shape)}, but "
+                f"{count(len(target.args), 'index')} given",
             )
         if not s.op:
             self._plain(target)

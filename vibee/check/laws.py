@@ -9,7 +9,7 @@ from vibee.tree.expr import Expr, show
 from vibee.tree.types import is_float
 
 from .arrays import ArrayTyper
-from .errors import Known, SpecError, suggest
+from .errors import Known, SpecError, count, suggest
 
 if TYPE_CHECKING:
     from .body import BodyChecker
@@ -44,7 +44,8 @@ def _law(checker: BodyChecker, e: Expr) -> Law:
     left, right = (typer.rank(a) for a in plain[1:])
     if left is not None and right is not None and left != right and 0 not in (left, right):
         raise SpecError(
-            plain[2].span, f"the left side has {left} axes and the right side {right}; both must have the same shape"
+            plain[2].span,
+            f"the left side has {count(left, 'axis')} and the right side {right}; both must have the same shape",
         )
     settings = tuple(zip(keys, (a.attr for a in e.args[3:]), strict=True))
     return Law("law", str(plain[0].attr), (plain[1], plain[2], *settings), e.span)
@@ -96,7 +97,7 @@ def _case(checker: BodyChecker, e: Expr) -> Law:
         number = literal(value)
         rank, p = depth(number, value), known[str(key)]
         if rank != len(p.shape) and word == "example":
-            raise SpecError(value.span, f"'{key}' has {len(p.shape)} axes, but this has {rank}")
+            raise SpecError(value.span, f"'{key}' has {count(len(p.shape), 'axis')}, but this has {rank}")
         values.append((str(key), number))
     missing = [p.name for p in checker.params if p.default is None and p.name not in keys]
     if missing:

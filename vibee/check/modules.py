@@ -57,7 +57,7 @@ class Modules:
         return self._read(path, text)
 
     def _read(self, path: str, text: str | None = None) -> Module:
-        real = os.path.realpath(path) if text is None else path
+        real = os.path.realpath(path) if text is None and "\0" not in path else path
         if real in self._by_path:
             return self._by_path[real]
         source = read_text(path, self.log) if text is None else text

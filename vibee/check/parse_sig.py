@@ -12,6 +12,10 @@ from .parse_expr import RESERVED, ExprParser
 from .surface import RawOut, RawParam, RawType
 
 TYPE_WORDS = (*DTYPES, REAL, "size", "model")
+ALIASES = {
+    "float": "f32", "float32": "f32", "float64": "f64", "double": "f64", "bfloat16": "bf16", "int": "i64",
+    "int8": "i8", "int32": "i32", "int64": "i64", "uint8": "u8", "uint32": "u32", "uint64": "u64", "byte": "u8",
+}  # fmt: skip
 
 
 class SignatureParser(ExprParser):
@@ -39,7 +43,8 @@ class SignatureParser(ExprParser):
 
     def _base(self, node: ast.Name) -> str:
         if node.id not in TYPE_WORDS:
-            hint = suggest(node.id, TYPE_WORDS) or f"; known are {', '.join(TYPE_WORDS)}"
+            alias = f"; did you mean '{ALIASES[node.id]}'?" if node.id in ALIASES else ""
+            hint = alias or suggest(node.id, TYPE_WORDS) or f"; known are {', '.join(TYPE_WORDS)}"
             raise self.fail(node, f"'{node.id}' is not a type{hint}")
         return node.id
 

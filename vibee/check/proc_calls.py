@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from vibee.tree.defs import Alloc, Assign, Call, Decl, Formula, Param, View
 from vibee.tree.expr import Expr, Span, free_vars, show, var
 
@@ -22,6 +24,14 @@ class ProcedureCalls(BodyChecker):
         self.reassigned: set[str] = set()
         self.all_locals: set[str] = set()
         self.shown: dict[str, str] = {}  # a local's name in the tree -> as written
+
+    def report(self, e: SpecError) -> None:
+        """Keep a mistake and go on; locals are called as they are written."""
+        message = e.message
+        for target, name in self.shown.items():
+            if target != name:
+                message = re.sub(rf"\b{re.escape(target)}\b", name, message)
+        super().report(e if message == e.message else SpecError(e.span, message))
 
     # ------------------------------------------------------------ locals
 
@@ -95,6 +105,7 @@ class ProcedureCalls(BodyChecker):
     def call_statement(self, e: Expr, span: Span) -> list:
         """`f(x, y)`: a call for what it does to its mut arguments."""
         if e.op != "call":
+            self.check(e)
             raise SpecError(span, "this can't stand as a statement")
         name = str(e.attr[0])
         raws = self.versions(name, span)

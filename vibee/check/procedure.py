@@ -22,7 +22,7 @@ from vibee.tree.expr import Expr, const, show, var
 from . import laws
 from .binders import free_names, unique_binders
 from .body import zero
-from .errors import Known, SpecError, suggest
+from .errors import Known, SpecError, count, suggest
 from .proc_calls import ProcedureCalls
 from .scope import Scope, Symbol
 from .signature import fill
@@ -107,6 +107,7 @@ class ProcedureChecker(ProcedureCalls):
                 sym.target = self.scope.fresh(f"{o.name}_value")
                 self.results[o.name] = sym
             self.all_locals.add(sym.target)
+            self.shown[sym.target] = o.name
             self.reassigned.add(o.name)
 
     def _deliver(self, body: list) -> list:
@@ -160,7 +161,7 @@ class ProcedureChecker(ProcedureCalls):
             sym = self.scope.local(name)
             if sym is None:
                 self.scope.tables[-1][name] = Symbol(name, "local", "", (), broken=True)
-            elif sym.kind == "out" or not sym.dtype:
+            elif not sym.dtype:
                 sym.broken = True
 
     def statement(self, s: SLocal | SAssign | SFor | SWhile | SIf | SJump | SExpr) -> list:
@@ -246,7 +247,7 @@ class ProcedureChecker(ProcedureCalls):
             axes = ", ".join([show(a) for a in target.args] + list("ijklmn")[: len(sym.shape) - len(target.args)])
             raise SpecError(
                 target.span,
-                f"'{sym.name}' has {len(sym.shape)} axes; write an equation, as in {sym.name}[{axes}] = ...",
+                f"'{sym.name}' has {count(len(sym.shape), 'axis')}; write an equation, as in {sym.name}[{axes}] = ...",
             )
         new = self.new_indices(s, target)
         if not new:

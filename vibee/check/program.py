@@ -265,7 +265,7 @@ class Program:
             self._guard(raw.span, self.instantiate, raw, types)
 
     def _check_one(self, raw: RawDef) -> None:
-        if any(p.type.base == "model" for p in raw.params):
+        if raw.kind == "procedure" and any(p.type.base == "model" for p in raw.params):
             return  # a template: checked where it is made for a model
         for types in self.type_choices(raw):
             before = len(self.log.items)

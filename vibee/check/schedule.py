@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from vibee.tree.expr import Expr
 
 from .errors import SpecError, suggest
@@ -14,14 +16,19 @@ WORDS = {
 TARGETS = ("cpu",)
 
 
-def take(s: SSchedule, into: dict[str, object], indices: set[str], arrays: set[str], now: set[str]) -> None:
-    """Check one schedule statement and keep its directives.
+def take(
+    s: SSchedule, into: dict[str, object], indices: set[str], arrays: set[str], now: set[str]
+) -> Iterator[SpecError]:
+    """Check one schedule statement and keep its directives; its mistakes.
 
     `indices` as written; `now` as they are after binders were renamed: a hint for `d` is one for `d_1` too."""
     if s.target not in TARGETS:
-        raise SpecError(s.span, f"'{s.target}' is not a target{suggest(s.target, TARGETS) or '; known is cpu'}")
+        yield SpecError(s.span, f"'{s.target}' is not a target{suggest(s.target, TARGETS) or '; known is cpu'}")
     for item in s.items:
-        _item(item, into, indices, arrays, now)
+        try:
+            _item(item, into, indices, arrays, now)
+        except SpecError as e:
+            yield e
 
 
 def _item(item: Expr, into: dict[str, object], indices: set[str], arrays: set[str], now: set[str]) -> None:

@@ -9,6 +9,7 @@ from vibee.tree.defs import Definition, Param
 from vibee.tree.expr import Expr, show, var
 from vibee.tree.types import DTYPES
 
+from .binders import free_names
 from .calls import CallChecker
 from .errors import Known, SpecError, suggest
 from .scope import Scope, Symbol
@@ -118,15 +119,23 @@ def size_nodes(e: Expr) -> Iterator[Expr]:
         yield from size_nodes(a)
 
 
+def unknown_size(checker: CallChecker, s: Expr) -> SpecError:
+    """The error for a size that no parameter tells."""
+    hint = suggest(str(s.attr), checker.scope.names())
+    return SpecError(s.span, f"the size {s.attr} is unknown{hint or f'; add a parameter {s.attr}: size'}")
+
+
 def size_expr(checker: CallChecker, s: Expr) -> Expr:
     """The surface expression `s` as a size: constants, sizes and integer arithmetic of them."""
     if s.op == "var":
         sym = checker.scope.get(str(s.attr))
         if sym is None:
-            hint = suggest(str(s.attr), checker.scope.names())
-            raise SpecError(s.span, f"the size {s.attr} is unknown{hint or f'; add a parameter {s.attr}: size'}")
+            raise unknown_size(checker, s)
         if sym.kind == "size":
             return var(sym.name, "i64", s.span)
+    for n in free_names(s):
+        if checker.scope.get(str(n.attr)) is None:
+            raise unknown_size(checker, n)
     out = checker.index(s)
     for n in size_nodes(out):
         name = str(n.attr)

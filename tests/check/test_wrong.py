@@ -1,0 +1,130 @@
+"""Wrong specs: every mistake is a message with a place, whatever the text."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from vibee.check import load, load_text
+from vibee.check.modules import specs_root
+
+WRONG = sorted((Path(__file__).parents[1] / "wrong").glob("*.vibee"))
+SPECS = sorted(Path(specs_root()).glob("*/*.vibee"))
+EXPECT = re.compile(r"# expect: (\d+:\d+: .*)")
+SNIPPETS = [
+    "(", ")", "[", "]", ":", ",", "=", "+=", "x", "N", "0", "-1", "1.5", "1e999", "sum[i](", "cumsum[n](x[n])", "view(x, 1)",
+    "where(", "i8", "real", "mut[", "size", "parallel", "break", "return", "def f(x: f32) -> y:\n    y = f(x)\n", "@procedure\n",
+    "@model\n", "given(", "then(", "law(", "example(x=[", "raises(", "\n", "    ", "\t", "*", "**", "//", "%", "0x", "'", '"""',
+    "#", "é", "\u2028", "if ", "else:", "while True:\n        pass\n", "m.P", "m.forward(x)", "True", "None", "lambda: 0", "not ",
+]  # fmt: skip
+
+
+def test_there_are_many_cases():
+    assert len(WRONG) >= 40
+
+
+@pytest.mark.parametrize("path", WRONG, ids=[p.stem for p in WRONG])
+def test_expected_messages(path):
+    expected = EXPECT.findall(path.read_text())
+    found = [f"{e.span.line}:{e.span.col}: {e.message}" for e in load(path).errors]
+    assert expected
+    assert found == expected
+
+
+def test_errors_name_the_file():
+    error = load(WRONG[0]).errors[0]
+    assert str(error).startswith(f"{WRONG[0]}:{error.span.line}:{error.span.col}: ")
+
+
+def only_errors(text: str) -> None:
+    """Checking `text` raises nothing, and every mistake has a place and a message."""
+    for e in load_text(text, str(Path(specs_root()) / "core" / "case.vibee")).errors:
+        assert e.message
+        assert e.span.file
+        assert e.span.line >= 1
+        assert e.span.col >= 1
+
+
+@pytest.mark.parametrize("path", SPECS, ids=[p.stem for p in SPECS])
+def test_truncated_specs(path):
+    text = path.read_text()
+    rng = random.Random(1)
+    for _ in range(12):
+        only_errors(text[: rng.randrange(len(text))])
+
+
+@pytest.mark.parametrize("path", SPECS, ids=[p.stem for p in SPECS])
+def test_mutated_specs(path):
+    text = path.read_text()
+    rng = random.Random(2)
+    lines = text.split("\n")
+    words = re.findall(r"\w+|[^\w\s]", text)
+    for k in range(40):
+        mutated = list(lines)
+        for _ in range(rng.randrange(1, 4)):
+            n = rng.randrange(len(mutated))
+            line = mutated[n]
+            at = rng.randrange(len(line) + 1)
+            if k % 4 == 0:
+                mutated[n] = line[:at] + rng.choice(SNIPPETS) + line[at:]
+            elif k % 4 == 1:
+                del mutated[n]
+            elif k % 4 == 2:
+                found = list(re.finditer(r"\w+|[^\w\s]", line))
+                if found:
+                    m = rng.choice(found)
+                    mutated[n] = line[: m.start()] + rng.choice(words) + line[m.end() :]
+            else:
+                mutated[n], mutated[-n - 1] = mutated[-n - 1], mutated[n]
+        only_errors("\n".join(mutated))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\0",
+        "\ufeff",
+        "x = " + "(" * 500 + "1" + ")" * 500,
+        "x = " + "-" * 5000 + "1",
+        "x = " + "+".join(["1"] * 20000),
+        "def f(x: f32) -> y:\n    y = " + "+".join(["x"] * 3000),
+        "def f(x: f32) -> y:\n    y = " + "abs(" * 150 + "x" + ")" * 150,
+        "def f(x: f32) -> y:\n    y = " + "(" * 90 + "x" + ")" * 90,
+        "def f(x: f32) -> y:\n    y = " + " and ".join(["x > 0"] * 3000),
+        "@procedure\ndef f(x: f32) -> y(f32):\n"
+        + "".join("    " * (k + 1) + "if x > 0:\n" for k in range(90))
+        + "    " * 91
+        + "y = x",
+        "x = " + "9" * 10000,
+        "x = 2 ** 2 ** 2 ** 2 ** 2 ** 2",
+        "x = 1 << 1000000000000",
+        "x = 1e400 // 1",
+        "x = -1 ** 0.5\ny = (-1) ** 0.5\nz = 0 ** -1\nw = 1.0 % 0.0",
+        "def f(x: f32[N]) -> y[N]: y[i] = x[i] if x[i] else",
+        "def é(x: f32) -> y:\n    y = x + ñ",
+        "def f() -> y:\n    y = 1.0",
+        "def f(x: f32[N]) -> y[N]:\n    pass",
+        "def f(x: f32[N, N, N, N, N, N, N, N, N]) -> y:\n    y = x",
+        "@procedure\ndef f():\n    pass",
+        "\tdef f(x: f32) -> y:\n y = x",
+    ],
+    ids=range(23),
+)
+def test_odd_texts(text):
+    only_errors(text)
+
+
+def test_not_a_text(tmp_path):
+    path = tmp_path / "a.vibee"
+    path.write_bytes(b"x = 1\ny = '\xff'\n")
+    (error,) = load(path).errors
+    assert (error.span.line, error.span.col) == (2, 6)
+    assert "UTF-8" in error.message
+
+
+def test_no_file(tmp_path):
+    assert "is a folder" in load(tmp_path).errors[0].message
+    assert "No such file" in load(tmp_path / "missing.vibee").errors[0].message
+    assert load("\0").errors
