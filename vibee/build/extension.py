@@ -19,6 +19,8 @@ from .compiler import compile_c, cythonize, shared_views
 from .errors import BuildError
 from .flags import OPENMP, compile_flags, default_isa, has_levels, link_flags
 
+SPIN = "1000"  # about ten microseconds
+
 _lock = threading.RLock()
 
 
@@ -103,6 +105,9 @@ def load_extension(path: Path, name: str) -> ModuleType:
     spec = spec_from_file_location(name, path, loader=ExtensionFileLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise BuildError(f"{path} cannot be imported")
+    # OpenMP reads its settings when it is loaded.  By default idle threads spin for milliseconds; on a
+    # machine that is busy with other things, that keeps the very thread waiting that they wait for.
+    mine = os.environ.setdefault("GOMP_SPINCOUNT", SPIN) is SPIN
     try:
         module = module_from_spec(spec)
         sys.modules[name] = module
@@ -110,4 +115,7 @@ def load_extension(path: Path, name: str) -> ModuleType:
     except ImportError as e:
         sys.modules.pop(name, None)
         raise BuildError(f"{path} cannot be imported: {e}") from e
+    finally:
+        if mine:
+            del os.environ["GOMP_SPINCOUNT"]
     return module

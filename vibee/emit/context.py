@@ -12,7 +12,7 @@ from .ctypes import ctype, mangle, vector_of
 from .header import Header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 class InternalError(Exception):
@@ -201,12 +201,15 @@ def product(factors: Iterable[Expr]) -> Expr:
     return out
 
 
-def known(e: Expr, names: Mapping[str, int] | None = None) -> int | None:
+def known(e: Expr) -> int | None:
     """The value of a size expression made of constants."""
     if e.op == "const" and isinstance(e.attr, int):
         return int(e.attr)
-    values = [known(a, names) for a in e.args]
-    if e.op in ("add", "sub", "mul") and None not in values:
-        x, y = values  # type: ignore[misc]
-        return {"add": x + y, "sub": x - y, "mul": x * y}[e.op]  # type: ignore[operator]
-    return None
+    values = [known(a) for a in e.args]
+    if len(values) != 2 or None in values:
+        return None
+    x, y = values
+    assert x is not None and y is not None
+    if e.op in ("floordiv", "mod"):
+        return None if y == 0 else x // y if e.op == "floordiv" else x % y
+    return {"add": x + y, "sub": x - y, "mul": x * y, "min": min(x, y), "max": max(x, y)}.get(e.op)

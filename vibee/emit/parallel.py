@@ -6,14 +6,12 @@ loop-invariant numbers, whatever OpenMP does with the variables of the enclosing
 
 from __future__ import annotations
 
-from vibee.tree.defs import Call, For, If, Jump, While
-from vibee.tree.expr import Expr, free_vars, walk
+from vibee.tree.defs import For, If, Jump, While
+from vibee.tree.expr import Expr
 
-from .context import Body, InternalError, Local, product
+from .context import Body, InternalError, Local
 from .ops import ex
-
-# Fewer element operations than this are done before a second thread has woken up.
-SMALL_WORK = 32768
+from .work import condition
 
 
 def outline(s: For, b: Body) -> None:
@@ -88,59 +86,11 @@ def _check_jumps(statements: list, name: str, *, nested: bool = False) -> None:
 
 
 def _worth_it(s: For, b: Body) -> str:
-    """` and work > SMALL_WORK`, where the work can be told from sizes; nothing where it cannot."""
+    """` and <work> > <limit>`, where the work can be told from sizes; nothing where it cannot."""
     from .functions import assigned_names
 
-    sizes = {n for n, v in b.env.items() if v.kind == "scalar"} - assigned_names([s])
-    work = estimate([s], sizes)
-    if work is None:
-        return ""
-    if work.op == "const":
-        return "" if int(work.attr) > SMALL_WORK else " and False"  # type: ignore[call-overload]
-    return f" and {ex(work, b)} > {SMALL_WORK}"
-
-
-def estimate(statements: list, sizes: set[str]) -> Expr | None:
-    """Element operations of the deepest loop nest; None where sizes do not tell."""
-    work = _deepest(statements, sizes)
-    return None if work is None else product(work)
-
-
-def _deepest(statements: list, sizes: set[str]) -> list[Expr] | None:
-    best: list[Expr] = []
-    for s in statements:
-        inner: list[Expr] | None = []
-        match s:
-            case While() | Call():
-                return None
-            case If():
-                inner = _deepest([*s.then, *s.orelse], sizes)
-            case For():
-                inner = _deepest(s.body, sizes)
-                trips = _trips(s, sizes)
-                inner = None if inner is None or trips is None else [trips, *inner]
-        if inner is None:
-            return None
-        if len(inner) > len(best):
-            best = inner
-    return best
-
-
-def _trips(s: For, sizes: set[str]) -> Expr | None:
-    """How often the loop runs: its upper bound is enough for a decision; None if it is not a size."""
-    if any(n not in sizes for e in (s.lo, s.hi) for n in free_vars(e)):
-        return None
-    nodes = [n for e in (s.lo, s.hi) for n in walk(e)]
-    if any(n.op in ("load", "load?", "call", "where") for n in nodes):
-        return None
-    if any(n.op in ("floordiv", "mod") and n.args[1].op != "const" for n in nodes):
-        return None
-    if s.lo.op == "const" and s.hi.op == "const":
-        span = int(s.hi.attr) - int(s.lo.attr)  # type: ignore[call-overload]
-        return Expr("const", (), max(span, 0) // s.step, "i64")
-    trips = s.hi if s.lo.op == "const" and s.lo.attr == 0 else Expr("sub", (s.hi, s.lo), None, "i64")
-    if s.step == 1:
-        return trips
-    if trips.op == "mul" and trips.args[1].op == "const" and trips.args[1].attr == s.step:
-        return trips.args[0]
-    return Expr("floordiv", (trips, Expr("const", (), s.step, "i64")), None, "i64")
+    sizes = {n for n, v in b.env.items() if v.kind == "scalar" and v.dtype == "i64"} - assigned_names([s])
+    found = condition(s, sizes)
+    if isinstance(found, bool):
+        return "" if found else " and False"
+    return f" and {ex(found, b)}"

@@ -162,18 +162,18 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
     views = ", ".join(_view(replace(q, shape=(Expr("var"),))) for q in work)
     pointers = [(q, module.header.pointer(q.dtype, q.kind == "in")) for q in work]
     length = f"{mangle(work[0].name)}.shape[0]"
-    inner = [f"vb_{q.name}[vb_i]" for q in p.params]
+    inner = [f"vb_{q.name}[vb__i]" for q in p.params]
     if p.is_scalar:
-        step = f"vb_{p.outs[0].name}[vb_i] = c_{p.key}({', '.join(inner)})"
+        step = f"vb_{p.outs[0].name}[vb__i] = c_{p.key}({', '.join(inner)})"
     else:
-        outs = [f"vb_{q.name} + vb_i" for q in p.outs]
+        outs = [f"vb_{q.name} + vb__i" for q in p.outs]
         step = f"c_{p.key}({', '.join([*outs, *inner, '1', 'err'])})"
     params = ", ".join(f"{t} vb_{q.name}" for q, t in pointers)
     names = ", ".join(f"vb_{q.name}" for q in work)
     lines = [
         f"cdef void c_{p.key}_map(Py_ssize_t lo, Py_ssize_t hi, {params}, int* err) noexcept nogil:",
-        "    cdef Py_ssize_t vb_i",
-        "    for vb_i in range(lo, hi):",
+        "    cdef Py_ssize_t vb__i",
+        "    for vb__i in range(lo, hi):",
         f"        {step}",
         "",
         "",
