@@ -362,7 +362,7 @@ class ModelChecker(WholeArrays, BodyChecker):
     def _differentiable(self) -> None:
         from vibee.lower.model import loss_of
         from vibee.lower.model_backward import active_values, argument
-        from vibee.lower.model_rules import differentiable
+        from vibee.lower.model_rules import differentiable, own_gradient
 
         m = self.model
         if loss_of(m) is None:
@@ -371,10 +371,19 @@ class ModelChecker(WholeArrays, BodyChecker):
         for s in m.body:
             for c in s.body if isinstance(s, Layers) else [s]:
                 f = self.scope.program.by_key(c.fn)
-                used = [x[0] for a in c.args if (x := argument(a)) and x[0] in active]
-                if used and not differentiable(self.scope.program, f) and any(is_float(o.dtype) for o in f.outs):
-                    what = f"{f.name} is a procedure without a gradient, but the loss depends on {used[0]} through it"
+                found = [(p, argument(a)) for p, a in zip(f.params, c.args, strict=True)]
+                used = [(p, x[0]) for p, x in found if x is not None and x[0] in active]
+                if not used or not any(is_float(o.dtype) for o in f.outs):
+                    continue
+                if not differentiable(self.scope.program, f):
+                    what = f"the loss depends on {used[0][1]} through {f.name}, a procedure without a gradient"
                     self.report(SpecError(c.span, f"{what}; say implements(formula) or gradient(procedure) in it"))
+                own = own_gradient(f)
+                given = {o.name for o in self.scope.program.by_key(own).outs} if own is not None else None
+                lost = [p.name for p, _ in used if given is not None and f"d_{p.name}" not in given]
+                if lost:
+                    what = f"the gradient of {f.name} does not give d_{lost[0]}, which the loss needs here"
+                    self.report(SpecError(c.span, f"{what}; add that output to it"))
 
 
 def _called(e: Expr) -> str:

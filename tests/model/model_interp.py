@@ -142,8 +142,11 @@ class Interp:
                     self.equation(q, env)
             elif isinstance(s, Call):
                 args = [self.view(a, env) if isinstance(a, View) else self.eval(a, env) for a in s.args]
-                outs = [self.view(a, env) for a in s.outs]
+                outs = [self.view(a, env) if isinstance(a, View) else np.zeros(()) for a in s.outs]
                 self.call(s.fn, args, outs, {k: self.eval(x, env) for k, x in s.sizes.items()})
+                for a, value in zip(s.outs, outs, strict=True):
+                    if not isinstance(a, View):
+                        env[a.attr] = value.item()
             else:
                 raise TypeError(type(s))
 
