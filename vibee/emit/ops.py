@@ -75,7 +75,7 @@ def in_bounds(array: str, idx: tuple[Expr, ...], span: object, b: Body) -> str:
 
 def _load_checked(e: Expr, b: Body) -> Text:
     text, _ = _load(e, b)
-    zero = "<float>0.0" if e.dtype == "f32" else "0"
+    zero = {"f32": "<float>0.0", "bool": "False"}.get(e.dtype, "0")
     return f"{text} if {in_bounds(str(e.attr), e.args, e.span, b)} else {zero}", TERNARY
 
 
