@@ -13,10 +13,11 @@ WRONG = sorted((Path(__file__).parents[1] / "wrong").glob("*.vibee"))
 SPECS = sorted(Path(specs_root()).glob("*/*.vibee"))
 EXPECT = re.compile(r"# expect: (\d+:\d+: .*)")
 SNIPPETS = [
-    "(", ")", "[", "]", ":", ",", "=", "+=", "x", "N", "0", "-1", "1.5", "1e999", "sum[i](", "cumsum[n](x[n])", "view(x, 1)",
-    "where(", "i8", "real", "mut[", "size", "parallel", "break", "return", "def f(x: f32) -> y:\n    y = f(x)\n", "@procedure\n",
-    "@model\n", "given(", "then(", "law(", "example(x=[", "raises(", "\n", "    ", "\t", "*", "**", "//", "%", "0x", "'", '"""',
-    "#", "é", "\u2028", "if ", "else:", "while True:\n        pass\n", "m.P", "m.forward(x)", "True", "None", "lambda: 0", "not ",
+    "(", ")", "[", "]", ":", ",", "=", "+=", "x", "N", "0", "-1", "1.5", "1e999", "sum[i](", "cumsum[n](x[n])",
+    "view(x, 1)", "where(", "i8", "real", "mut[", "size", "parallel", "break", "return", "@procedure\n", "@model\n",
+    "def f(x: f32) -> y:\n    y = f(x)\n", "given(", "then(", "law(", "example(x=[", "raises(", "\n", "    ", "\t", "*",
+    "**", "//", "%", "0x", "'", '"""', "#", "\u00e9", "\u2028", "if ", "else:", "while True:\n        pass\n", "m.P",
+    "m.forward(x)", "True", "None", "lambda: 0", "not ",
 ]  # fmt: skip
 
 

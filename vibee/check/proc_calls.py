@@ -23,6 +23,7 @@ class ProcedureCalls(BodyChecker):
         self.pending: list = []  # statements to run before the current one
         self.reassigned: set[str] = set()
         self.all_locals: set[str] = set()
+        self.loop_names: set[str] = set()
         self.shown: dict[str, str] = {}  # a local's name in the tree -> as written
 
     def report(self, e: SpecError) -> None:
@@ -37,7 +38,8 @@ class ProcedureCalls(BodyChecker):
 
     def _target_name(self, name: str) -> str:
         """The tree's name for a local: as written, unless an earlier block used it."""
-        target = name if name not in self.all_locals and name not in self.shown else self.scope.fresh(name)
+        taken = name in self.all_locals or name in self.shown or name in self.loop_names
+        target = self.scope.fresh(name) if taken else name
         self.all_locals.add(target)
         self.shown[target] = name
         return target

@@ -17,7 +17,7 @@ from vibee.tree.defs import (
     Store,
     While,
 )
-from vibee.tree.expr import Expr, const, show, var
+from vibee.tree.expr import Expr, const, show, substitute, var
 
 from . import laws
 from .binders import free_names, unique_binders
@@ -26,7 +26,7 @@ from .errors import Known, SpecError, count, suggest
 from .proc_calls import ProcedureCalls
 from .scope import Scope, Symbol
 from .signature import fill
-from .statements import binders_of, exprs_of, map_exprs, parallel_writes
+from .statements import binders_of, each, exprs_of, map_exprs, parallel_writes
 from .surface import SAssign, SExpr, SFor, SIf, SJump, SLocal, SSchedule, SWhile
 
 
@@ -64,12 +64,26 @@ class ProcedureChecker(ProcedureCalls):
         if not self.failed:
             if self.results:
                 body = self._deliver(body)
+            self._apart_from_locals(body)
             names = {p.name for p in [*self.params, *self.outs]} | set(self.sizes) | self.all_locals
             taken = names | binders_of(body)
             fresh = iter(unique_binders(exprs_of(body), taken))
             map_exprs(body, lambda e: next(fresh))
         out.body, out.given, out.obligations = body, self.given, self.obligation
         return out
+
+    def _apart_from_locals(self, body: list) -> None:
+        """Indices of equations that share their name with a local get another one."""
+        for s in each(body):
+            if not isinstance(s, Equations):
+                continue
+            for q in s.equations:
+                names = {v: self.scope.fresh(v) for v in q.vars if v in self.all_locals}
+                if names:
+                    new = {v: var(n) for v, n in names.items()}
+                    q.vars = tuple(names.get(v, v) for v in q.vars)
+                    q.idx = tuple(substitute(i, new) for i in q.idx)
+                    q.rhs = substitute(q.rhs, new)
 
     def _settings(self, body: list, out: Procedure) -> list:
         """Take out implements, gradient, laws and schedules; the statements that are left."""
@@ -393,6 +407,7 @@ class ProcedureChecker(ProcedureCalls):
                     f"'{s.var}' is in use already (line {old.span.line}); choose another name for the loop's variable",
                 )
             target = s.var if s.var not in self.all_locals else self.scope.fresh(s.var)
+            self.loop_names.add(target)
             self.scope.declare(Symbol(s.var, "loop", "i64", (), s.span, target))
             body = self._loop(str(word), s.body)
         finally:

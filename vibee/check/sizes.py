@@ -192,11 +192,17 @@ def _without(k: tuple[str, ...], need: tuple[str, ...]) -> tuple[str, ...] | Non
 
 
 def minus(a: Expr, b: Expr) -> Expr:
-    """`a - b`, simplified where that is a number or b is 0."""
+    """`a - b`, simplified where that is one term or b is 0."""
     if b.op == "const" and b.attr == 0:
         return a
-    n = Facts().number(Expr("sub", (a, b), None, "i64"))
-    return const(n, "i64", a.span) if n is not None else Expr("sub", (a, b), None, "i64", a.span)
+    left = Expr("sub", (a, b), None, "i64", a.span)
+    terms = Facts().poly(left)
+    if len(terms) > 1 or any(not name.isidentifier() or v < 0 for k, v in terms.items() for name in k):
+        return left
+    for names, factor in terms.items():
+        one = [const(factor, "i64", a.span)] if factor != 1 or not names else []
+        return product([*one, *map(size, names)])
+    return const(0, "i64", a.span)
 
 
 def product(items: Iterable[Expr]) -> Expr:
