@@ -93,7 +93,7 @@ def _attention(b: int, t: int, h: int, d: int) -> list[Case]:
         case(f"attention {b}x{t}x{h}x{d}", "flash_f32", {"x": packed, "y": plain, "lse": sums}, work,
              torch=torch_forward, H=h, G=h),
         case(f"attention backward {b}x{t}x{h}x{d}", "flash_backward_f32",
-             {"x": packed, "y": plain, "lse": sums, "d_y": plain, "d_x": packed}, 2.5 * work, H=h, G=h),
+             {"x": packed, "y": plain, "lse": sums, "d_y": plain, "d_lse": sums, "d_x": packed}, 2.5 * work, H=h, G=h),
     ]  # fmt: skip
 
 

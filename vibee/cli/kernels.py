@@ -118,7 +118,8 @@ class Lengths:
         # A size that no length depends on is no argument.
         wanted = f.__code__.co_varnames[: f.__code__.co_argcount]
         found = f(**{k: v for k, v in given.items() if k in wanted}, threads=1)
-        self.weights, self.forward, self.loss, self.gradient = found
+        self.weights, self.forward, loss, gradient = found
+        self.arena = max(self.forward, loss, gradient)  # enough for everything
 
 
 def lengths(kernels: Kernels, shape: Shape, batch: int, context: int) -> Lengths:
@@ -206,7 +207,7 @@ class Trainer:
         self.data, self.held_out = data, held_out
         self.lengths = lengths(kernels, shape, settings.batch, settings.context)
         self.weights, self.gradient, self.moment1, self.moment2 = (zeros(self.lengths.weights) for _ in range(4))
-        self.arena = zeros(max(self.lengths.gradient, self.lengths.loss))
+        self.arena = zeros(self.lengths.arena)
         self.sizes = {**sizes_of(shape), **numbers_of(shape)}
         self.train_fn = kernels.find(f"train_{shape.arch}")
         self.evaluate_fn = kernels.find(f"evaluate_{shape.arch}")
@@ -226,7 +227,7 @@ class Trainer:
         losses, rates, norms = zeros(count), zeros(count), zeros(count)
         self.train_fn(
             data=self.data, w=self.weights, g=self.gradient, m1=self.moment1, m2=self.moment2,
-            arena=self.arena[: self.lengths.gradient], losses=losses, rates=rates, norms=norms, B=s.batch,
+            arena=self.arena, losses=losses, rates=rates, norms=norms, B=s.batch,
             T=s.context, key=s.seed, start=first, accumulate=s.accumulate, rule=RULES[s.optimizer], shape=COSINE,
             warmup=s.warmup, steps=s.steps, decay_steps=0, peak=s.lr, least=s.min_lr, beta1=s.beta1, beta2=s.beta2,
             decay=s.weight_decay, limit=s.clip, **self.sizes, threads=self.kernels.threads,
@@ -237,7 +238,7 @@ class Trainer:
         """Mean loss on the held-out text: of random batches, or of all of it if `batches` is 0."""
         s = self.settings
         loss = self.evaluate_fn(
-            data=self.held_out, w=self.weights, arena=self.arena[: self.lengths.loss], B=s.batch, T=s.context,
+            data=self.held_out, w=self.weights, arena=self.arena, B=s.batch, T=s.context,
             batches=batches,
             key=s.seed + 1, **self.sizes, threads=self.kernels.threads,
         )  # fmt: skip
@@ -246,6 +247,4 @@ class Trainer:
 
 def training_bytes(found: Lengths, tokens: int, settings: Settings) -> int:
     """Memory that a run's arrays take: weights, gradients, two moments, sums, the arena, a batch and its logits."""
-    return 4 * (5 * found.weights + max(found.gradient, found.loss)) + 4 * settings.batch * settings.context * (
-        tokens + 2
-    )
+    return 4 * (5 * found.weights + found.arena) + 4 * settings.batch * settings.context * (tokens + 2)

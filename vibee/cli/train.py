@@ -28,6 +28,7 @@ from .stopping import Stopping
 QUICK_BATCHES = 20  # of a validation loss on the way, if the whole held-out text is larger
 FINAL_BATCHES = 400  # of the last one
 SAMPLE_TOKENS = 160
+KINDS = {"char": "characters", "byte": "bytes", "bpe": "byte pairs"}
 PRICE_STEPS = 4  # steps that tell how long one takes
 
 
@@ -175,7 +176,7 @@ class Run:
         lines = [
             f"{names}: {short_count(len(c.train))} tokens to learn from, "
             + ("too few to hold any out" if c.shared else f"{short_count(len(c.held_out))} held out")
-            + f"; vocabulary of {len(c.vocabulary)} {c.vocabulary.kind}s".replace("bpes", "byte pairs"),
+            + f"; vocabulary of {len(c.vocabulary)} {KINDS[c.vocabulary.kind]}",
             f"{s.arch}: {s.layers} layers, {s.heads} heads, width {s.width}, context {s.context}: "
             f"{short_count(shapes.count(self.shape))} weights; {human_size(self.needed)} of memory; "
             f"{self.kernels.threads} thread{'s' if self.kernels.threads != 1 else ''}, x86-64-{self.kernels.isa}",
