@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vibee.tree.defs import Definition, Formula, Law
+from vibee.tree.defs import Formula, Law
 from vibee.tree.expr import Expr, show
 from vibee.tree.types import is_float
 
@@ -147,33 +147,18 @@ def gradient_of(checker: BodyChecker, e: Expr) -> str:
     sig = program.signature(raw, types)
     if sig is None:
         raise Known()
-    real = [p for p in checker.params if is_float(p.dtype) and p.kind in ("in", "scalar")]
-    want = [len(p.shape) for p in checker.params] + 2 * [len(o.shape) for o in checker.outs]
-    have = [len(p.shape) for p in sig.params]
-    if (have != want or len(sig.outs) != len(real)) and not _gradient_by_names(checker, sig):
-        heads = (
-            [p.name for p in checker.params] + [o.name for o in checker.outs] + [f"d_{o.name}" for o in checker.outs]
-        )
-        raise SpecError(
-            at.span, f"{name} is no gradient of {scope.raw.name}: it must take ({', '.join(heads)}) and give "
-            f"({', '.join('d_' + p.name for p in real)})"
-        )  # fmt: skip
-    program.later(raw, types)
-    return sig.key
-
-
-def _gradient_by_names(checker: BodyChecker, sig: Definition) -> bool:
-    """True if the head names some of the parameters, outputs and cotangents, and gives d_ of every float array."""
     known = {p.name: len(p.shape) for p in [*checker.params, *checker.outs]}
     known |= {f"d_{o.name}": len(o.shape) for o in checker.outs}
-    results = {f"d_{p.name}": p for p in checker.params if is_float(p.dtype) and p.kind in ("in", "scalar")}
-    arrays = {name for name, p in results.items() if p.shape}
-    given = {o.name for o in sig.outs}
-    return (
-        all(known.get(p.name) == len(p.shape) for p in sig.params)
-        and arrays <= given <= results.keys()
-        and all(len(o.shape) == len(results[o.name].shape) for o in sig.outs)
-    )
+    real = {f"d_{p.name}": len(p.shape) for p in checker.params if is_float(p.dtype) and p.kind in ("in", "scalar")}
+    fits = all(known.get(p.name) == len(p.shape) for p in sig.params)
+    if not fits or not sig.outs or any(real.get(o.name) != len(o.shape) for o in sig.outs):
+        raise SpecError(
+            at.span,
+            f"{name} is no gradient of {scope.raw.name}: by their names it must take some of "
+            f"({', '.join(known)}) and give some of ({', '.join(real)})",
+        )
+    program.later(raw, types)
+    return sig.key
 
 
 def implements_of(checker: BodyChecker, e: Expr) -> str:
