@@ -6,12 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..tree.defs import Equation, Formula, Param
-from ..tree.expr import Expr, bound_vars, load, loads, rebuild, rename_arrays, var, walk
-
-
-def reads(q: Equation) -> set[str]:
-    """Arrays that an equation reads."""
-    return {str(x.attr) for e in (q.rhs, *q.idx) for x in loads(e)}
+from ..tree.expr import Expr, bound_vars, load, rebuild, rename_arrays, var, walk
+from ..tree.normal import live, reads
 
 
 def needs(f: Formula) -> set[str]:
@@ -22,17 +18,6 @@ def needs(f: Formula) -> set[str]:
         for e in (q.rhs, *q.idx, *q.dims):
             used |= {str(n.attr) for n in walk(e) if n.op == "var"}
     return used & {p.name for p in f.params}
-
-
-def live(equations: list[Equation], wanted: set[str]) -> list[Equation]:
-    """The equations that `wanted` arrays depend on."""
-    out: list[Equation] = []
-    need = set(wanted)
-    for q in reversed(equations):
-        if q.lhs in need:
-            out.append(q)
-            need |= reads(q)
-    return out[::-1]
 
 
 def on_exprs(q: Equation, f: Callable[[Expr], Expr]) -> Equation:

@@ -49,7 +49,7 @@ class Sums:
         parts = sorted((term_key(t) for t in body), key=shape_of)
         limits = tuple(e for r in over.values() for e in r)
         form, order = canonical(Expr("key", (*parts, *limits, *map(var, over))))
-        dims = tuple((k, self.owner.facts.simplify(scope[v][1])) for k, v in enumerate(order) if v in scope)
+        dims = tuple((k, self.owner.facts.normal(scope[v][1])) for k, v in enumerate(order) if v in scope)
         others = tuple((k, v) for k, v in enumerate(order) if v not in scope and v not in over)
         return (form, dims, others), order
 
@@ -78,6 +78,9 @@ class Sums:
             if over:
                 fixed, moving = self.parted(t, over, known)
                 if self.vanishes(moving, over, scope):
+                    continue
+                if moving == Term() and (counted := self.count(fixed, over, known, dtype)) is not None:
+                    out.append(counted)
                     continue
                 hit = self.find([moving], over, scope)
                 if hit is not None:
@@ -123,6 +126,17 @@ class Sums:
                 tuple(fp for fp in fixed.factors if fp not in powers),
             )
         return fixed, moving
+
+    def count(self, fixed: Term, over: Ranges, known: Facts, dtype: str) -> Term | None:
+        """The sum of what depends on none of the variables: so many times the same."""
+        for lo, hi in over.values():
+            if (free_vars(lo) | free_vars(hi)) & set(over):
+                return None
+            length = known.simplify(Expr("sub", (hi, lo), None, "i64"))
+            if lo != ZERO and not known.nonneg(length):
+                length = Expr("max", (length, ZERO), None, "i64")
+            fixed = fixed.times(Term(factors=((Expr("cast", (length,), dtype, dtype), 1),)))
+        return fixed
 
     def make(
         self, body: list[Term], over: Ranges, known: Facts, scope: Ranges, guards: tuple[Expr, ...], dtype: str

@@ -231,6 +231,10 @@ class Facts:
             if whole or self.ranges or self.zero:
                 if self.nonneg(r) and self.lt(r, e.args[1]):
                     return from_lin(whole) if e.op == "floordiv" else r
+        return from_lin(to_lin(e))
+
+    def normal(self, e: Expr) -> Expr:
+        """The form that equal integer expressions share, the known equalities applied."""
         return from_lin(self.lin(e))
 
     def _positive(self, lin: Lin) -> bool:

@@ -132,7 +132,9 @@ class Hoister:
                 if free == set(eq.vars):
                     key, order = self.key(rhs, scope, free)
                     self.known.setdefault(key, (eq.lhs, tuple(order.index(v) for v in eq.vars)))
-        return replace(self.f, temps=self.temps, equations=self.out)
+        used = live(self.out, self.outputs)
+        made = {q.lhs for q in used}
+        return replace(self.f, temps=[t for t in self.temps if t.name in made], equations=used)
 
     def key(self, e: Expr, scope: Scope, free: set[str]) -> tuple[object, tuple[str, ...]]:
         """What equal reduces have in common, and the variables in the order of that form."""
@@ -262,6 +264,22 @@ def _binds(e: Expr, v: str) -> bool:
 
 def _unbounded(e: Expr) -> bool:
     return any(n.op in ("load", "load?", "call", "reduce", "scan") for n in walk(e))
+
+
+def reads(q: Equation) -> set[str]:
+    """Arrays that an equation reads."""
+    return {str(x.attr) for e in (q.rhs, *q.idx) for x in loads(e)}
+
+
+def live(equations: list[Equation], wanted: set[str]) -> list[Equation]:
+    """The equations that the `wanted` arrays depend on."""
+    out: list[Equation] = []
+    need = set(wanted)
+    for q in reversed(equations):
+        if q.lhs in need:
+            out.append(q)
+            need |= reads(q)
+    return out[::-1]
 
 
 def fill_sizes(f: Formula) -> Formula:
