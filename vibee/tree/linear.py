@@ -215,6 +215,8 @@ class Facts:
 
     def bound(self, e: Expr, upper: bool) -> Expr | None:
         """A bound of e (the largest or smallest value) free of index variables."""
+        if not free_vars(e) & set(self.ranges):
+            return e
         out = self._bound(self.lin(e), upper)
         return None if out is None else from_lin(out)
 
