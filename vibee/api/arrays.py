@@ -35,6 +35,11 @@ def _has_buffer(x: object) -> bool:
     return True
 
 
+def is_buffer(p: Param) -> bool:
+    """Is the parameter an array?  One of rank 0, which derived gradients have, is given as a number."""
+    return p.is_array and bool(p.shape)
+
+
 def dtype_of(x: np.ndarray) -> str:
     """The language's name of an array's element type, or numpy's if it has none."""
     if x.dtype.name == "bfloat16":

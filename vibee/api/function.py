@@ -73,27 +73,29 @@ class Function:
         for p in params:
             if p.name not in given and p.default is None:
                 raise ValueError(f"{fn}: argument {p.name} is missing; it is {signature(self.definitions)}")
-            if p.is_array:
+            if arrays.is_buffer(p):
                 given[p.name] = arrays.view(fn, p.name, given[p.name])
         return given
 
     def choose(self, given: dict[str, Any], out: Any = None) -> Definition:
         """The instance whose dtypes are those of the arguments, and of `out` where they leave a choice."""
         fn, fitting = self.__name__, self.definitions
-        if out is not None:
+        params = self.definitions[0].params
+        for k, p in enumerate(params):
+            if not arrays.is_buffer(p):
+                continue
+            got = arrays.dtype_of(given[p.name])
+            left = [d for d in fitting if arrays.fits(got, d.params[k].dtype)]
+            if not left:
+                want = arrays.described(p, [d.params[k].dtype for d in fitting])
+                raise ValueError(f"{fn}: argument {p.name} must be {want}, got {_shown(given[p.name], got)}")
+            fitting = [d for d in left if d.params[k].dtype == got] or left
+        if out is not None and len(fitting) > 1:
             outs = out if isinstance(out, (tuple, list)) else (out,)
             made = [arrays.dtype_of(arrays.view(fn, "out", x)) for x in outs]
             fitting = [d for d in fitting if [o.dtype for o in d.outs if o.shape] == made] or fitting
-        for k, p in enumerate(self.definitions[0].params):
-            if p.is_array:
-                got = arrays.dtype_of(given[p.name])
-                left = [d for d in fitting if arrays.fits(got, d.params[k].dtype)]
-                exact = [d for d in left if d.params[k].dtype == got]
-                if not left:
-                    want = arrays.described(p, [d.params[k].dtype for d in fitting])
-                    raise ValueError(f"{fn}: argument {p.name} must be {want}, got {_shown(given[p.name], got)}")
-                fitting = exact or left
-            elif p.kind == "scalar" and len(fitting) > 1 and p.name in given:
+        for k, p in enumerate(params):
+            if not arrays.is_buffer(p) and p.kind != "size" and len(fitting) > 1 and p.name in given:
                 rank = {d.key: _affinity(given[p.name], d.params[k].dtype) for d in fitting}
                 fitting = [d for d in fitting if rank[d.key] == min(rank.values())]
         return fitting[0]
@@ -103,16 +105,17 @@ class Function:
         fn = self.__name__
         names: dict[str, object] = {}
         passed: list[Any] = []
+        cells: list[Any] = []
         numbers: list[Any] = []
         for p in d.params:
-            if p.is_array:
+            if arrays.is_buffer(p):
                 x = given[p.name]
                 arrays.check(fn, p, x, writable=p.kind == "mut")
                 passed.append(arrays.raw(x, p.dtype))
             else:
                 x = given[p.name] if p.name in given else value(p.default, names)  # type: ignore[arg-type]
                 names[p.name] = arrays.number(fn, p, x)
-                numbers.append(names[p.name])
+                (cells if p.is_array else numbers).append(names[p.name])
         for n, place in d.sizes.items():
             if place[0] == "arg":
                 names[n] = given[place[1]].shape[place[2]]
@@ -122,7 +125,7 @@ class Function:
         if d.is_scalar:
             return self._library.function(d)(*numbers)
         results, buffers = self._outputs(d, names, out)
-        back = self._library.function(d)(*passed, *buffers, *numbers, threads)
+        back = self._library.function(d)(*passed, *buffers, *cells, *numbers, threads)
         scalars = iter(back if isinstance(back, tuple) else (back,))
         found = [results[o.name] if o.shape else next(scalars) for o in d.outs]
         return None if not found else found[0] if len(found) == 1 else tuple(found)

@@ -9,8 +9,6 @@ import numpy as np
 from vibee.tree.defs import Definition, Formula, Procedure
 from vibee.tree.types import is_float
 
-from . import arrays
-
 if TYPE_CHECKING:
     from .function import Function
 
@@ -75,16 +73,8 @@ def gradient(f: Function, args: tuple[Any, ...], named: dict[str, Any], threads:
         if p.name not in bound and p.default is not None:
             bound[p.name] = p.default.attr
     chosen = {p.name: bound[p.name] for p in g.params if p.name in bound}
-    for p in g.params:
-        if p.is_array and p.name in chosen:
-            chosen[p.name] = _array(f"{fn}.grad", p.name, chosen[p.name], p.shape)
     run.choose(run.bind((), dict(chosen)))
     return run.run(g, run.bind((), chosen), None, threads)
-
-
-def _array(fn: str, name: str, x: Any, shape: tuple[Any, ...]) -> np.ndarray:
-    """Scalars that the gradient takes as arrays of rank 0 come as numbers."""
-    return np.asarray(x) if not shape else arrays.view(fn, name, x)
 
 
 def _elementwise(d: Definition, values: dict[str, Any], cotangents: dict[str, Any]) -> bool:

@@ -22,8 +22,8 @@ def wrapper(p: Procedure, module: Module) -> str:
     """The `def` for one procedure, and the one that maps it over arrays if it works on numbers."""
     out = "" if p.is_scalar else _array_wrapper(p, module)
     if p.is_scalar:
-        out = _number_wrapper(p)
-    if not any(q.is_array for q in p.params) and not any(q.shape for q in p.outs) and not p.sizes:
+        out = _number_wrapper(p, module)
+    if not any(q.shape for q in [*p.params, *p.outs]) and not p.sizes:
         out += "\n\n" + _map_wrapper(p, module)
     return out
 
@@ -48,20 +48,25 @@ def _result(q: Param, text: str, module: Module) -> str:
     return text
 
 
-def _number_wrapper(p: Procedure) -> str:
+def _native(q: Param, module: Module) -> str:
+    """A scalar argument as the native code takes it."""
+    return f"{module.header.use('vb_bf16_of_f32')}({mangle(q.name)})" if q.dtype == "bf16" else mangle(q.name)
+
+
+def _number_wrapper(p: Procedure, module: Module) -> str:
     params = ", ".join(f"{_python_type(q)} {mangle(q.name)}" for q in p.params)
-    names = ", ".join(mangle(q.name) for q in p.params)
-    call = f"c_{p.key}({names})"
-    return f"def {p.key}({params}):\n    return {call}" + (" != 0\n" if p.outs[0].dtype == "bool" else "\n")
+    names = ", ".join(_native(q, module) for q in p.params)
+    return f"def {p.key}({params}):\n    return {_result(p.outs[0], f'c_{p.key}({names})', module)}\n"
 
 
 def _array_wrapper(p: Procedure, module: Module) -> str:
     b = Body(module, p.key)
     b.err = "&err"
     arrays, scalars, sizes = signature(p, b)
-    buffers = [*arrays, *(q for q in p.outs if q.shape)]
+    buffers = [q for q in [*arrays, *p.outs] if q.shape]
+    cells = [q for q in arrays if not q.shape]  # read behind a pointer, but given as numbers
     numbers = [q for q in p.outs if not q.shape]
-    params = [_view(q) for q in buffers] + [f"{_python_type(q)} {mangle(q.name)}" for q in scalars]
+    params = [_view(q) for q in buffers] + [f"{_python_type(q)} {mangle(q.name)}" for q in [*cells, *scalars]]
     b.line("cdef int err = 0")
     for n in sizes:
         _, array, axis = p.sizes[n]
@@ -79,14 +84,17 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
         zeros = ", ".join("0" * len(q.shape))
         b.line(f"cdef {t} vb_{q.name} = <{t}>&{mangle(q.name)}[{zeros}]")
         b.env[q.name] = Local("array", f"vb_{q.name}", q.dtype, t, q.shape)
+    for q in cells:
+        t = module.header.pointer(q.dtype, True)
+        b.line(f"cdef {DTYPES[q.dtype].ctype} vb_{q.name} = {_native(q, module)}")
+        b.env[q.name] = Local("scalar", f"vb_{q.name}", q.dtype, t)
     for q in numbers:
         b.line(f"cdef {DTYPES[q.dtype].ctype} vb_{q.name} = 0")
     _overlaps(p, buffers, b)
     for g in p.given:
         _given(p, g, b)
-    args = [f"vb_{q.name}" for q in arrays]
-    args += [f"vb_{q.name}" if q.shape else f"&vb_{q.name}" for q in p.outs]
-    args += [mangle(q.name) for q in scalars] + [mangle(n) for n in sizes]
+    args = [f"vb_{q.name}" if q.shape else f"&vb_{q.name}" for q in [*arrays, *p.outs]]
+    args += [_native(q, module) for q in scalars] + [mangle(n) for n in sizes]
     with b.block("with nogil"):
         b.line(f"c_{p.key}({', '.join([*args, 'threads', '&err'])})")
     with b.block("if err != 0"):
@@ -134,6 +142,11 @@ def _bytes(q: Param) -> str:
     return f"{extents} * {DTYPES[q.dtype].bits // 8}"
 
 
+def _said(g: Expr) -> str:
+    """A condition inside an f-string."""
+    return show(g).replace("{", "{{").replace("}", "}}").replace('"', "'")
+
+
 def _given(p: Procedure, g: Expr, b: Body) -> None:
     """Raise where a precondition does not hold; one over elements is tested for all of them."""
     ranges: dict[str, Expr] = {}
@@ -150,9 +163,8 @@ def _given(p: Procedure, g: Expr, b: Body) -> None:
         b.line(f"for {var.name} in range({ex(hi, b)}):")
         b.indent += 1
     at = "".join(f", {n} = {{{b.env[n].name}}}" for n in [*ranges, *sorted(free_vars(g) - set(ranges))])
-    said = show(g).replace("{", "{{").replace("}", "}}").replace('"', "'")
     with b.block(f"if not ({ex(g, b)})"):
-        b.line(f'raise ValueError(f"{p.name}: given {said} does not hold{at.replace(", ", " at ", 1)}")')
+        b.line(f'raise ValueError(f"{p.name}: given {_said(g)} does not hold{at.replace(", ", " at ", 1)}")')
     b.env, b.indent = saved, depth
 
 
@@ -162,11 +174,11 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
     views = ", ".join(_view(replace(q, shape=(Expr("var"),))) for q in work)
     pointers = [(q, module.header.pointer(q.dtype, q.kind == "in")) for q in work]
     length = f"{mangle(work[0].name)}.shape[0]"
-    inner = [f"vb_{q.name}[vb__i]" for q in p.params]
+    inner = [f"vb_{q.name}[vb__i]" for q in p.params if not q.is_array]
     if p.is_scalar:
         step = f"vb_{p.outs[0].name}[vb__i] = c_{p.key}({', '.join(inner)})"
     else:
-        outs = [f"vb_{q.name} + vb__i" for q in p.outs]
+        outs = [f"vb_{q.name} + vb__i" for q in [*p.params, *p.outs] if q.is_array]
         step = f"c_{p.key}({', '.join([*outs, *inner, '1', 'err'])})"
     params = ", ".join(f"{t} vb_{q.name}" for q, t in pointers)
     names = ", ".join(f"vb_{q.name}" for q in work)
@@ -188,6 +200,16 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
             f'        raise ValueError("{p.name}: {q.name} has another length than {work[0].name}")',
             f"    cdef {t} vb_{q.name} = <{t}>&{name}[0]",
         ]
+    b = Body(module, p.key)
+    for q in p.params:
+        b.env[q.name] = Local("scalar", f"vb_{q.name}[vb__i]", q.dtype, ctype(q.dtype))
+    for g in p.given:
+        if not free_vars(g) - set(b.env):
+            at = ", ".join(f"{n} = {{{b.env[n].name}}}" for n in sorted(free_vars(g)))
+            with b.block("for vb__i in range(vb__n)"), b.block(f"if not ({ex(g, b)})"):
+                b.line(f'raise ValueError(f"{p.name}: given {_said(g)} does not hold at {at}")')
+    if b.lines:
+        lines += ["    cdef Py_ssize_t vb__i", *b.lines]
     lines += [
         "    if threads > 1 and vb__n > 8192:",
         "        for vb__t in prange(threads, num_threads=threads, schedule='static', nogil=True):",

@@ -1,0 +1,299 @@
+"""vibee.load: numpy in, numpy out; every wrong argument is named."""
+
+import array
+import threading
+
+import numpy as np
+import pytest
+
+import vibee
+
+SPEC = '''
+module("api", version=1)
+SCALE = 3.0
+
+def softmax(x: real[N, D]) -> y[N, D]:
+    """Row-wise softmax."""
+    given(N >= 1, D >= 1)
+    m[n] = max[d](x[n, d])
+    y[n, d] = exp(x[n, d] - m[n]) / sum[e](exp(x[n, e] - m[n]))
+
+def affine(x: real[N, K], w: real[M, K], b: real[M], gain: real = 2.0) -> y[N, M]:
+    """gain (x w^T + b)"""
+    y[n, m] = gain * (sum[k](x[n, k] * w[m, k]) + b[m])
+
+def mse(x: real[N], t: real[N]) -> loss:
+    """Mean squared error."""
+    given(N >= 1)
+    loss = sum[n]((x[n] - t[n]) ** 2) / real(N)
+
+def minmax(x: real[N]) -> (lo[N], hi, at(i64)):
+    """Three outputs."""
+    lo[n] = cummin[n](x[n])
+    hi = max[n](x[n])
+    at = argmax[n](x[n])
+
+def gather(w: f32[V, C], t: i32[N]) -> y[N, C]:
+    """Rows by number."""
+    given(0 <= t[n] < V)
+    y[n, c] = w[t[n], c]
+
+def bump(x: real, a: real = 2.0) -> y:
+    """a x^2"""
+    y = a * x * x
+
+def root(x: f64) -> y:
+    """Only of what has one."""
+    given(x >= 0.0)
+    y = sqrt(x)
+
+def kind(n: i32) -> k(i32):
+    """Remainder by three."""
+    k = n % 3
+
+def positive(x: f32[N]) -> p(bool[N]):
+    """Where x is above zero."""
+    p[n] = x[n] > 0.0
+
+def chosen(p: bool[N], x: f32[N]) -> y[N]:
+    """x where p."""
+    y[n] = where(p[n], x[n], 0.0)
+
+def halve(x: bf16[N]) -> y(bf16[N]):
+    """Half of it, in bfloat16."""
+    y[n] = bf16(f32(x[n]) * 0.5)
+
+def grid(H: size, W: size, step: f64 = 0.5) -> y(f64[H, W]):
+    """Sizes as numbers."""
+    given(H >= 1, W >= 1)
+    y[i, j] = f64(i * W + j) * step
+
+@procedure
+def halve_in_place(x: mut[real[N]], times: i64 = 1):
+    """Halve every element."""
+    given(times >= 0)
+    for k in range(times):
+        for n in parallel(N):
+            x[n] = x[n] * 0.5
+
+@procedure
+def own(x: real[N]) -> y[N]:
+    """The identity, with a gradient that tells that it was used."""
+    gradient(own_backward)
+    for n in parallel(N):
+        y[n] = x[n]
+
+@procedure
+def own_backward(y: real[N], d_y: real[N]) -> d_x[N]:
+    """Seven times the cotangent plus the output."""
+    for n in parallel(N):
+        d_x[n] = 7.0 * d_y[n] + y[n]
+'''
+
+
+@pytest.fixture(scope="module")
+def k(tmp_path_factory):
+    path = tmp_path_factory.mktemp("api") / "api.vibee"
+    path.write_text(SPEC)
+    return vibee.load(path)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def rand(*shape, dtype="f4"):
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(dtype)
+
+
+def numeric(f, x, cotangent, h=1e-6):
+    """Central differences of sum(f(x) * cotangent)."""
+    out = np.zeros_like(x)
+    for i in np.ndindex(*x.shape):
+        a, b = x.copy(), x.copy()
+        a[i] += h
+        b[i] -= h
+        out[i] = (np.sum(f(a) * cotangent) - np.sum(f(b) * cotangent)) / (2 * h)
+    return out
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_arrays(k, dtype, threads):
+    x = rand(17, 33, dtype=dtype)
+    y = k.softmax(x, threads=threads)
+    assert y.dtype == x.dtype
+    np.testing.assert_allclose(y, softmax(x), rtol=1e-5)
+
+
+def test_out_is_used(k):
+    x = rand(4, 5)
+    y = np.zeros((4, 5), "f4")
+    assert k.softmax(x, out=y) is y
+    np.testing.assert_allclose(y, softmax(x), rtol=1e-5)
+    lo = np.zeros(5, "f4")
+    got = k.minmax(x[0], out=(lo,))
+    assert got[0] is lo and got[1] == x[0].max() and got[2] == x[0].argmax()
+
+
+@pytest.mark.parametrize("make", [
+    lambda v: array.array("f", v), lambda v: memoryview(array.array("f", v)), lambda v: np.array(v, "f4"),
+    lambda v: memoryview(bytearray(array.array("f", v).tobytes())).cast("f"),
+])  # fmt: skip
+def test_any_buffer(k, make):
+    lo, hi, at = k.minmax(make([3.0, 1.0, 4.0]))
+    assert lo.tolist() == [3, 1, 1] and hi == 4.0 and at == 2
+
+
+def test_nothing_is_copied(k):
+    x = array.array("d", [8.0, 4.0])
+    assert k.halve_in_place(x, times=2) is None
+    assert x.tolist() == [2.0, 1.0]
+
+
+def test_numbers(k):
+    assert k.bump(3) == 18.0 and k.bump(3, a=1.0) == 9.0 and k.kind(-1) == 2
+    assert k.bump(np.float32(3.0)) == 18.0
+    assert k.root(4) == 2.0 and k.root(np.array([4.0, 9.0])).tolist() == [2.0, 3.0]
+    x = rand(3, 4)
+    np.testing.assert_allclose(k.bump(x), 2 * x * x)
+    np.testing.assert_allclose(k.bump(x.astype("f8"), x.astype("f8")[:1]), x.astype("f8") ** 2 * x.astype("f8")[:1])
+    assert k.bump(x).dtype == np.float32 and k.kind(np.arange(-3, 3, dtype="i4")).tolist() == [0, 1, 2, 0, 1, 2]
+    y = np.zeros_like(x)
+    assert k.bump(x, out=y) is y and (y == k.bump(x)).all()
+
+
+def test_sizes(k):
+    assert k.grid(2, W=3).tolist() == [[0.0, 0.5, 1.0], [1.5, 2.0, 2.5]]
+    assert k.grid(H=1, W=2, step=2).tolist() == [[0.0, 2.0]]
+
+
+def test_bool_and_bf16(k):
+    x = rand(9)
+    p = k.positive(x)
+    assert p.dtype == bool and (p == (x > 0)).all()
+    assert (k.chosen(p, x) == np.where(x > 0, x, 0)).all()
+    assert (k.chosen(bytearray(b"\1\0\2" + bytes(6)), x)[:3] == [x[0], 0, x[2]]).all()
+    raw = (np.array([1.0, -3.0, np.inf], "f4").view("u4") >> 16).astype("u2")
+    half = (k.halve(raw).astype("u4") << 16).view("f4")
+    assert half.tolist() == [0.5, -1.5, np.inf]
+
+
+def test_gradients(k):
+    x, dy = rand(3, 5, dtype="f8"), rand(3, 5, dtype="f8") + 1
+    np.testing.assert_allclose(k.softmax.grad(x, dy), numeric(k.softmax, x, dy), atol=1e-7)
+    w, b, dz = rand(4, 5, dtype="f8"), rand(4, dtype="f8"), rand(3, 4, dtype="f8")
+    dx, dw, db, dgain = k.affine.grad(x, w, b, 1.5, dz)
+    np.testing.assert_allclose(dx, 1.5 * dz @ w, rtol=1e-9)
+    np.testing.assert_allclose(dw, 1.5 * dz.T @ x, rtol=1e-9)
+    np.testing.assert_allclose(db, 1.5 * dz.sum(0), rtol=1e-9)
+    np.testing.assert_allclose(dgain, (dz * (x @ w.T + b)).sum(), rtol=1e-9)
+    for got, want in zip(k.affine.grad(x, w, b, dz), k.affine.grad(x, w, b, 2.0, dz), strict=True):
+        np.testing.assert_allclose(got, want)
+    for got, want in zip(k.affine.grad(x, w, b, gain=2.0, d_y=dz), k.affine.grad(x, w, b, dz), strict=True):
+        np.testing.assert_allclose(got, want)
+
+
+def test_gradient_of_a_number(k):
+    x, t = rand(6), rand(7)[:6].copy()
+    dx, dt = k.mse.grad(x, t)
+    np.testing.assert_allclose(dx, 2 * (x - t) / 6, rtol=1e-5)
+    np.testing.assert_allclose(dt, -dx, rtol=1e-6)
+    np.testing.assert_allclose(k.mse.grad(x, t, 3.0)[0], 3 * dx, rtol=1e-5)
+    assert k.bump.grad(3.0, 2.0, 1.0) == (12.0, 9.0)
+    dx, da = k.bump.grad(x, 2.0, np.ones_like(x))
+    np.testing.assert_allclose(dx, 4 * x, rtol=1e-6)
+    np.testing.assert_allclose(da, x * x, rtol=1e-6)
+
+
+def test_gradient_of_ones_own(k):
+    x, dy = rand(5), rand(5)
+    np.testing.assert_allclose(k.own.grad(x, dy), 7 * dy + x, rtol=1e-6)
+
+
+def wrong(k):
+    x, t = np.ones((4, 5), "f4"), np.zeros(4, "i4")
+    frozen = np.ones(3, "f4")
+    frozen.flags.writeable = False
+    return [
+        (lambda: k.softmax(), r"softmax: argument x is missing"),
+        (lambda: k.softmax([[1.0]]), r"softmax: argument x must be an array .* got list"),
+        (lambda: k.softmax(x.astype("i8")), r"argument x must be f32\[N, D\] or f64\[N, D\], got i64\[4, 5\]"),
+        (lambda: k.softmax(x.astype(">f4")), r"argument x must be f32\[N, D\] or f64\[N, D\], got >f4\[4, 5\]"),
+        (lambda: k.softmax(x[0]), r"argument x must have 2 axes"),
+        (lambda: k.softmax(x[:, ::2]), r"argument x must be C-contiguous"),
+        (lambda: k.softmax(x.T), r"argument x must be C-contiguous"),
+        (lambda: k.softmax(x, out=x), r"softmax: y shares memory with x"),
+        (lambda: k.softmax(x, out=x[:2].copy()), r"output y must have shape \[N, D\] = \[4, 5\], got \[2, 5\]"),
+        (lambda: k.softmax(x, out=x.astype("f8")), r"output y must be f32\[N, D\], got f64"),
+        (lambda: k.softmax(x, out=(x, x)), r"out must have 1 array"),
+        (lambda: k.softmax(np.ones((4, 0), "f4")), r"softmax: given D >= 1 does not hold at D = 0"),
+        (lambda: k.softmax(x, z=1), r"there is no argument z"),
+        (lambda: k.softmax(x, x), r"2 arguments"),
+        (lambda: k.softmax(x, x=x), r"argument x is given twice"),
+        (lambda: k.softmax(x, threads=0), r"threads must be a whole number"),
+        (
+            lambda: k.affine(x, np.ones((2, 4), "f4"), np.ones(2, "f4")),
+            r"argument w must have shape \[M, K\] = \[2, 5\]",
+        ),
+        (lambda: k.affine(x, np.ones((2, 5), "f8"), np.ones(2, "f4")), r"argument w must be f32\[M, K\], got f64"),
+        (lambda: k.affine(x, np.ones((2, 5), "f4"), np.ones(2, "f4"), "a"), r"argument gain must be a number"),
+        (lambda: k.gather(x, t + 4), r"gather: given .* does not hold at n = 0"),
+        (lambda: k.gather(x, t - 1), r"gather: given .* does not hold at n = 0"),
+        (lambda: k.halve_in_place(frozen), r"argument x is written to, but the array is read-only"),
+        (lambda: k.halve_in_place(np.ones(3, "f4"), times=-1), r"given times >= 0 does not hold at times = -1"),
+        (lambda: k.grid(2, -1), r"argument W must be a size"),
+        (lambda: k.grid(2, 1.5), r"argument W must be a size"),
+        (lambda: k.root(-1.0), r"root: given x >= 0.0 does not hold at x = -1.0"),
+        (lambda: k.root(np.array([4.0, -4.0])), r"root: given x >= 0.0 does not hold at x = -4.0"),
+        (lambda: k.kind(2**31), r"argument n must be i32"),
+        (lambda: k.kind(1.5), r"argument n must be a number \(i32\)"),
+        (lambda: k.softmax.grad(x), r"cotangent d_y is missing"),
+        (lambda: k.softmax.grad(x, x[:2].copy()), r"d_y must have shape \[N, D\]"),
+        (lambda: k.halve_in_place.grad(np.ones(3, "f4")), r"has no gradient"),
+    ]
+
+
+def test_wrong_arguments(k):
+    for n, (call, message) in enumerate(wrong(k)):
+        with pytest.raises(ValueError, match=message) as e:
+            call()
+        assert "\n" not in str(e.value), n
+
+
+def test_what_is_known_of_a_function(k):
+    assert k.softmax.__doc__ == "Row-wise softmax."
+    assert "m[n] = max[d](x[n, d])" in k.softmax.source
+    assert "cdef void c_softmax_f32(" in k.softmax.pyx and "def softmax_f32(const float[:, ::1] x" in k.softmax.pyx
+    assert repr(k.softmax) == "<vibee softmax(x: real[N, D]) -> y(real[N, D])>"
+    assert "softmax" in dir(k) and "exp" not in dir(k)
+    with pytest.raises(AttributeError, match="has no definition 'nothing'"):
+        _ = k.nothing
+
+
+def test_threads_of_python(k):
+    """Calls release the interpreter's lock and may run at the same time."""
+    x = rand(64, 64)
+    want, found = softmax(x), []
+    workers = [threading.Thread(target=lambda: found.append(k.softmax(x, threads=2))) for _ in range(4)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert all(np.allclose(y, want, rtol=1e-5) for y in found) and len(found) == 4
+
+
+def test_mistakes_are_told_together(tmp_path):
+    path = tmp_path / "wrong.vibee"
+    path.write_text(
+        'module("wrong", version=1)\n\ndef f(x: f32[N]) -> y[N]:\n    y[n] = x[n] + z[n]\n\n'
+        "def g(x: f32[N]) -> y[N]:\n    y[n] = nothing(x[n])\n"
+    )
+    with pytest.raises(vibee.SpecError) as e:
+        vibee.load(path)
+    lines = str(e.value).splitlines()
+    assert isinstance(e.value, ValueError) and len(lines) == 2
+    assert lines[0].startswith(f"{path}:4:") and lines[1].startswith(f"{path}:7:")
+    with pytest.raises(vibee.SpecError, match="there is no such file"):
+        vibee.load(tmp_path / "absent.vibee")
