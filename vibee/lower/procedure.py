@@ -88,8 +88,18 @@ class Statements:
 
     def equations(self, s: Equations, inside: bool) -> list:
         """Index equations where they stand: the arrays already exist, only new temporaries do not."""
-        arrays = [Param(a, "in", "f32", p) for a, p in self.shapes().items()]
-        f = Formula("", "", arrays, [], dict(self.p.sizes), list(self.p.given), equations=s.equations)
+        written = {e.lhs for e in s.equations}
+        arrays = [Param(a, "out" if a in written else "in", "f32", p) for a, p in self.shapes().items()]
+        outs = [q for q in arrays if q.kind == "out"]
+        f = Formula(
+            "",
+            "",
+            [q for q in arrays if q.kind == "in"],
+            outs,
+            dict(self.p.sizes),
+            list(self.p.given),
+            equations=s.equations,
+        )
         normal = hoist(f)
         temps = {}
         for t in normal.temps:
