@@ -44,6 +44,19 @@ def make_shape(s: Settings, tokens: int) -> Shape:
     return Shape("gpt2", tokens, s.context, s.layers, s.heads, s.width)
 
 
+def say(text: str) -> None:
+    """Print; a reader who has gone away (`| head`) must not end a training run."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def many(count: int, what: str) -> str:
+    """1 layer, 2 layers."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 class Run:
     """One `vibee train`, from its options to its last line."""
 
@@ -177,9 +190,9 @@ class Run:
             f"{names}: {short_count(len(c.train))} tokens to learn from, "
             + ("too few to hold any out" if c.shared else f"{short_count(len(c.held_out))} held out")
             + f"; vocabulary of {len(c.vocabulary)} {KINDS[c.vocabulary.kind]}",
-            f"{s.arch}: {s.layers} layers, {s.heads} heads, width {s.width}, context {s.context}: "
+            f"{s.arch}: {many(s.layers, 'layer')}, {many(s.heads, 'head')}, width {s.width}, context {s.context}: "
             f"{short_count(shapes.count(self.shape))} weights; {human_size(self.needed)} of memory; "
-            f"{self.kernels.threads} thread{'s' if self.kernels.threads != 1 else ''}, x86-64-{self.kernels.isa}",
+            f"{many(self.kernels.threads, 'thread')}, x86-64-{self.kernels.isa}",
         ]
         if self.text.skipped:
             lines.append(f"left out: {len(self.text.skipped)} files that are not text")
@@ -205,13 +218,13 @@ class Run:
         out = sys.stdout
         curve = terminal_curve(h.train, h.validation, unicode=can_show(out, "⠁"), colour=out.isatty())
         if curve:
-            print(curve)
+            say(curve)
         kind = "loss" if self.corpus.shared else "validation loss"
-        print(f"{kind} {loss:.4f} after {h.step} steps in {short_time(h.seconds)}; the model is in {self.options.out}")
+        say(f"{kind} {loss:.4f} after {h.step} steps in {short_time(h.seconds)}; the model is in {self.options.out}")
         first = self.corpus.vocabulary.decode(self.corpus.train[:12].tolist()).decode("utf-8", "replace").split()
         prompt = first[0] if first and first[0].isalnum() else ""
         where = "" if self.options.out == "vibee-model" else f" --model {self.options.out}"
-        print(f'try it: vibee infer{where} --prompt "{prompt}"')
+        say(f'try it: vibee infer{where} --prompt "{prompt}"')
 
 
 def write_curve(out: str, history: History) -> None:
@@ -249,8 +262,7 @@ def _train(options: TrainOptions, stopping: Stopping) -> int:
     s, h = run.settings, run.history
     tokens = s.batch * s.context * s.accumulate
     log = JsonLog(options.log, h.step if options.resume else None) if options.log else None
-    print(run.describe())
-    sys.stdout.flush()
+    say(run.describe())
     # Nothing is computed for minutes that could not be kept: the folder is tried first.
     if not h.step:
         run.save(h)
@@ -263,7 +275,7 @@ def _train(options: TrainOptions, stopping: Stopping) -> int:
         run.save(h)
         progress.close()
         again = "" if options.out == "vibee-model" else f" --out {options.out}"
-        print(f"stopped after step {h.step} of {s.steps} and saved; go on with: vibee train --resume{again}")
+        say(f"stopped after step {h.step} of {s.steps} and saved; go on with: vibee train --resume{again}")
         status = stopping.status
     else:
         run.finish(progress, log)
