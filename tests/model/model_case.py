@@ -36,7 +36,7 @@ class Case:
         arena = np.full(evaluate(planned.arena, self.sizes), np.nan)
         env = {"weights": weights, "arena": arena, **self.sizes, **given}
         sizes = {**self.sizes, "weights_size": len(weights), "arena_size": len(arena)}
-        args = [env[q.name] if q.name in env else q.default.attr for q in p.params]
+        args = [env[q.name] if q.name in env or not q.default else q.default.attr for q in p.params]
         outs = [np.full([self.interp.eval(e, sizes) for e in o.shape], np.nan) for o in p.outs]
         self.interp.call(p.key, args, outs, sizes)
         return outs

@@ -1,0 +1,94 @@
+"""The memory plan: what lives at the same time never shares an element."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vibee.check import load
+from vibee.check.model_template import Keys
+from vibee.check.modules import specs_root
+from vibee.lower.model import lower_model
+from vibee.lower.plan import ALIGN, Buffer, make_plan, overlaps
+from vibee.tree.expr import Expr, const, var
+from vibee.tree.poly import Sizes, evaluate
+
+NAMES = ("A", "B", "C")
+products = st.lists(st.sampled_from(NAMES), max_size=3).map(lambda m: tuple(sorted(m)))
+polys = st.dictionaries(products, st.integers(1, 5), min_size=1, max_size=3)
+spans = st.tuples(st.integers(0, 12), st.integers(0, 5)).map(lambda t: (t[0], t[0] + t[1]))
+
+
+@given(st.lists(st.tuples(polys, spans), min_size=1, max_size=14), st.lists(st.integers(0, 40), min_size=3, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_random_lifetimes(values: list, numbers: list[int]) -> None:
+    sizes = Sizes()
+    buffers = [Buffer(f"v{k}", p, first, last) for k, (p, (first, last)) in enumerate(values)]
+    plan = make_plan(buffers, sizes)
+    env = dict(zip(NAMES, numbers, strict=True))
+    assert overlaps(plan, env, sizes) == []
+    offsets, total = plan.evaluate(env)
+    assert all(x % ALIGN == 0 for x in offsets.values())
+    assert total <= sum(-(-evaluate(sizes.expr(p), env) // ALIGN) * ALIGN for p, _ in values)
+
+
+def test_memory_is_used_again() -> None:
+    sizes = Sizes()
+    n = {("A",): 1}
+    plan = make_plan([Buffer(f"v{k}", n, k, k + 1) for k in range(10)], sizes)
+    assert len(plan.slots) == 2
+
+
+def test_the_check_sees_an_overlap() -> None:
+    sizes = Sizes()
+    plan = make_plan([Buffer("a", {("A",): 1}, 0, 1), Buffer("b", {("A",): 1}, 2, 3)], sizes)
+    plan.slots[0].buffers[1].first = 1
+    assert overlaps(plan, {"A": 3}, sizes) == [("b", "a")]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt2_decode", "llama_decode"])
+def test_shipped_models(name: str) -> None:
+    program = load(f"{specs_root()}/core/model.vibee")
+    program.raise_errors()
+    low = lower_model(program.instance(name, {"real": "f32"}), Keys(program))
+    rng = random.Random(1)
+    for _ in range(40):
+        h, g = rng.choice([(1, 1), (4, 2), (6, 3), (8, 1)])
+        sizes = {"V": rng.randint(1, 200), "S": 64, "L": rng.randint(0, 6), "H": h, "G": g,
+                 "C": 2 * h * rng.randint(1, 9), "F": rng.randint(1, 70), "B": rng.randint(1, 5),
+                 "T": rng.randint(1, 33)}  # fmt: skip
+        for p in low.planned:
+            assert overlaps(p.plan, sizes, p.work.sizes) == []
+
+
+def size(text: str) -> Expr:
+    """A size expression from Python's syntax."""
+    import ast
+
+    names = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "floordiv", ast.Mod: "mod"}
+
+    def go(n: ast.AST) -> Expr:
+        if isinstance(n, ast.BinOp):
+            return Expr(names[type(n.op)], (go(n.left), go(n.right)), None, "i64")
+        if isinstance(n, ast.Compare):
+            return Expr("eq", (go(n.left), go(n.comparators[0])), None, "bool")
+        return var(n.id) if isinstance(n, ast.Name) else const(n.value, "i64")  # type: ignore[attr-defined]
+
+    return go(ast.parse(text, mode="eval").body)
+
+
+@pytest.mark.parametrize("a, b, facts", [
+    ("B * T", "T * B", []), ("3 * C - C", "2 * C", []), ("H * (C // H)", "C", ["C % H == 0"]),
+    ("(H // G) * G * (C // H)", "C", ["C % H == 0", "H % G == 0"]),
+    ("2 * (C // (2 * H))", "C // H", ["C % (2 * H) == 0"]),
+    ("2 * H * (C // (2 * H)) * T", "T * C", ["C % (2 * H) == 0"]), ("6 * C // (2 * C)", "3", []),
+    ("M * N", "N * N", ["M == N"]), ("(B + 1) * (T - 1)", "B * T + T - B - 1", []),
+])  # fmt: skip
+def test_equal_sizes(a: str, b: str, facts: list[str]) -> None:
+    assert Sizes(map(size, facts)).equal(size(a), size(b))
+    assert not Sizes(map(size, facts)).equal(size(a), size(f"{b} + 1"))
+    if facts:
+        assert not Sizes().equal(size(a), size(b))
