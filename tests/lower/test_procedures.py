@@ -147,3 +147,9 @@ def test_calls_on_parts(k):
 
 def test_sieve(k):
     assert k.sieve(N=1000) == 168
+
+
+def test_what_is_not_proved_is_told(k):
+    assert any("runs serially" in text for text in k.racy.unproved)
+    assert any("0 <= at < N" in text for text in k.unchecked.unproved)
+    assert k.tiles.unproved == []

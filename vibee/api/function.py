@@ -44,6 +44,12 @@ class Function:
         """The generated Cython of the module that this function is in."""
         return self._library.text(self.definitions[0])
 
+    @property
+    def unproved(self) -> list[str]:
+        """What the prover left open, each as `file:line:column: obligation`: accesses that are checked at run
+        time, and parallel loops that run serially."""
+        return self._library.unproved(self.definitions)
+
     def __repr__(self) -> str:
         return f"<vibee {signature(self.definitions)}>"
 

@@ -95,6 +95,14 @@ class Library:
         """The Cython text of the module that an instance is in."""
         return self._build_of(d).text
 
+    def unproved(self, definitions: list[Definition]) -> list[str]:
+        """What the prover left open in some instances, with its places."""
+        out: dict[str, None] = {}
+        for d in definitions:
+            self._unit.procedure(d)
+            out |= {f"{o.span}: {o.what}": None for o in self._unit.open[d.key]}
+        return list(out)
+
     def _build_of(self, d: Definition) -> Build:
         if d.key not in self._builds:
             self._unit.add(d)

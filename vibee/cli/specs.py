@@ -23,7 +23,37 @@ def check_specs(files: list[str]) -> int:
         if not program.errors:
             count = len(program.own_names)
             print(f"{path}: {count} definition{'s' if count != 1 else ''}, no mistakes")
+            for note in _notes(program):
+                print(note)
     return 2 if mistakes else 0
+
+
+def _notes(program) -> list[str]:  # type: ignore[no-untyped-def]
+    """What was not proved, so that it runs with checks or serially: slower, and said so."""
+    try:
+        import z3  # noqa: F401
+    except ImportError:
+        return [f"{program.path}: note: nothing is proved here, since the solver is not installed (pip install .)"]
+    from vibee.lower.unit import Unit
+
+    unit = Unit(program, "v3")
+    names = [d for versions in program.defs.values() for d in versions]
+    own = [d for d in names if type(d).__name__ != "Model"]
+    for d in own:
+        unit.procedure(d)
+    found: dict[tuple[str, int], list[str]] = {}
+    for d in own:
+        for o in unit.open[d.key]:
+            texts = found.setdefault((d.name, o.span.line), [])
+            if o.what not in texts:
+                texts.append(o.what)
+    return [
+        f"{program.path}:{line}: note: {name} is checked at run time here, since it is not proved that {texts[0]}"
+        + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
+        if not texts[0].startswith("the loop")
+        else f"{program.path}:{line}: note: {name}: {texts[0]}"
+        for (name, line), texts in sorted(found.items(), key=lambda item: item[0][1])
+    ]
 
 
 def compile_spec(path: str, stage: str) -> int:

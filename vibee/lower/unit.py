@@ -7,7 +7,7 @@ from typing import Any
 
 from vibee.tree.defs import Definition, Procedure
 
-from . import lower
+from . import Open, lower_with_report
 
 
 class Unit:
@@ -18,6 +18,7 @@ class Unit:
         self.isa = isa if isa in ("v2", "v3", "v4") else "v2"  # how wide tiles are made elsewhere
         self.added: dict[str, Definition] = {}
         self.lowered: dict[str, Procedure] = {}
+        self.open: dict[str, list[Open]] = {}  # what could not be proved of each
 
     def by_key(self, key: str) -> Definition:
         """The definition with this instance name."""
@@ -30,7 +31,7 @@ class Unit:
     def procedure(self, d: Definition) -> Procedure:
         """The lowered form of a definition."""
         if d.key not in self.lowered:
-            self.lowered[d.key] = lower(self, d, self.isa)
+            self.lowered[d.key], self.open[d.key] = lower_with_report(self, d, self.isa)
         return self.lowered[d.key]
 
     def reach(self, definitions: Iterable[Definition]) -> list[Procedure]:
