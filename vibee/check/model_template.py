@@ -98,7 +98,11 @@ class Maker:
         for size in first.sizes:
             if size not in sizes and size in own:
                 sizes[size] = Expr("var", (), size, "", arg.span)
-        lowered = [lower_model(m, Keys(self.program)) for m in models]
+        done: dict[str, Lowered] = self.program.__dict__.setdefault("_lowered_models", {})
+        for m in models:
+            if m.key not in done:
+                done[m.key] = lower_model(m, Keys(self.program))
+        lowered = [done[m.key] for m in models]
         calls = self._adopt(lowered)
         meaning = Meaning(name, first, lowered[0], sizes, lowered[0].arena, calls)
         put = Putter(meaning)

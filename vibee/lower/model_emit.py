@@ -8,6 +8,7 @@ from ..tree.defs import Alloc, Call, Decl, For, Param, Procedure, View
 from ..tree.expr import Expr, const, load, var
 from .model_forward import ONE, op
 from .model_layout import layout, weights_length
+from .model_room import room
 from .model_rules import suffixed
 from .model_steps import Do, Loop, Ref, Value, Work
 from .plan import Buffer, Plan, make_plan, times
@@ -186,19 +187,27 @@ def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False)
     for size in plan.sizes:
         total = size if total is ZERO else op("add", total, size)
     names = {p.name for p in (*m.params, *m.outs)} | set(m.sizes)
-    flat, flat_grads, arena, room, length = (
+    flat, flat_grads, arena, room_name, length = (
         free_name(x, names) for x in ("weights", "grads", "arena", "arena_size", "weights_size")
     )
     body = Writer(w, plan, arena, {"weights": flat, "grads": flat_grads}).statements()
     if grads:
         outs = [*outs, Param(flat_grads, "out", w.dtype, (var(length),))]
-    sizes = {**m.sizes, length: ("arg", flat, 0), room: ("arg", arena, 0)}
-    given = [*m.given, Expr("eq", (var(length), weights_length(m)), None, "bool"),
-             Expr("ge", (var(room), total), None, "bool")]  # fmt: skip
+    sizes = {**m.sizes, length: ("arg", flat, 0), room_name: ("arg", arena, 0)}
+    weights, memory = var(length), var(room_name)
+    held = [w.sizes.poly(place.total) for place in layout(m)]
+    kept = [b.size for slot in plan.slots for b in slot.buffers]
+    given = [
+        *m.given,
+        *room(held, weights, w.sizes),
+        Expr("eq", (weights, weights_length(m)), None, "bool"),
+        *room(kept, memory, w.sizes),
+        Expr("ge", (memory, total), None, "bool"),
+    ]
     params = [
         Param(flat, "in", w.dtype, (var(length),)),
         *(p for p in m.params if p.kind != "size" and p.default is None),
-        Param(arena, "mut", w.dtype, (var(room),)),
+        Param(arena, "mut", w.dtype, (var(room_name),)),
         *(p for p in m.params if p.kind == "size"),
         *(p for p in m.params if p.kind != "size" and p.default is not None),
     ]
