@@ -96,7 +96,8 @@ def statement(s: object) -> list[str]:
         case Call() | ModelCall():
             return [_call(s.fn, s.args, s.outs, s.sizes)]
         case Layers():
-            return [f"for {s.var} in layers({show(s.count)}):    carries {', '.join(s.carried)}", *_block(s.body)]
+            carried = [f"{c.result} = {c.inner} from {c.init} by {c.last}" for c in s.carries]
+            return [f"for {s.var} in layers({show(s.count)}):    carries {', '.join(carried)}", *_block(s.body)]
         case Weight():
             init = f" = {show(s.init)}" if s.init is not None else ""
             return [f"weight {s.name}: {_shape(s.dtype, s.shape)}{init}" + ("    (one a layer)" if s.layered else "")]
