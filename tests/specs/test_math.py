@@ -110,6 +110,23 @@ def test_powers(k: Any, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(got, np.array([c[2] for c in cases], np.float32))
 
 
+@pytest.mark.parametrize("name", [*REFERENCES, "erf", "sigmoid", "softplus"])
+def test_derivatives(k: Any, name: str) -> None:
+    f, h = getattr(k, name), 1e-6
+    x = np.linspace(0.1, 2, 20)
+    slope = (f(x + h) - f(x - h)) / (2 * h)
+    np.testing.assert_allclose(f.grad(x, np.ones_like(x)), slope, rtol=1e-8)
+    small = x.astype(np.float32)
+    np.testing.assert_allclose(f.grad(small, np.ones_like(small)), slope, rtol=1e-5)
+
+
+def test_derivatives_of_a_power(k: Any) -> None:
+    x, y, h = np.linspace(0.1, 2, 20), np.linspace(-2, 3, 20), 1e-6
+    by_base, by_exponent = k.pow.grad(x, y, np.ones_like(x))
+    np.testing.assert_allclose(by_base, (k.pow(x + h, y) - k.pow(x - h, y)) / (2 * h), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(by_exponent, (k.pow(x, y + h) - k.pow(x, y - h)) / (2 * h), rtol=1e-7, atol=1e-7)
+
+
 def test_numbers_and_arrays_give_the_same(k: Any) -> None:
     x = np.linspace(-4, 4, 101)
     np.testing.assert_array_equal(k.tanh(x), [k.tanh(float(v)) for v in x])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from ..tree.defs import Formula, Param
-from ..tree.expr import Expr, bound_vars, loads, rebuild, walk
+from ..tree.defs import Equation, Formula, Param
+from ..tree.expr import Expr, bound_vars, loads, rebuild, var, walk
 from ..tree.normal import hoist
 from ..tree.types import is_float
 from .finish import Namer, needs, tidy
@@ -56,6 +56,16 @@ def prepared(f: Formula, lookup: Lookup) -> Formula:
     return replace(f, equations=[replace(q, rhs=go(q.rhs)) for q in f.equations])
 
 
+def stated(f: Formula) -> Formula:
+    """A formula of numbers that states its derivative, as a call of itself: so the statement counts, not the body."""
+    if not (f.derivative and f.is_scalar):
+        return f
+    out = f.outs[0]
+    args = tuple(var(p.name, p.dtype) for p in f.params)
+    call = Expr("call", args, f.key, out.dtype, f.span)
+    return replace(f, temps=[], equations=[Equation(out.name, (), (), (), call, span=f.span)])
+
+
 def vjp(f: Formula, lookup: Lookup) -> Formula:
     """The formula that computes `f`'s vector-Jacobian product.
 
@@ -64,7 +74,7 @@ def vjp(f: Formula, lookup: Lookup) -> Formula:
     array and float scalar (of rank 0).  Adjoints of bf16 arrays are f32.  `lookup` gives the
     scalar definition behind a called name.
     """
-    h = hoist(prepared(f, lookup))
+    h = hoist(prepared(stated(f), lookup))
     names = {p.name for p in [*h.params, *h.outs, *h.temps]} | set(h.sizes)
     for q in h.equations:
         names |= set(q.vars) | {v for n in walk(q.rhs) for v in bound_vars(n)}
