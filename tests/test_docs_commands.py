@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 KERNELS = list((ROOT / "vibee" / "_kernels").glob("*.so"))
-TEXT = "".join(f"{i} sheep went over the hill and came back again\n" for i in range(200))
+TEXT = "".join(f"Once {i} sheep went over the hill and came back again\n" for i in range(200))
 
 # What makes a command quick, by its first words.
 QUICK = {
@@ -71,7 +71,6 @@ def test_a_command_of_a_page_runs(page: str, command: str, here: Path) -> None:
         pytest.skip("the kernels are not built (make kernels)")
     if words[1] == "infer" and not (here / "vibee-model").exists():
         assert run(["train", "my-text.txt", *QUICK["train"]], here).returncode == 0
-        words = ["1 sheep" if w == words[words.index("--prompt") + 1] else w for w in words]
     done = run([*words[1:], *QUICK.get(words[1], [])], here)
     assert done.returncode == 0, done.stderr
 

@@ -68,8 +68,9 @@ def main() -> None:
     except (BrokenPipeError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except OSError as e:
-        print(f"vibee: cannot write the output: {e.strerror}", file=sys.stderr)
-        status = 2
+        if status == 0:
+            print(f"vibee: cannot write the output: {e.strerror}", file=sys.stderr)
+        status = status or 2
     sys.stderr.flush()
     if getattr(sys, "frozen", False):
         os._exit(status)  # all is flushed: the interpreter's teardown would only cost time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 
@@ -15,6 +16,8 @@ def explain(error: BaseException) -> str:
         if isinstance(name, bytes):
             name = os.fsdecode(name)
         what = error.strerror or str(error) or type(error).__name__
+        if name is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            return f"cannot write the output: {what}"
         return f"{name}: {what}" if name is not None else what
     text = " ".join(str(error).split()) or type(error).__name__
     if type(error).__module__.startswith("vibee") or isinstance(error, (ValueError, RuntimeError)):
