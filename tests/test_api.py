@@ -68,6 +68,10 @@ def grid(H: size, W: size, step: f64 = 0.5) -> y(f64[H, W]):
     given(H >= 1, W >= 1)
     y[i, j] = f64(i * W + j) * step
 
+def fill(N: size) -> y(real[N]):
+    """One to N."""
+    y[n] = real(n + 1)
+
 @procedure
 def halve_in_place(x: mut[real[N]], times: i64 = 1):
     """Halve every element."""
@@ -167,6 +171,14 @@ def test_numbers(k):
 def test_sizes(k):
     assert k.grid(2, W=3).tolist() == [[0.0, 0.5, 1.0], [1.5, 2.0, 2.5]]
     assert k.grid(H=1, W=2, step=2).tolist() == [[0.0, 2.0]]
+
+
+def test_dtype(k):
+    assert k.fill(3, dtype="f32").dtype == np.float32 and k.fill(N=3, dtype=np.float64).dtype == np.float64
+    assert k.fill(3, out=np.zeros(3)).dtype == np.float64
+    assert k.bump(0.1, dtype="f32") == float(np.float32(2) * np.float32(0.1) * np.float32(0.1))
+    with pytest.raises(ValueError, match="fill: there is no version for dtype i32"):
+        k.fill(3, dtype="i32")
 
 
 def test_bool_and_bf16(k):

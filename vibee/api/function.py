@@ -56,13 +56,26 @@ class Function:
     # ------------------------------------------------------------ calls
 
     def __call__(self, *args: Any, out: Any = None, threads: int | None = None, **named: Any) -> Any:
-        """Run it.  Arrays are used in place; outputs are new arrays or those in `out`."""
+        """Run it.  Arrays are used in place; outputs are new arrays or those in `out`.  `dtype` ('f32', 'f64')
+        says what `real` is; without it arrays, `out` and numbers tell, in this order."""
+        if "dtype" in named and all(p.name != "dtype" for p in self.definitions[0].params):
+            return self._of(named.pop("dtype"))(*args, out=out, threads=threads, **named)
         given = self.bind(args, named)
         if all(p.kind == "scalar" for p in self.definitions[0].params) and not self.definitions[0].sizes:
             if any(np.ndim(x) > 0 for x in given.values() if not isinstance(x, (str, bytes))):
                 return self._map(given, out, _threads(self.__name__, threads))
         d = self.choose(given, out)
         return self.run(d, given, out, _threads(self.__name__, threads))
+
+    def _of(self, dtype: Any) -> Function:
+        """The function with only the instance for one type."""
+        name = dtype if isinstance(dtype, str) and dtype in arrays.NUMPY else arrays.dtype_of(np.empty(0, dtype))
+        found = [d for d in self.definitions if d.key.endswith(f"_{name}")]
+        if not found:
+            raise ValueError(
+                f"{self.__name__}: there is no version for dtype {name}; it is {signature(self.definitions)}"
+            )
+        return Function(self._library, self.__name__, found)
 
     def bind(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         """Arguments by parameter name; those with a default may be missing."""
