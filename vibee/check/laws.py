@@ -71,7 +71,7 @@ def depth(value: object, e: Expr) -> int:
     if not isinstance(value, list):
         return 0
     if not value:
-        raise SpecError(e.span, "an empty list has no shape; give at least one element")
+        return 1
     parts = [(depth(v, e), len(v) if isinstance(v, list) else 0) for v in value]
     if len(set(parts)) > 1:
         raise SpecError(e.span, "the rows of this list differ in length; give a full array")
@@ -95,7 +95,7 @@ def _case(checker: BodyChecker, e: Expr) -> Law:
         if key not in known:
             raise SpecError(value.span, f"{checker.scope.raw.name} has no '{key}'{suggest(str(key), known)}")
         number = literal(value)
-        rank, p = depth(number, value), known[str(key)]
+        rank, p = depth(number, value) if word == "example" else 0, known[str(key)]
         if rank != len(p.shape) and word == "example":
             raise SpecError(value.span, f"'{key}' has {count(len(p.shape), 'axis')}, but this has {rank}")
         values.append((str(key), number))
