@@ -40,6 +40,7 @@ def check(text, sizes=None, rtol=2e-5, step=1e-6, show=False, functions=FUNCTION
     flat = outputs(run, hoist(f), sizes, **values)
     for k, v in base.items():
         np.testing.assert_allclose(flat[k], v, rtol=1e-12, err_msg=f"hoist changed {k}\n{describe(hoist(f))}")
+    verify(hoist(f))
     g = vjp(f, lookup or SCALARS.__getitem__)
     verify(g)
     if show:

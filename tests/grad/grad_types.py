@@ -13,6 +13,7 @@ def verify(f):
     assert len(arrays) == len(f.params) + len(f.outs) + len(f.temps), "two arrays of one name"
     scalars = {p.name for p in f.params if p.kind in ("scalar", "size")} | set(f.sizes)
     binders = set()
+    variables = {v for q in f.equations for v in q.vars}
     made = {p.name for p in f.params}
 
     def go(e, names):
@@ -42,7 +43,7 @@ def verify(f):
         elif e.op == "reduce":
             inner = set(names)
             for v, lo, hi in zip(bound_vars(e), e.args[1::2], e.args[2::2], strict=True):
-                assert v not in binders and v not in inner and v not in arrays, v
+                assert v not in binders and v not in inner and v not in arrays and v not in variables, v
                 binders.add(v)
                 go(lo, inner)
                 go(hi, inner)

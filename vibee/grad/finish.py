@@ -86,6 +86,7 @@ class Namer:
         self.hints = hints
         self.taken = taken  # arrays, sizes, scalars
         self.binders: set[str] = set()
+        self.variables: set[str] = set()  # of equations: no binder has the name of one
 
     def wish(self, name: str) -> str:
         """The name that a variable would like to have."""
@@ -100,6 +101,7 @@ class Namer:
         mine: dict[str, str] = {}
         for v in q.vars:
             mine[v] = self.unused(self.wish(v), set(mine.values()) | self.taken | self.binders)
+        self.variables |= set(mine.values())
         q = replace(q, vars=tuple(mine[v] for v in q.vars))
         return on_exprs(q, lambda e: self.rename(e, mine))
 
@@ -121,7 +123,7 @@ class Namer:
         if e.op == "reduce":
             inner = dict(names)
             for v in bound_vars(e):
-                inner[v] = self.unused(self.wish(v), self.taken | self.binders | set(names.values()))
+                inner[v] = self.unused(self.wish(v), self.taken | self.binders | self.variables | set(names.values()))
                 self.binders.add(inner[v])
             e = replace(e, attr=(e.attr[0], tuple(inner[v] for v in bound_vars(e))))  # type: ignore[index]
             return rebuild(e, lambda a: self.rename(a, inner))

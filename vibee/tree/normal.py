@@ -101,11 +101,13 @@ class Hoister:
         self.out: list[Equation] = []
         self.known: dict[object, tuple[str, tuple[int, ...]]] = {}
         self.names = {p.name for p in [*f.params, *f.outs, *f.temps]} | set(f.sizes)
+        self.binders: set[str] = set()
         for eq in f.equations:
             self.names |= set(eq.vars)
             for e in (*eq.idx, eq.rhs):
                 for n in walk(e):
-                    self.names |= set(bound_vars(n))
+                    self.binders |= set(bound_vars(n))
+        self.names |= self.binders
 
     def fresh(self, stem: str) -> str:
         """A name not used in the formula."""
@@ -216,14 +218,17 @@ class Hoister:
         names = [v for v in scope if v in free]
         name = self.fresh(f"{lhs}_{e.attr[0]}")  # type: ignore[index]
         dims = tuple(self.extent(scope[v]) for v in names)
-        shift = {v: Expr("add", (var(v), scope[v][0]), None, "i64") for v in names if scope[v][0] != ZERO}
-        body = substitute(e, shift) if shift else e
+        shift = {v for v in names if scope[v][0] != ZERO}
+        # variables of its own: a name must not be bound in one equation and run over an axis in another
+        own = {v: self.fresh(f"{v}_0") if v in self.binders else v for v in names}
+        at = {v: Expr("add", (var(own[v]), scope[v][0]), None, "i64") if v in shift else var(own[v]) for v in names}
+        body = substitute(e, {v: x for v, x in at.items() if x != var(v)})
         self.temps.append(Param(name, "temp", e.dtype, dims, span=e.span))
         self.shapes[name] = dims
-        axes_v = tuple(var(v) for v in names)
+        axes = tuple(own[v] for v in names)
         if not shift:
             self.known[key] = (name, tuple(order.index(v) for v in names))
-        self.out.append(Equation(name, tuple(names), dims, axes_v, body, span=e.span))
+        self.out.append(Equation(name, axes, dims, tuple(map(var, axes)), body, span=e.span))
         idx = tuple(
             normal_index(Expr("sub", (var(v), scope[v][0]), None, "i64")) if v in shift else var(v) for v in names
         )
@@ -304,9 +309,36 @@ def fill_sizes(f: Formula) -> Formula:
     return replace(f, equations=kept, temps=[p for p in f.temps if p.name not in values])
 
 
+def unique_binders(f: Formula) -> Formula:
+    """`f` with every binder bound once, by a name that no equation runs over."""
+    taken = {p.name for p in [*f.params, *f.outs, *f.temps]} | set(f.sizes)
+    taken |= {v for q in f.equations for v in q.vars}
+
+    def go(e: Expr, names: Mapping[str, str]) -> Expr:
+        if e.op == "var":
+            return replace(e, attr=names.get(str(e.attr), e.attr)) if e.attr in names else e
+        inner = dict(names)
+        if e.op == "reduce":
+            for v in bound_vars(e):
+                inner[v], k = v, 1
+                while inner[v] in taken:
+                    k += 1
+                    inner[v] = f"{v}_{k}"
+                taken.add(inner[v])
+            e = replace(e, attr=(e.attr[0], tuple(inner[v] for v in bound_vars(e))))  # type: ignore[index]
+        if e.op == "scan":
+            e = replace(e, attr=(e.attr[0], names.get(e.attr[1], e.attr[1])))  # type: ignore[index]
+        return rebuild(e, lambda a: go(a, inner))
+
+    def once(e: Expr) -> Expr:
+        return go(e, {})
+
+    return replace(f, equations=[replace(q, rhs=once(q.rhs), idx=tuple(map(once, q.idx))) for q in f.equations])
+
+
 def hoist(f: Formula) -> Formula:
     """`f` in normal form (see the module's text); `f` itself is left as it is."""
-    return Hoister(fill_sizes(f)).run()
+    return Hoister(unique_binders(fill_sizes(f))).run()
 
 
 def describe(f: Formula) -> str:
