@@ -19,6 +19,9 @@ _cython = threading.Lock()  # Cython's compiler keeps global state
 # Scalar functions of a spec must disappear into the loops that call them, or those are not vectorised.
 _INLINE = re.compile(r"^static CYTHON_INLINE (?=[\w ]+? __pyx_f_\w*_c_\w+\()", re.MULTILINE)
 
+# The folder where the text happened to be compiled: no part of a module.
+_PATH = re.compile(r'"[^"\n]*/(\w+\.pyx)"')
+
 # A wrapper runs once per call: made small, which halves the time of the C compiler.  What it calls
 # must then be kept out of it, and be told apart from code that is rarely run.
 _WRAPPER = re.compile(r"^static (?=PyObject \*__pyx_p[fw]_)", re.MULTILINE)
@@ -64,6 +67,7 @@ def cythonize(pyx: Path, module: str, *, shared: str | None) -> Path:
 
 def _attributes(text: str, wrapped: list[str]) -> str:
     """The C text with what Cython cannot say: what to inline, what to make fast, what to make small."""
+    text = _PATH.sub(r'"\1"', text)
     text = _INLINE.sub("static inline __attribute__((always_inline)) ", text)
     text = _WRAPPER.sub("static __attribute__((cold)) ", text)
     names = "|".join(map(re.escape, wrapped))

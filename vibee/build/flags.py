@@ -14,6 +14,7 @@ COMMON = (
     "-fno-trapping-math",  # both sides of a branch may be computed: loops with `where` vectorise
     "-ffp-contract=fast",  # a*b + c in one rounding where the machine can
     "-fno-semantic-interposition",
+    "-DNDEBUG",  # asserts of Python's headers would keep the names of files of this machine
     "-w",
 )
 
