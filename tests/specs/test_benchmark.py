@@ -14,7 +14,7 @@ def k(load: Any) -> Any:
     return load("training/benchmark")
 
 
-@pytest.mark.parametrize("chains", [48, 96, 128])
+@pytest.mark.parametrize("chains", [48, 96, 256])
 def test_chains(k: Any, chains: int) -> None:
     y = getattr(k, f"peak_{chains}")(3, a=0.5, b=1.0, T=2)
     np.testing.assert_allclose(y, np.tile(np.arange(chains) / 8 + 1.75, (2, 1)), rtol=1e-6)

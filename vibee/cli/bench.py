@@ -84,7 +84,7 @@ def roof(kernels: Kernels, clock: Clock, quick: bool) -> dict[str, float]:
     """Peak GFLOP/s of multiply-adds, and GB/s of memory, both with all threads."""
     parts, rounds = kernels.threads, 20_000 if quick else 200_000
     flops = 0.0
-    for chains in (48, 96, 128):
+    for chains in (48, 96, 256):
         out = view(zeros(parts * chains), parts, chains)
         peak = partial(kernels.find(f"peak_{chains}_f32"), y=out, rounds=rounds, T=parts, a=0.5, b=1.0)
         flops = max(flops, 2.0 * chains * rounds * parts / clock(partial(peak, threads=kernels.threads)))
