@@ -17,6 +17,8 @@ NUMPY: dict[str, np.dtype[Any]] = {
     "bool": np.dtype("?"),
 }  # fmt: skip
 
+_NAMES = {t: name for name, t in NUMPY.items() if name != "bf16"}
+
 
 def view(fn: str, name: str, x: object) -> np.ndarray:
     """`x` as an array that shares its memory."""
@@ -42,11 +44,11 @@ def is_buffer(p: Param) -> bool:
 
 def dtype_of(x: np.ndarray) -> str:
     """The language's name of an array's element type, or numpy's if it has none."""
+    found = _NAMES.get(x.dtype)
+    if found is not None:
+        return found
     if x.dtype.name == "bfloat16":
         return "bf16"
-    for name, t in NUMPY.items():
-        if x.dtype == t and name != "bf16":
-            return name
     return "u16" if x.dtype == np.uint16 else x.dtype.str if not x.dtype.isnative else x.dtype.name
 
 
