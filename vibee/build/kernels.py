@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from vibee.check.modules import specs_root
 from vibee.tree.defs import Definition, Model, Procedure
 
 from .compiler import compile_c, cythonize
@@ -29,7 +30,7 @@ from .flags import compile_flags, link_flags
 ISAS = ("v2", "v3", "v4")
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "vibee" / "_kernels"
-LIST = ROOT / "specs" / "kernels.toml"
+LIST = Path(specs_root()) / "kernels.toml"
 
 Roots = list[tuple[Path, list[str]]]
 

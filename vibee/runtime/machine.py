@@ -86,7 +86,7 @@ def load_kernels(package: str = "vibee._kernels") -> ModuleType:
                 raise
             if forced or e.name == package:
                 break
-    raise UserError(f"the kernels for x86-64-{best} are not built; run `make kernels`")
+    raise UserError(f"the kernels for x86-64-{best} are not built; run: python -m vibee.build.kernels")
 
 
 def _cgroup_folders(controller: str, proc: str) -> list[str]:
