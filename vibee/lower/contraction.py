@@ -16,7 +16,7 @@ from vibee.tree.expr import Expr, const, free_vars, load, loads, substitute
 from vibee.tree.types import DTYPES
 
 from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub
-from .reduction import freshen, nest, reduce_ranges
+from .reduction import freshen, nest, reduce_ranges, stride
 
 # Rows, vectors and bits per vector of the register tile, by instruction set: as many
 # accumulators as the register file holds beside one row of B and one element of A.
@@ -144,14 +144,27 @@ class Tile:
         columns = self.fresh("columns")
         place = (*(local(v) for v in self.panel_batch), jb, *self._k_index(), jj)
         col = add(mul(jb, i(self.nr)), jj)
-        copy = For(self.jj, i(0), local(columns), [Store(self.bp, place, substitute(self._at_k(p.b), {p.col: col}))])
+        element = Store(self.bp, place, substitute(self._at_k(p.b), {p.col: col}))
+        copy = For(self.jj, i(0), local(columns), [element])
         pad = For(self.jj, local(columns), i(self.nr), [Store(self.bp, place, const(0, self.dtype))])
+        whole: list = [For(self.jj, i(0), i(self.nr), [element])]
+        if p.b.op == "load" and stride(p.b.args, p.col) == 1:
+            whole = [self._copy_vector(place, mul(jb, i(self.nr)), v * self.width) for v in range(self.nv)]
         width = Expr("min", (i(self.nr), sub(self.dim[p.col], mul(jb, i(self.nr)))), None, "i64")
-        panel = [Decl(columns, "i64", width), *self._k_loops([copy, pad])]
+        full = Expr("eq", (local(columns), i(self.nr)), None, "bool")
+        panel = [
+            Decl(columns, "i64", width),
+            If(full, self._k_loops(whole), self._k_loops([copy, pad])),
+        ]
         loop = For(self.jb, i(0), ceil_div(self.dim[p.col], self.nr), panel, parallel=True)
         for v in reversed(self.panel_batch):
             loop = For(v, i(0), self.dim[v], [loop], parallel=True)
         return loop
+
+    def _copy_vector(self, place: tuple[Expr, ...], first: Expr, at: int) -> Store:
+        """One vector of a row of B, copied as it lies."""
+        source = substitute(self._at_k(self.parts.b), {self.parts.col: add(first, i(at))})
+        return Store(self.bp, (*place[:-1], i(at)), Expr("vload", source.args, source.attr, self.vec))
 
     def _rows(self) -> For:
         """All tiles: in parallel over blocks of rows (and batch axes)."""
