@@ -1,6 +1,7 @@
 """vibee.load: numpy in, numpy out; every wrong argument is named."""
 
 import array
+import functools
 import threading
 
 import numpy as np
@@ -67,6 +68,11 @@ def grid(H: size, W: size, step: f64 = 0.5) -> y(f64[H, W]):
     """Sizes as numbers."""
     given(H >= 1, W >= 1)
     y[i, j] = f64(i * W + j) * step
+
+def sorted_pick(x: f32[N], w: f32[M]) -> y:
+    """Conditions over whole arrays."""
+    given(N >= 1, all[n:N-1](x[n] <= x[n+1]), abs(sum[m](w[m]) - 1.0) < 0.001, argmax[m](w[m]) == 0)
+    y = x[0]
 
 def fill(N: size) -> y(real[N]):
     """One to N."""
@@ -173,6 +179,10 @@ def test_sizes(k):
     assert k.grid(H=1, W=2, step=2).tolist() == [[0.0, 2.0]]
 
 
+def test_conditions_over_arrays(k):
+    assert k.sorted_pick(np.array([1, 2, 2], "f4"), np.array([0.75, 0.25], "f4")) == 1.0
+
+
 def test_dtype(k):
     assert k.fill(3, dtype="f32").dtype == np.float32 and k.fill(N=3, dtype=np.float64).dtype == np.float64
     assert k.fill(3, out=np.zeros(3)).dtype == np.float64
@@ -226,6 +236,7 @@ def test_gradient_of_ones_own(k):
 
 def wrong(k):
     x, t = np.ones((4, 5), "f4"), np.zeros(4, "i4")
+    v = functools.partial(np.array, dtype="f4")
     frozen = np.ones(3, "f4")
     frozen.flags.writeable = False
     return [
@@ -257,6 +268,9 @@ def wrong(k):
         (lambda: k.halve_in_place(np.ones(3, "f4"), times=-1), r"given times >= 0 does not hold at times = -1"),
         (lambda: k.grid(2, -1), r"argument W must be a size"),
         (lambda: k.grid(2, 1.5), r"argument W must be a size"),
+        (lambda: k.sorted_pick(v([2, 1]), v([1])), r"sorted_pick: given all\[n:N - 1\]\(.*\) does not hold at N = 2"),
+        (lambda: k.sorted_pick(v([1, 2]), v([1, 1])), r"sorted_pick: given .* < 0.001 does not hold at M = 2"),
+        (lambda: k.sorted_pick(v([1, 2]), v([0.25, 0.75])), r"sorted_pick: given argmax.* == 0 does not hold"),
         (lambda: k.root(-1.0), r"root: given x >= 0.0 does not hold at x = -1.0"),
         (lambda: k.root(np.array([4.0, -4.0])), r"root: given x >= 0.0 does not hold at x = -4.0"),
         (lambda: k.kind(2**31), r"argument n must be i32"),

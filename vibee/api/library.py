@@ -9,9 +9,10 @@ from types import ModuleType
 from typing import Any
 
 from vibee.build import build, load_extension
-from vibee.build.flags import default_isa
+from vibee.build.flags import ISA, default_isa
 from vibee.emit import emit_module
 from vibee.lower.unit import Unit
+from vibee.runtime.machine import LEVELS, supported_levels
 from vibee.tree.defs import Definition, Formula, Model, Procedure
 
 
@@ -48,6 +49,10 @@ class Library:
 
     def __init__(self, program: Any, isa: str | None = None) -> None:
         self._program = program
+        if isa is not None and isa not in ISA:
+            raise ValueError(f"isa must be one of {', '.join(ISA)}, got {isa!r}")
+        if isa in LEVELS and isa not in supported_levels():
+            raise ValueError(f"this processor does not have x86-64-{isa}")
         self._isa = isa or default_isa()
         self._stem = Path(program.path).stem
         self._unit = Unit(program, self._isa)

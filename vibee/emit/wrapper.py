@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vibee.tree.defs import Param, Procedure
-from vibee.tree.expr import Expr, free_vars, loads, show
+from vibee.tree.expr import Expr, free_vars, show
 from vibee.tree.types import DTYPES
 
 from .context import Body, Local, Module
 from .ctypes import ctype, mangle
+from .given import condition, said
 from .ops import ex
 from .statements import signature
 
@@ -92,7 +93,7 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
         b.line(f"cdef {DTYPES[q.dtype].ctype} vb_{q.name} = 0")
     _overlaps(p, buffers, b)
     for g in p.given:
-        _given(p, g, b)
+        condition(p, g, b)
     args = [f"vb_{q.name}" if q.shape else f"&vb_{q.name}" for q in [*arrays, *p.outs]]
     args += [_native(q, module) for q in scalars] + [mangle(n) for n in sizes]
     with b.block("with nogil"):
@@ -142,32 +143,6 @@ def _bytes(q: Param) -> str:
     return f"{extents} * {DTYPES[q.dtype].bits // 8}"
 
 
-def _said(g: Expr) -> str:
-    """A condition inside an f-string."""
-    return show(g).replace("{", "{{").replace("}", "}}").replace('"', "'")
-
-
-def _given(p: Procedure, g: Expr, b: Body) -> None:
-    """Raise where a precondition does not hold; one over elements is tested for all of them."""
-    ranges: dict[str, Expr] = {}
-    for ld in loads(g):
-        for axis, k in enumerate(ld.args):
-            if k.op == "var" and k.attr not in b.env:
-                ranges.setdefault(str(k.attr), b.env[str(ld.attr)].shape[axis])
-    if free_vars(g) - set(b.env) - set(ranges):
-        return  # about names that only the body knows
-    saved, depth = dict(b.env), b.indent
-    for n, hi in ranges.items():
-        var = b.declare(n, "i64", size=True)
-        b.env[n] = replace(var, nonnegative=True)
-        b.line(f"for {var.name} in range({ex(hi, b)}):")
-        b.indent += 1
-    at = "".join(f", {n} = {{{b.env[n].name}}}" for n in [*ranges, *sorted(free_vars(g) - set(ranges))])
-    with b.block(f"if not ({ex(g, b)})"):
-        b.line(f'raise ValueError(f"{p.name}: given {_said(g)} does not hold{at.replace(", ", " at ", 1)}")')
-    b.env, b.indent = saved, depth
-
-
 def _map_wrapper(p: Procedure, module: Module) -> str:
     """The same function for every element of arrays of one length."""
     work = [replace(q, kind="in") for q in p.params] + list(p.outs)
@@ -207,7 +182,7 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
         if not free_vars(g) - set(b.env):
             at = ", ".join(f"{n} = {{{b.env[n].name}}}" for n in sorted(free_vars(g)))
             with b.block("for vb__i in range(vb__n)"), b.block(f"if not ({ex(g, b)})"):
-                b.line(f'raise ValueError(f"{p.name}: given {_said(g)} does not hold at {at}")')
+                b.line(f'raise ValueError(f"{p.name}: given {said(g)} does not hold at {at}")')
     if b.lines:
         lines += ["    cdef Py_ssize_t vb__i", *b.lines]
     lines += [
