@@ -101,7 +101,7 @@ def test_the_same_weights_for_any_number_of_threads_and_after_a_stop(trained: Pa
     out, _ = process.communicate(timeout=60)
     if process.returncode:  # a fast machine may have been through
         assert process.returncode == 143
-        assert "go on with: vibee train --resume --out two" in out
+        assert f"go on with: {VIBEE} train --resume --out two" in out
         assert vibee("train", "--resume", "--out", "two", cwd=tmp_path).returncode == 0
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two

@@ -52,6 +52,11 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def program() -> str:
+    """How this program was called, for commands that can be copied from its output."""
+    return sys.argv[0] if getattr(sys, "frozen", False) else "vibee"
+
+
 def many(count: int, what: str) -> str:
     """1 layer, 2 layers."""
     return f"{count} {what}{'' if count == 1 else 's'}"
@@ -224,7 +229,7 @@ class Run:
         first = self.corpus.vocabulary.decode(self.corpus.train[:12].tolist()).decode("utf-8", "replace").split()
         prompt = first[0] if first and first[0].isalnum() else ""
         where = "" if self.options.out == "vibee-model" else f" --model {self.options.out}"
-        say(f'try it: vibee infer{where} --prompt "{prompt}"')
+        say(f'try it: {program()} infer{where} --prompt "{prompt}"')
 
 
 def write_curve(out: str, history: History) -> None:
@@ -275,7 +280,7 @@ def _train(options: TrainOptions, stopping: Stopping) -> int:
         run.save(h)
         progress.close()
         again = "" if options.out == "vibee-model" else f" --out {options.out}"
-        say(f"stopped after step {h.step} of {s.steps} and saved; go on with: vibee train --resume{again}")
+        say(f"stopped after step {h.step} of {s.steps} and saved; go on with: {program()} train --resume{again}")
         status = stopping.status
     else:
         run.finish(progress, log)
