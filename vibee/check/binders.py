@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from vibee.tree.expr import Expr, Span, const, show
 
 from .errors import SpecError
-from .expr import ExprChecker, literal_text
+from .expr import literal_text
+from .powers import PowerChecker
 from .scope import WHAT, Symbol
 
 
@@ -40,7 +41,7 @@ def free_names(e: Expr, bound: frozenset[str] = frozenset()) -> Iterator[Expr]:
         yield from free_names(a, inner if e.op == "reduce" and k == 0 else bound)
 
 
-class BinderChecker(ExprChecker):
+class BinderChecker(PowerChecker):
     """Adds reduce and scan to the expression checker."""
 
     # ------------------------------------------------------------ ranges

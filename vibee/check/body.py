@@ -118,6 +118,19 @@ class BodyChecker(CallChecker):
                     out.append((name_, None, n.span))
         return out
 
+    def summed(self, value: Expr, new: list[tuple[str, Expr | None, Span]]) -> list[tuple[str, Expr | None, Span]]:
+        """`+=` adds over every index: those of the right side join those of the left."""
+        out = list(new)
+        for n in free_names(value):
+            name = str(n.attr)
+            if (
+                self.scope.get(name) is None
+                and name not in [o[0] for o in out]
+                and any(True for _ in self.uses(value, name))
+            ):
+                out.append((name, None, n.span))
+        return out
+
     def dims(
         self, new: list[tuple[str, Expr | None, Span]], target: Expr, value: Expr, sym: Symbol | None
     ) -> list[Expr]:

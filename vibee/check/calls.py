@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vibee.tree.defs import Definition, Param, View
+from vibee.tree.defs import Definition, View
 from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substitute, var
-from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, is_float, is_int, promote
+from vibee.tree.types import INT_LITERAL
 
 from .binders import BinderChecker
 from .errors import Known, SpecError, count, suggest
-from .expr import literal_text
+from .matching import Arg, match, mismatch, taste
 from .parse_expr import RESERVED
 from .scope import Symbol
 from .sizes import minus, product, shape_text
@@ -18,9 +18,6 @@ from .surface import RawDef
 from .views import ArrayArg, through_views
 
 STATEMENTS = ("given", "then", "law", "example", "raises", "close", "derivative", "implements", "gradient", "weights")
-
-
-Arg = ArrayArg | Expr
 
 
 @dataclass(slots=True)
@@ -32,22 +29,6 @@ class Bound:
     sizes: dict[str, Expr]
     span: Span
     out_shapes: list[tuple[Expr, ...]] = field(default_factory=list)
-
-
-def kind_text(a: Arg) -> str:
-    """An argument's type for messages."""
-    if isinstance(a, ArrayArg):
-        return f"{a.dtype}{shape_text(a.shape)}"
-    return literal_text(a.dtype)
-
-
-def head(d: Definition) -> str:
-    """`f(x: f32[N, D], n: size)`, for messages."""
-    items = []
-    for p in d.params:
-        t = "size" if p.kind == "size" else p.dtype + (shape_text(p.shape) if p.shape else "")
-        items.append(f"{p.name}: {t}")
-    return f"{d.name}({', '.join(items)})"
 
 
 class CallChecker(BinderChecker):
@@ -240,102 +221,17 @@ class CallChecker(BinderChecker):
                     raise Known()
                 signatures.append(sig)
                 try:
-                    cost, ordered = self._match(sig, given, [str(k) for k in keys], e.span)
+                    cost, ordered = match(sig, given, [str(k) for k in keys], e.span)
                     found.append((cost, raw, types, ordered, sig))
                 except SpecError as error:
                     reasons.append(error)
         if not found:
-            raise self._mismatch(str(name), raws, signatures, reasons, given, e.span)
+            raise mismatch(str(name), raws, signatures, reasons, given, e.span)
         best = min(f[0] for f in found)
         ties = [f for f in found if f[0] == best]
-        cost, raw, types, ordered, sig = min(ties, key=lambda f: self._taste(f[4], want))
+        cost, raw, types, ordered, sig = min(ties, key=lambda f: taste(f[4], want, self.scope.float_default))
         callee = self.scope.program.instantiate(raw, types, e.span)
         return self._complete(callee, ordered, e.span, targets or [])
-
-    def _taste(self, sig: Definition, want: str) -> int:
-        """Between equally good versions: the one of the wanted type, then of the default float type."""
-        dtypes = {p.dtype for p in [*sig.params, *sig.outs]}
-        return 0 if want in dtypes else 1 if self.scope.float_default in dtypes else 2
-
-    def _mismatch(
-        self,
-        name: str,
-        raws: list[RawDef],
-        sigs: list[Definition],
-        reasons: list[SpecError],
-        given: list[Arg],
-        span: Span,
-    ) -> SpecError:
-        if any(isinstance(r, Known) for r in reasons):
-            return Known()
-        if len(raws) == 1 and (len(reasons) == 1 or len({r.message for r in reasons}) == 1):
-            return reasons[0]
-        if len(raws) == 1:  # the float versions of one definition: the one that got furthest tells most
-            floats = {a.dtype for a in given if is_float(a.dtype)}
-            for sig, reason in zip(sigs, reasons, strict=False):
-                if floats & {p.dtype for p in sig.params}:
-                    return reason
-        kinds = ", ".join(kind_text(a) for a in given)
-        return SpecError(span, f"no version of {name} takes ({kinds}); there are {', '.join(map(head, sigs))}")
-
-    def _match(self, sig: Definition, given: list[Arg], keys: list[str], span: Span) -> tuple[int, list[Arg | None]]:
-        """How well the arguments suit `sig` (0 is exact), and the arguments in its order."""
-        plain = len(given) - len(keys)
-        ordered: list[Arg | None] = [None] * len(sig.params)
-        if plain > len(sig.params):
-            raise SpecError(
-                span, f"{sig.name} takes {count(len(sig.params), 'argument')}, {len(given)} given; it is {head(sig)}"
-            )
-        for k in range(plain):
-            ordered[k] = given[k]
-        names = [p.name for p in sig.params]
-        for key, a in zip(keys, given[plain:], strict=True):
-            if key not in names:
-                raise SpecError(span, f"{sig.name} has no parameter '{key}'{suggest(key, names)}; it is {head(sig)}")
-            if ordered[names.index(key)] is not None:
-                raise SpecError(span, f"{sig.name} gets '{key}' twice; it is {head(sig)}")
-            ordered[names.index(key)] = a
-        cost = 0
-        for p, arg in zip(sig.params, ordered, strict=True):
-            if arg is None:
-                if p.default is None:
-                    raise SpecError(span, f"{sig.name} needs '{p.name}'; it is {head(sig)}")
-                continue
-            cost += self._suits(sig, p, arg)
-        return cost, ordered
-
-    def _suits(self, sig: Definition, p: Param, a: Arg) -> int:
-        where = f"'{p.name}' of {sig.name}"
-        if isinstance(a, ArrayArg):
-            if not p.shape:
-                raise SpecError(
-                    a.span, f"{where} is a number, but {a.symbol.name} is an array; index it, as in {a.symbol.name}[i]"
-                )
-            if a.dtype != p.dtype:
-                raise SpecError(a.span, f"{where} is an array of {p.dtype}, but {a.symbol.name} holds {a.dtype}")
-            if len(a.shape) != len(p.shape):
-                raise SpecError(
-                    a.span,
-                    f"{where} has {count(len(p.shape), 'axis')} {shape_text(p.shape)}, but this has {len(a.shape)} "
-                    f"{shape_text(a.shape)}",
-                )
-            return 0
-        if p.shape:
-            raise SpecError(a.span, f"{where} is an array {p.dtype}{shape_text(p.shape)}, but {show(a)} is a number")
-        if p.kind == "size":
-            if not is_int(a.dtype):
-                raise SpecError(a.span, f"{where} is a size, but {show(a)} is {literal_text(a.dtype)}; give an integer")
-            return 0
-        if a.dtype == p.dtype:
-            return 0
-        if a.dtype == INT_LITERAL and p.dtype != "bool":
-            return 1 if p.dtype == "i64" else 2 if is_int(p.dtype) else 3
-        if a.dtype == FLOAT_LITERAL and is_float(p.dtype):
-            return 1
-        if a.dtype in DTYPES and "bool" not in (a.dtype, p.dtype) and promote(a.dtype, p.dtype) == p.dtype:
-            return 2
-        hint = f"convert it with {p.dtype}(...)" if p.dtype != "bool" else "compare it, as in x != 0"
-        raise SpecError(a.span, f"{where} is {p.dtype}, but {show(a)} is {literal_text(a.dtype)}; {hint}")
 
     def _complete(
         self, callee: Definition, ordered: list[Arg | None], span: Span, targets: list[tuple[Expr, ...] | None]

@@ -8,7 +8,7 @@ from vibee.tree.defs import Equation, Formula, Param
 from vibee.tree.expr import NOWHERE, Expr, Span, show
 
 from . import laws, schedule
-from .binders import free_names, unique_binders
+from .binders import unique_binders
 from .body import BodyChecker
 from .calls import Bound
 from .errors import Known, SpecError, count
@@ -164,7 +164,7 @@ class FormulaChecker(BodyChecker):
             )
         new = []
         if s.op:
-            new = self._summed(value, [])
+            new = self.summed(value, [])
         dims = self.dims(new, target, value, None)
         made = sym or Symbol(name, "temp", "", (), target.span, name)
         self._no_self(value, name, bool(s.op))
@@ -189,7 +189,7 @@ class FormulaChecker(BodyChecker):
             self._plain(target)
         new = self.new_indices(s, target)
         if s.op:
-            new = self._summed(value, new)
+            new = self.summed(value, new)
         dims = self.dims(new, target, value, sym)
         if sym is None:
             if s.op:
@@ -229,19 +229,6 @@ class FormulaChecker(BodyChecker):
                     f"diagonal",
                 )
             seen.add(n.attr)
-
-    def _summed(self, value: Expr, new: list) -> list:
-        """`+=` adds over every index: those of the right side join those of the left."""
-        out = list(new)
-        for n in free_names(value):
-            name = str(n.attr)
-            if (
-                self.scope.get(name) is None
-                and name not in [o[0] for o in out]
-                and any(True for _ in self.uses(value, name))
-            ):
-                out.append((name, None, n.span))
-        return out
 
     def _no_self(self, value: Expr, name: str, add: bool) -> None:
         for n in _surface(value):

@@ -9,7 +9,7 @@
 How the checkers are put together (and how a checker of another kind of definition uses them):
 
 `scope.Scope(program, module, raw, types)`   names of one definition: declare(Symbol), need, push, pop, fresh, facts
-`calls.CallChecker(scope)`                   ExprChecker -> BinderChecker -> CallChecker, by inheritance
+`calls.CallChecker(scope)`                   ExprChecker -> PowerChecker -> BinderChecker -> CallChecker
     .value(e, want)   a surface expression (parse.py's, dtype '') to a typed one; .condition(e); .index(e) for sizes
     .array(e)         a surface expression to an ArrayArg (View, dtype, shape), None if it is a number
     .bind(e)          a surface call to a Bound: callee (checked Definition), args per parameter, sizes, out_shapes;
