@@ -196,7 +196,7 @@ def test_training_takes_a_most_frequent_pair_each_time(k: Any) -> None:
 def test_room_changes_nothing(k: Any) -> None:
     text = TEXT.read_bytes()
     merge = train(k, text, 200)
-    sizes = [r for r in (1500, 2000, 3000, 100_000) if train(k, text, 200, r) is not None]
+    sizes = [r for r in (1500, 2000, 3000, 4000, 6000, 8000, 100_000) if train(k, text, 200, r) is not None]
     assert len(sizes) >= 3
     for room in sizes:
         np.testing.assert_array_equal(train(k, text, 200, room), merge)
