@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..tree.defs import Equation, Formula, Param
 from ..tree.expr import Expr, bound_vars, load, rebuild, rename_arrays, var, walk
-from ..tree.normal import live, reads
+from ..tree.normal import live, numbered, reads
 
 
 def needs(f: Formula) -> set[str]:
@@ -100,18 +100,10 @@ class Namer:
         """The equation with its variables renamed."""
         mine: dict[str, str] = {}
         for v in q.vars:
-            mine[v] = self.unused(self.wish(v), set(mine.values()) | self.taken | self.binders)
+            mine[v] = numbered(self.wish(v), set(mine.values()) | self.taken | self.binders)
         self.variables |= set(mine.values())
         q = replace(q, vars=tuple(mine[v] for v in q.vars))
         return on_exprs(q, lambda e: self.rename(e, mine))
-
-    def unused(self, stem: str, taken: set[str]) -> str:
-        """A name close to `stem` that is free."""
-        name, k = stem, 1
-        while name in taken:
-            k += 1
-            name = f"{stem}_{k}"
-        return name
 
     def rename(self, e: Expr, names: dict[str, str]) -> Expr:
         """Variables by `names`, binders anew."""
@@ -123,7 +115,7 @@ class Namer:
         if e.op == "reduce":
             inner = dict(names)
             for v in bound_vars(e):
-                inner[v] = self.unused(self.wish(v), self.taken | self.binders | self.variables | set(names.values()))
+                inner[v] = numbered(self.wish(v), self.taken | self.binders | self.variables | set(names.values()))
                 self.binders.add(inner[v])
             e = replace(e, attr=(e.attr[0], tuple(inner[v] for v in bound_vars(e))))  # type: ignore[index]
             return rebuild(e, lambda a: self.rename(a, inner))

@@ -14,7 +14,7 @@ from dataclasses import replace
 from ..tree.defs import Equation, Formula, Param
 from ..tree.expr import Expr, free_vars, load, substitute, var, walk
 from ..tree.linear import ZERO, Range, facts_of
-from ..tree.normal import conjunction, under
+from ..tree.normal import conjunction, numbered, under
 from ..tree.types import is_float
 from .invert import Solution, Solver, boxes
 from .reuse import Reuse, known_value
@@ -80,10 +80,7 @@ class Reverse:
 
     def fresh(self, stem: str) -> str:
         """A new name."""
-        name, k = stem, 1
-        while name in self.names:
-            k += 1
-            name = f"{stem}_{k}"
+        name = numbered(stem, self.names)
         self.names.add(name)
         return name
 

@@ -9,7 +9,7 @@ is shown to be safe everywhere and the condition would only give the temporary m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 
 from .defs import Equation, Formula, Param
@@ -111,10 +111,7 @@ class Hoister:
 
     def fresh(self, stem: str) -> str:
         """A name not used in the formula."""
-        name, k = stem, 1
-        while name in self.names:
-            k += 1
-            name = f"{stem}{k}"
+        name = numbered(stem, self.names)
         self.names.add(name)
         return name
 
@@ -309,6 +306,16 @@ def fill_sizes(f: Formula) -> Formula:
     return replace(f, equations=kept, temps=[p for p in f.temps if p.name not in values])
 
 
+def numbered(stem: str, taken: Set[str]) -> str:
+    """A name that is not taken: `stem`, `stem2`, ... (`x2x2` for a stem that ends in a digit; loops
+    that are made later number theirs `x_2`)."""
+    name, k = stem, 1
+    while name in taken:
+        k += 1
+        name = f"{stem}x{k}" if stem[-1].isdigit() else f"{stem}{k}"
+    return name
+
+
 def unique_binders(f: Formula) -> Formula:
     """`f` with every binder bound once, by a name that no equation runs over."""
     taken = {p.name for p in [*f.params, *f.outs, *f.temps]} | set(f.sizes)
@@ -320,10 +327,7 @@ def unique_binders(f: Formula) -> Formula:
         inner = dict(names)
         if e.op == "reduce":
             for v in bound_vars(e):
-                inner[v], k = v, 1
-                while inner[v] in taken:
-                    k += 1
-                    inner[v] = f"{v}_{k}"
+                inner[v] = numbered(v, taken)
                 taken.add(inner[v])
             e = replace(e, attr=(e.attr[0], tuple(inner[v] for v in bound_vars(e))))  # type: ignore[index]
         if e.op == "scan":
