@@ -156,7 +156,7 @@ class Sums:
             inside = under(ordered(guards), inside, const(0.0, dtype))
         e = reduction(inside, over)
         names = [v for v in scope if v in free_vars(e)]
-        name = o.fresh("total")
+        name = o.fresh("summed")
         dims = tuple(o.facts.simplify(scope[v][1]) for v in names)
         idx = tuple(map(var, names))
         p = Param(name, "temp", dtype, dims)
