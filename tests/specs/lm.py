@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-ALIGN = 16  # elements: every weight starts on a cache line of f32
-
-GPT2 = {"V": 29, "S": 24, "L": 2, "H": 4, "C": 32}
-LLAMA = {"V": 29, "S": 24, "L": 2, "H": 4, "G": 2, "C": 32, "F": 48}
+SIZES = {
+    "gpt2": {"V": 29, "S": 40, "L": 3, "H": 4, "C": 28},
+    "llama": {"V": 29, "S": 40, "L": 3, "H": 6, "G": 2, "C": 36, "F": 50},
+}
 
 
 def shapes(arch: str, s: dict[str, int]) -> dict[str, tuple[int, ...]]:
@@ -34,14 +34,14 @@ def parts(arch: str, s: dict[str, int], flat: np.ndarray) -> dict[str, np.ndarra
     for name, shape in shapes(arch, s).items():
         size = math.prod(shape)
         found[name] = flat[at : at + size].reshape(shape)
-        at += -(-size // ALIGN) * ALIGN
+        at += size
     assert at == flat.size
     return found
 
 
 def length(arch: str, s: dict[str, int]) -> int:
     """Elements of the flat array."""
-    return sum(-(-math.prod(x) // ALIGN) * ALIGN for x in shapes(arch, s).values())
+    return sum(math.prod(x) for x in shapes(arch, s).values())
 
 
 def random_weights(arch: str, s: dict[str, int], rng: np.random.Generator, dtype: Any = np.float32) -> np.ndarray:

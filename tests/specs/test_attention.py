@@ -72,13 +72,18 @@ def test_backward(att, rng, b, t, h, g, d):
     x = packed(rng, b, t, h, g, d)
     dy = rng.normal(size=(b, t, h, d))
     y, lse = (np.ascontiguousarray(a) for a in att.flash(x, h, g))
-    got = np.asarray(att.flash_backward(x, h, g, y, lse, dy))
+    got = np.asarray(att.flash_backward(x, h, g, y, lse, dy, np.zeros_like(lse)))
+    dlse = rng.normal(size=(b, h, t))
+    with_lse = np.asarray(att.flash.grad(x, h, g, dy, dlse))
     other = torch.from_numpy(x).requires_grad_()
     q, k, v = (p.transpose(1, 2) for p in (other[:, :, :h], other[:, :, h : h + g], other[:, :, h + g :]))
     k, v = (p.repeat_interleave(h // g, 1) for p in (k, v))
     out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-    out.backward(torch.from_numpy(dy))
-    expected = other.grad.numpy()
+    out.backward(torch.from_numpy(dy), retain_graph=True)
+    expected = other.grad.numpy().copy()
+    scores = torch.where(torch.ones(t, t).tril() > 0, q @ k.transpose(2, 3) / d**0.5, -torch.inf)
+    scores.logsumexp(-1).backward(torch.from_numpy(dlse))
+    assert np.abs(with_lse - other.grad.numpy()).max() < 1e-11
     assert np.abs(got - expected).max() < 1e-12 * max(1, np.abs(expected).max())
 
 
@@ -87,7 +92,7 @@ def test_backward_by_finite_differences(att, rng):
     x = packed(rng, b, t, h, g, d)
     dy = rng.normal(size=(b, t, h, d))
     y, lse = (np.ascontiguousarray(a) for a in att.flash(x, h, g))
-    got = np.asarray(att.flash_backward(x, h, g, y, lse, dy))
+    got = np.asarray(att.flash_backward(x, h, g, y, lse, dy, np.zeros_like(lse)))
     for _ in range(5):
         way = rng.normal(size=x.shape)
         ends = [float(np.sum(np.asarray(att.flash(x + s * 1e-5 * way, h, g)[0]) * dy)) for s in (1, -1)]

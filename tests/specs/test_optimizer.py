@@ -105,7 +105,7 @@ def test_clip(rules, rng, size):
     rules.clip(clipped, exact * 2)
     assert (clipped == g).all()
     rules.clip(clipped, exact / 2)
-    assert np.linalg.norm(clipped.astype(np.float64)) == pytest.approx(exact / 2, rel=1e-5)
+    assert np.linalg.norm(clipped.astype(np.float64)) == pytest.approx(exact * exact / 2 / (exact + 1e-6), rel=1e-5)
 
 
 def test_norm_is_the_same_for_any_number_of_threads(rules, rng):
