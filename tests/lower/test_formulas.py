@@ -103,6 +103,24 @@ def scaled(x: real[N]) -> y[N]:
     """by the total"""
     s = sum[n](x[n])
     y[n] = x[n] / s
+
+def names1(x: real[N, D]) -> (y[N, D], z):
+    """a temporary with the name of something that lowering makes"""
+    total[n] = sum[d](x[n, d])
+    z = sum[n, d](x[n, d] * x[n, d])
+    y[n, d] = total[(n + 1) % N] * x[n, d] + z
+
+def names2(x: real[N, D]) -> (y[N], z[D]):
+    """a temporary named as a second n would be"""
+    n_2[n] = sum[d](x[n, d])
+    y[n] = n_2[n] * 2.0 + sum[d](x[n, d] * n_2[N - 1 - n])
+    z[d] = sum[n](x[n, d])
+
+def names3(x: real[N, N]) -> y[N, N]:
+    """shared loops whose equations swap their names"""
+    s[j] = sum[d](x[j, d])
+    q[i, j] = sum[d](x[i, d] * x[j, d] * x[i, j])
+    y[i, j] = q[i, j] + s[j]
 '''
 
 
@@ -233,3 +251,16 @@ def test_inf_and_nan_pass_through(k):
     s, m = k.columns(x)
     assert np.isinf(s[3]) and np.isnan(s[5]) and np.isinf(m[3])
     assert m[5] == np.nanmax(x[:, 5])
+
+
+def test_names_are_never_captured(k):
+    x = draw(13, 20, dtype=np.float64)
+    y, z = k.names1(x)
+    close(z, (x * x).sum(), np.float64)
+    close(y, np.roll(x.sum(1), -1)[:, None] * x + (x * x).sum(), np.float64)
+    y, z = k.names2(x)
+    r = x.sum(1)
+    close(y, r * 2 + r * r[::-1], np.float64)
+    close(z, x.sum(0), np.float64)
+    x = draw(9, 9, dtype=np.float64)
+    close(k.names3(x), (x @ x.T) * x + x.sum(1), np.float64)

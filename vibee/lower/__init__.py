@@ -43,7 +43,9 @@ def lower_with_report(program: object, d: Definition, isa: str = "v3") -> tuple[
 
 
 def _lower(d: Definition, isa: str, lookup: Lookup) -> tuple[Procedure, list[Open]]:
-    fresh = Fresh(names_of(d))
+    if isinstance(d, Formula):
+        d = hoist(d)
+    fresh = Fresh(*names_of(d))
     notes: list[Open] = []
     if isinstance(d, Procedure):
         s = Statements(d, fresh, isa, lookup)
@@ -61,9 +63,7 @@ def _lower(d: Definition, isa: str, lookup: Lookup) -> tuple[Procedure, list[Ope
 
 
 def _formula(d: Formula, fresh: Fresh, isa: str) -> Procedure:
-    f = hoist(d)
-    for t in f.temps:
-        fresh.used.discard(t.name)  # a temporary keeps its own name
+    f = d  # in normal form
     first: set[str] = set()
     zero: list = []
     for e in f.equations:
@@ -138,18 +138,31 @@ def guards(d: Definition) -> list:
     return out
 
 
-def names_of(d: Definition) -> set[str]:
-    """Every name that a definition uses, so that new ones are new."""
-    used = {p.name for p in [*d.params, *d.outs]} | set(d.sizes) | {"threads", "err", "t"}
+def names_of(d: Definition) -> tuple[set[str], set[str]]:
+    """The names that a definition uses: those that are taken, and those of its index variables, binders and
+    temporaries, which take them when their loops are made."""
+    taken = {p.name for p in [*d.params, *d.outs]} | set(d.sizes) | {"threads", "err", "t"}
+    waiting: set[str] = set()
     if isinstance(d, Formula):
-        used |= {t.name for t in d.temps}
-    for s in _all(d.body if isinstance(d, Procedure) else []):
-        for part in ("name", "var", "array", "lhs"):
+        waiting |= {t.name for t in d.temps}
+    for s in _all(d.body if isinstance(d, Procedure) else d.equations if isinstance(d, Formula) else []):
+        for part in ("name", "var", "array"):
             if isinstance(getattr(s, part, None), str):
-                used.add(getattr(s, part))
+                taken.add(getattr(s, part))
         if isinstance(s, Equation):
-            used |= set(s.vars) | {v for n in walk(s.rhs) for v in bound_vars(n)}
-    return used
+            waiting |= set(s.vars)
+        for e in _expressions(s):
+            waiting |= {v for n in walk(e) for v in bound_vars(n)}
+    return taken, waiting - taken
+
+
+def _expressions(s: Any) -> Iterator[Expr]:
+    for part in ("value", "init", "lo", "hi", "cond", "rhs"):
+        e = getattr(s, part, None)
+        if isinstance(e, Expr):
+            yield e
+    for part in ("idx", "shape"):
+        yield from getattr(s, part, None) or ()
 
 
 def _all(stmts: list) -> Iterator[Any]:

@@ -19,19 +19,32 @@ INT_RANGE = {
 
 
 class Fresh:
-    """Names that are not yet used in one function; the first asker keeps the plain name."""
+    """Names that nothing else in one function has.
 
-    def __init__(self, used: set[str]) -> None:
-        self.used = set(used)
+    `used` holds every name of the definition.  Those in `reserved` (index variables, binders,
+    temporaries) wait for their owner, who asks for them by `own`; nobody else gets them, so that no
+    new name is captured by a loop or a temporary that is still to come.
+    """
+
+    def __init__(self, used: set[str], reserved: set[str]) -> None:
+        self.used = used | reserved
+        self.reserved = set(reserved)
 
     def __call__(self, base: str) -> str:
-        """`base`, or `base_2`, `base_3`, ..."""
+        """`base`, or `base_2`, `base_3`, ..., whichever is new."""
         name, n = base, 1
         while name in self.used:
             n += 1
             name = f"{base}_{n}"
         self.used.add(name)
         return name
+
+    def own(self, name: str) -> str:
+        """The name itself for the first who owns it, a new one like it for the others."""
+        if name in self.reserved:
+            self.reserved.discard(name)
+            return name
+        return self(name)
 
 
 def i(value: int) -> Expr:

@@ -81,7 +81,7 @@ class Tile:
         self.mr, self.nv, self.nr = rows, vectors, vectors * self.width
         self.vec = f"{self.dtype}x{self.width}"
         red = freshen(e.rhs, fresh)
-        names = {v: fresh(v) for v in e.vars}
+        names = {v: fresh.own(v) for v in e.vars}
         renamed = {v: local(n) for v, n in names.items()}
         self.idx = tuple(substitute(x, renamed) for x in e.idx)
         new_vars = tuple(names[v] for v in e.vars)

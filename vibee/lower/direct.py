@@ -39,7 +39,7 @@ class Direct:
         self.width = bits // DTYPES[self.dtype].bits
         self.vec = f"{self.dtype}x{self.width}"
         red = freshen(e.rhs, fresh)
-        table = {v: local(fresh(v)) for v in e.vars}
+        table = {v: local(fresh.own(v)) for v in e.vars}
         self.e = replace(
             e,
             vars=tuple(str(table[v].attr) for v in e.vars),

@@ -35,9 +35,10 @@ class Nests:
         for n, g in enumerate(groups):
             kept[str(n)] = local_temps(g, groups, set(temps))
         inner = set().union(*kept.values()) if kept else set()
-        self.scalars |= {t: local(self.fresh(t), p.dtype) for t, p in temps.items() if not p.shape}
+        self.scalars |= {t: local(self.fresh.own(t), p.dtype) for t, p in temps.items() if not p.shape}
         for name, p in temps.items():
             if name not in inner and p.shape:
+                self.fresh.reserved.discard(name)  # it keeps its name
                 scattered = any(e.accumulate and e.lhs == name for e in equations)
                 out.append(Alloc(name, p.dtype, p.shape, zero=scattered))
         for n, g in enumerate(groups):
@@ -70,7 +71,7 @@ class Nests:
 
     def _alone(self, e: Equation) -> list:
         """One equation: its last variable goes innermost where memory likes that better."""
-        e = self._renamed(e, len(e.vars))
+        e = self._renamed(e)
         if e.rhs.op == "reduce":
             if self._downward(e.rhs, e.vars[-1]):
                 return self._columns(e, parallel=True)
@@ -85,13 +86,13 @@ class Nests:
     def _fused(self, g: Group, mine: set[str], temps: dict[str, Param]) -> list:
         p = g.prefix
         mine = mine | share_rows(g, temps, self.fresh)
-        names = [self.fresh(v) for v in g.equations[0].vars[:p]]
+        names = [self.fresh.own(v) for v in g.equations[0].vars[:p]]
         dims = g.equations[0].dims[:p]
         table: dict[str, Expr | tuple[str, int]] = {}
         decls: list = []
         for t in sorted(mine):
             shape = temps[t].shape[p:]
-            name = self.fresh(t)
+            name = self.fresh.own(t)
             if shape:
                 decls.append(Alloc(name, temps[t].dtype, shape, zero=False))
                 table[t] = (name, p)
@@ -100,7 +101,8 @@ class Nests:
                 table[t] = local(name, temps[t].dtype)
         body: list = []
         for e in g.equations:
-            e = self._renamed(rename(e, dict(zip(e.vars[:p], names, strict=True))), p, keep=True)
+            inner = {v: self.fresh.own(v) for v in e.vars[p:]}
+            e = rename(e, dict(zip(e.vars[:p], names, strict=True)) | inner)
             body += self._inner(e, p, table)
         flat = all(len(e.vars) == p and e.rhs.op != "reduce" for e in g.equations)
         if flat and p > 1:
@@ -108,10 +110,9 @@ class Nests:
             return parallel_nest(list(zip(names[:-1], dims[:-1], strict=True)), body)
         return parallel_nest(list(zip(names, dims, strict=True)), [*decls, *body])
 
-    def _renamed(self, e: Equation, p: int, keep: bool = False) -> Equation:
-        """Fresh names for an equation's variables (all, or with `keep` those after the first p)."""
-        todo = e.vars[p:] if keep else e.vars
-        return rename(e, {v: self.fresh(v) for v in todo})
+    def _renamed(self, e: Equation) -> Equation:
+        """Fresh names for an equation's variables."""
+        return rename(e, {v: self.fresh.own(v) for v in e.vars})
 
     def _inner(self, e: Equation, p: int, table: dict) -> list:
         """An equation inside shared loops: loops over what remains of its variables."""
@@ -200,7 +201,7 @@ class Nests:
     def _scan(self, e: Equation) -> list:
         """A running reduction: serial along its own variable, parallel over the others."""
         op, along = str(e.rhs.attr[0]), str(e.rhs.attr[1])  # type: ignore[index]
-        names = {v: self.fresh(v) for v in e.vars}
+        names = {v: self.fresh.own(v) for v in e.vars}
         e = rename(e, names)
         along = names[along]
         acc = local(self.fresh("acc"), e.rhs.dtype)
@@ -212,7 +213,7 @@ class Nests:
 
     def _scatter(self, e: Equation) -> list:
         """`+=`: in parallel over columns that every contribution keeps apart, serial otherwise."""
-        e = self._renamed(e, len(e.vars))
+        e = self._renamed(e)
         rhs = self._subst(e.rhs, {})
         pre: list = []
         if rhs.op == "reduce":

@@ -55,7 +55,7 @@ def reduce_ranges(e: Expr) -> list[tuple[str, Expr, Expr]]:
 
 def freshen(e: Expr, fresh: Fresh) -> Expr:
     """A reduce node with new names for its variables."""
-    names = {v: fresh(v) for v in bound_vars(e)}
+    names = {v: fresh.own(v) for v in bound_vars(e)}
     sub_ = {v: local(n) for v, n in names.items()}
     # later ranges may use earlier variables, so bounds are renamed too
     args = tuple(substitute(a, sub_) for a in e.args)
