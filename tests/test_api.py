@@ -323,3 +323,12 @@ def test_mistakes_are_told_together(tmp_path):
     assert lines[0].startswith(f"{path}:4:") and lines[1].startswith(f"{path}:7:")
     with pytest.raises(vibee.SpecError, match="there is no such file"):
         vibee.load(tmp_path / "absent.vibee")
+
+
+def test_any_name_is_free_for_a_definition(tmp_path):
+    path = tmp_path / "names.vibee"
+    heads = "".join(f"def {n}(x: f32) -> y:\n    y = 2 * x\n\n" for n in ("text", "function", "mapped", "unproved"))
+    path.write_text(heads)
+    k = vibee.load(path)
+    assert [f(1.5) for f in (k.text, k.function, k.mapped, k.unproved)] == [3] * 4
+    assert k.text.unproved == []

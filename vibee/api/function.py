@@ -42,13 +42,13 @@ class Function:
     @property
     def pyx(self) -> str:
         """The generated Cython of the module that this function is in."""
-        return self._library.text(self.definitions[0])
+        return self._library._text(self.definitions[0])
 
     @property
     def unproved(self) -> list[str]:
         """What the prover left open, each as `file:line:column: obligation`: accesses that are checked at run
         time, and parallel loops that run serially."""
-        return self._library.unproved(self.definitions)
+        return self._library._unproved(self.definitions)
 
     def __repr__(self) -> str:
         return f"<vibee {signature(self.definitions)}>"
@@ -142,9 +142,9 @@ class Function:
                 names[n] = self._free_size(d, n, place, given, out)
         self._check_given(d, names)
         if d.is_scalar:
-            return self._library.function(d)(*numbers)
+            return self._library._function(d)(*numbers)
         results, buffers = self._outputs(d, names, out)
-        back = self._library.function(d)(*passed, *buffers, *cells, *numbers, threads)
+        back = self._library._function(d)(*passed, *buffers, *cells, *numbers, threads)
         scalars = iter(back if isinstance(back, tuple) else (back,))
         found = [results[o.name] if o.shape else next(scalars) for o in d.outs]
         return None if not found else found[0] if len(found) == 1 else tuple(found)
@@ -237,7 +237,7 @@ class Function:
                 raise ValueError(f"{fn}: output {o.name} shares memory with an argument")
             results.append(y)
         outs = [arrays.raw(y, o.dtype).reshape(-1) for y, o in zip(results, d.outs, strict=True)]
-        self._library.mapped(d)(*flat, *outs, threads)
+        self._library._mapped(d)(*flat, *outs, threads)
         return results[0] if len(results) == 1 else tuple(results)
 
     # ------------------------------------------------------------ gradient

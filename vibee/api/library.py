@@ -88,19 +88,19 @@ class Library:
     def __repr__(self) -> str:
         return f"<vibee spec {self._program.path}: {', '.join(self._functions)}>"
 
-    def function(self, d: Definition) -> Callable[..., Any]:
+    def _function(self, d: Definition) -> Callable[..., Any]:
         """The native function of an instance."""
         return getattr(self._build_of(d).module, d.key)  # type: ignore[no-any-return]
 
-    def mapped(self, d: Definition) -> Callable[..., Any]:
+    def _mapped(self, d: Definition) -> Callable[..., Any]:
         """The native function that applies an instance to every element of arrays."""
         return getattr(self._build_of(d).module, f"{d.key}_map")  # type: ignore[no-any-return]
 
-    def text(self, d: Definition) -> str:
+    def _text(self, d: Definition) -> str:
         """The Cython text of the module that an instance is in."""
         return self._build_of(d).text
 
-    def unproved(self, definitions: list[Definition]) -> list[str]:
+    def _unproved(self, definitions: list[Definition]) -> list[str]:
         """What the prover left open in some instances, with its places."""
         out: dict[str, None] = {}
         for d in definitions:

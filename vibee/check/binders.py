@@ -72,11 +72,12 @@ class BinderChecker(PowerChecker):
                 found = u
             elif not self.scope.facts.equal(found.size, u.size):
                 a, b = show(found.size), show(u.size)
-                raise SpecError(
-                    u.span,
-                    f"{name} runs over {a} in {found.text} but over {b} in {u.text}; make them equal, as in "
-                    f"given({a} == {b})",
-                )
+                apart = self.scope.facts.apart(found.size, u.size)
+                least = a if apart is not None and apart < 0 else b
+                how = f"make them equal, as in given({a} == {b})"
+                if apart is not None:
+                    how = f"write the range where {name} is new, as in [{name}:{least}]"
+                raise SpecError(u.span, f"{name} runs over {a} in {found.text} but over {b} in {u.text}; {how}")
         found = found or spare
         return found.size if found else None
 

@@ -208,6 +208,12 @@ class ExprChecker:
                 raise SpecError(
                     i.span, "a range a:b is an array; it can only be an argument or target of a whole-array call"
                 )
+            if i.op == "var" and self.scope.is_new(str(i.attr)):
+                raise SpecError(
+                    i.span,
+                    f"'{i.attr}' is not an index here; write it on the left side, or run over it, as in "
+                    f"sum[{i.attr}](...)",
+                )
             x = self.index(i)
             if x.op == "const" and int(x.attr) < 0:
                 x = Expr("sub", (n, const(-int(x.attr), "i64", i.span)), None, "i64", i.span)
@@ -364,14 +370,15 @@ class ExprChecker:
     def on_attr(self, e: Expr, want: str) -> Expr:
         """`m.P`: models have parts, nothing else."""
         raise SpecError(
-            e.span, f"'.{e.attr}' is a part of a model, and there is none here; make it a parameter, as in m: model"
+            e.span,
+            f"only models (m: model) have parts as '.{e.attr}'; a size is a name (N), a transpose y[i, j] = x[j, i]",
         )
 
     def on_mcall(self, e: Expr, want: str) -> Expr:
         """`m.forward(...)`: models have parts, nothing else."""
         raise SpecError(
             e.span,
-            f"'.{e.attr[0]}(...)' is a part of a model, and there is none here; make it a parameter, as in m: model",
+            f"only models (m: model) have parts as '.{e.attr[0]}(...)'; call a definition by its name, as in f(x)",
         )
 
     def on_none(self, e: Expr, want: str) -> Expr:

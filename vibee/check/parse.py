@@ -239,6 +239,7 @@ class FileParser(SignatureParser, ExprParser):
             case ast.FunctionDef() | ast.ClassDef():
                 raise self.fail(node, "definitions stand at the left margin, not inside each other")
         what = type(node).__name__.lower()
+        what = {"delete": "del", "asyncfunctiondef": "async", "asyncfor": "async", "asyncwith": "async"}.get(what, what)
         raise self.fail(node, f"'{what}' is not a statement of the language")
 
     def _target(self, node: ast.AST) -> Expr:
@@ -247,7 +248,7 @@ class FileParser(SignatureParser, ExprParser):
         out = self.expr(node)
         if out.op == "index":
             raise self.fail(node, "only a name or an element can be assigned, as in y = ... or y[i] = ...")
-        if out.op == "var":
+        if out.op in ("var", "load"):
             self._fresh(node, str(out.attr))
         return out
 

@@ -103,6 +103,11 @@ class Scope:
             span, f"'{name}' is not defined here{hint or '; define it before this line, or make it a parameter'}"
         )
 
+    def is_new(self, name: str) -> bool:
+        """True for a name that nothing defines and that is like no other."""
+        known = self.get(name) or name in self.gone or self.program.find(self.module, name)
+        return not known and not suggest(name, self.names())
+
     def names(self) -> set[str]:
         """All names that can be used here."""
         return {n for t in self.tables for n in t} | set(self.program.constant_names(self.module))

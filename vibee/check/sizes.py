@@ -109,6 +109,10 @@ class Facts:
         inner = ",".join(text(self.poly(a)) for a in e.args)
         return {(f"{e.op}:{e.attr}({inner})",): 1}
 
+    def apart(self, a: Expr, b: Expr) -> int | None:
+        """`a - b` where that is a number, else None."""
+        return constant(add(self.poly(a), self.poly(b), -1))
+
     def mul(self, a: Poly, b: Poly) -> Poly:
         """The product."""
         out: Poly = {}

@@ -174,6 +174,8 @@ def show(e: Expr, level: int = 0) -> str:
         return f"cum{op}[{name}]({show(e.args[0])})"
     if e.op == "slice":
         return ":".join("" if a.op == "none" else show(a) for a in e.args)
+    if e.op == "none":
+        return ":"
     if e.op == "index":
         return f"{show(e.args[0])}[{', '.join(map(show, e.args[1:]))}]"
     if e.op == "call" and isinstance(e.attr, tuple):
