@@ -38,7 +38,9 @@ def test_weights(models, arch):
         if name.startswith("ln") or "norm" in name:
             assert (x == 1).all()
         else:
-            std = 0.02 / math.sqrt(2 * s["L"]) if name in ("attn_proj", "mlp_proj", "o_proj", "down_proj") else 0.02
+            std = 0.02 * math.sqrt(768 / s["C"])
+            if name in ("attn_proj", "mlp_proj", "o_proj", "down_proj"):
+                std /= math.sqrt(2 * s["L"])
             assert abs(x.mean()) < 5 * std / math.sqrt(x.size)
             assert x.std() == pytest.approx(std, rel=0.1)
 
