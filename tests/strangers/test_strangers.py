@@ -338,3 +338,13 @@ def test_sparse(r, c, dtype):
     if len(value):
         with pytest.raises(ValueError, match="column"):
             k.multiply(start, column + np.int32(c), value, x, R=r)
+
+
+def test_gradient_of_sparse():
+    random = np.random.default_rng(18)
+    start, column = np.array([0, 2, 2, 5]), np.array([0, 3, 1, 2, 3], "i4")
+    value, x, d = random.standard_normal(5), random.standard_normal(4), random.standard_normal(3)
+    f = load("sparse").multiply
+    d_value, d_x = f.grad(start, column, value, x, d, R=3)
+    assert np.allclose(d_value, slope(lambda a: f(start, column, a, x, R=3) @ d, value))
+    assert np.allclose(d_x, slope(lambda a: f(start, column, value, a, R=3) @ d, x))
