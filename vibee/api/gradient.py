@@ -29,7 +29,7 @@ def gradient_of(f: Function, d: Definition) -> Definition:
     try:
         return f._library._unit.add(vjp(base, by_key))
     except GradError as e:
-        raise ValueError(f"{f.__name__} has no gradient: {e}") from None
+        raise ValueError(f"{f.__name__} has no gradient: {e}; it can state one with gradient(name)") from None
 
 
 def gradient(f: Function, args: tuple[Any, ...], named: dict[str, Any], threads: int) -> Any:
