@@ -332,3 +332,13 @@ def test_any_name_is_free_for_a_definition(tmp_path):
     k = vibee.load(path)
     assert [f(1.5) for f in (k.text, k.function, k.mapped, k.unproved)] == [3] * 4
     assert k.text.unproved == []
+
+
+def test_a_gradient_is_derived_once(tmp_path, monkeypatch):
+    path = tmp_path / "half.vibee"
+    path.write_text("def half(x: f64[N]) -> e:\n    e = sum[i](x[i] ** 2) / 2\n")
+    k = vibee.load(path)
+    x = np.array([1.0, 2.0])
+    assert np.allclose(k.half.grad(x), x)
+    monkeypatch.setattr("vibee.grad.vjp", None)
+    assert np.allclose(k.half.grad(x, 2.0), 2 * x)

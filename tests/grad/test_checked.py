@@ -127,3 +127,21 @@ def f(x: f64[N, D]) -> (y[N, D], z[N]):
     )
     h = hoist(f)
     assert sum(n.op == "reduce" for q in h.equations for n in walk(q.rhs)) == 1, describe(h)
+
+
+def test_a_stride_bounds_the_sums():
+    """Only the outputs that an element reaches are summed, if the stride is known to be positive."""
+    body = """
+def f(x: f64[N], w: f64[K], stride: size) -> y[(N - K) // max(stride, 1) + 1]:
+    given(N >= K{})
+    y[i] = sum[p](w[p] * where(i * stride + p < N, x[i * stride + p], 0.0))
+"""
+    rng = np.random.default_rng(1)
+    for condition, conditions in (("", 1), (", stride >= 1", 0), (", 0 < stride", 0)):
+        program, f = load(body.format(condition))
+        g = vjp(f, program.by_key)
+        (d_x,) = (q.rhs for q in g.equations if q.lhs == "d_x")
+        assert sum(n.op == "where" for n in walk(d_x)) == conditions, describe(g)
+        for stride in (1, 2, 3, 5) if condition else (0, 1, 3):
+            x, w = rng.standard_normal(11), rng.standard_normal(4)
+            check(f, functions=Functions(program), lookup=program.by_key, x=x, w=w, stride=stride)

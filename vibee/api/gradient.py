@@ -24,10 +24,13 @@ def gradient_of(f: Function, d: Definition) -> Definition:
         base = by_key(d.implements)
     if not isinstance(base, Formula):
         raise ValueError(f"{f.__name__} has no gradient: a procedure needs implements(formula) or gradient(procedure)")
+    known = f._library._gradients
+    if base.key in known:
+        return known[base.key]
     from vibee.grad import GradError, vjp
 
     try:
-        return f._library._unit.add(vjp(base, by_key))
+        return known.setdefault(base.key, f._library._unit.add(vjp(base, by_key)))
     except GradError as e:
         raise ValueError(f"{f.__name__} has no gradient: {e}; it can state one with gradient(name)") from None
 

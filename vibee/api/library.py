@@ -57,6 +57,7 @@ class Library:
         self._stem = Path(program.path).stem
         self._unit = Unit(program, self._isa)
         self._builds: dict[str, Build] = {}
+        self._gradients: dict[str, Definition] = {}  # derived, by the key of what they are the gradient of
         names = [n for n in program.own_names if program.defs.get(n)]
         plain = {n: [d for d in program.defs[n] if type(d) in PLAIN] for n in names}
         # One module for f32 and everything without a type variable, built at once, so that whatever

@@ -6,7 +6,7 @@ leaves no sum at all.  What is known to hold is dropped, a term that cannot occu
 
 from __future__ import annotations
 
-from ..tree.expr import Expr, const, free_vars, loads, show, substitute
+from ..tree.expr import Expr, free_vars, loads, show, substitute
 from ..tree.linear import ONE, Facts, Lin, Range, add, from_lin, linear_in, to_lin
 from ..tree.normal import compare
 from .terms import Term, merge
@@ -112,14 +112,17 @@ def settle(term: Term, ranges: Ranges, facts: Facts) -> tuple[Term, Ranges] | No
                 break
 
 
-def _last(lin: Lin, ranges: Ranges) -> tuple[str, int, Lin] | None:
-    """(u, c, rest) with lin == c*u + rest for the last variable of `ranges` in it."""
+def _last(lin: Lin, ranges: Ranges, facts: Facts | None = None) -> tuple[str, Lin, Lin] | None:
+    """(u, c, rest) with lin == c*u + rest for the last variable of `ranges` in it; c is a number,
+    or times sizes that are known to be at least 1."""
+    positive = facts.positive if facts is not None else set()
     for u in reversed(list(ranges)):
         if any(u in free_vars(x) for k in lin for x in k):
             parts = linear_in(lin, u)
-            if parts is None or set(parts[0]) != {()}:
+            if parts is None or len(parts[0]) != 1:
                 return None
-            return u, parts[0][()], parts[1]
+            atoms = next(iter(parts[0]))
+            return (u, *parts) if all(x.op == "var" and x.attr in positive for x in atoms) else None
     return None
 
 
@@ -128,21 +131,22 @@ def solve_equal(g: Expr, ranges: Ranges) -> tuple[str, Expr] | None:
     if g.op != "eq" or g.args[0].dtype != "i64":
         return None
     found = _last(add(to_lin(g.args[0]), to_lin(g.args[1]), -1), ranges)
-    if found is None or abs(found[1]) != 1:
+    if found is None or abs(found[1][()]) != 1:
         return None
-    u, c, rest = found
+    u, c, rest = found[0], found[1][()], found[2]
     return u, from_lin(add({}, rest, -c))
 
 
 def tighten(g: Expr, ranges: Ranges, facts: Facts) -> tuple[str, Range] | None:
     """(u, new range) if the condition bounds a variable that is summed over."""
     lin = difference(g)
-    found = _last(lin, ranges) if lin is not None else None
+    found = _last(lin, ranges, facts) if lin is not None else None
     if found is None or next(loads(g), None) is not None:
         return None
-    u, c, rest = found
+    u, factor, rest = found
     lo, hi = ranges[u]
-    step = const(abs(c), "i64")
+    c = next(iter(factor.values()))  # the sign is that of the number
+    step = from_lin(factor if c > 0 else add({}, factor, -1))
     if c > 0:  # c*u + rest >= 0: u >= ceil(-rest / c) == -(rest // c)
         low = add({}, to_lin(Expr("floordiv", (from_lin(rest), step), None, "i64")), -1)
         return u, (larger(lo, from_lin(low), facts), hi)

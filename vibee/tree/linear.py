@@ -180,12 +180,14 @@ def linear_in(lin: Lin, name: str) -> tuple[Lin, Lin] | None:
 @dataclass
 class Facts:
     """What is known: `sizes` are >= 0; `ranges` of index variables, later ones may use earlier
-    ones; `zero`: atoms known to be 0 (`H % G` from a `given`); `equal`: rewrites of sizes."""
+    ones; `zero`: atoms known to be 0 (`H % G` from a `given`); `equal`: rewrites of sizes;
+    `positive`: sizes that are >= 1."""
 
     sizes: set[str] = field(default_factory=set)
     ranges: dict[str, Range] = field(default_factory=dict)
     zero: set[Expr] = field(default_factory=set)
     equal: dict[str, Expr] = field(default_factory=dict)
+    positive: set[str] = field(default_factory=set)
 
     def within(self, ranges: Mapping[str, Range]) -> Facts:
         """The same facts with more index variables."""
@@ -311,13 +313,14 @@ class Facts:
 
 
 def facts_of(sizes: Iterable[str], given: Iterable[Expr]) -> Facts:
-    """Sizes and what the `given` conditions say in equalities: `H == K * G`, `H % G == 0`."""
+    """Sizes and what the `given` conditions say: `H == K * G`, `H % G == 0`, `H >= 1`."""
     facts = Facts(sizes=set(sizes))
     todo = list(given)
     while todo:
         e = todo.pop(0)
         if e.op == "and":
             todo = [*e.args, *todo]
+        facts.positive |= _positive_sizes(e) & facts.sizes
         if e.op != "eq" or e.args[0].dtype != "i64":
             continue
         a, b = e.args
@@ -336,3 +339,16 @@ def facts_of(sizes: Iterable[str], given: Iterable[Expr]) -> Facts:
                 facts.equal = {n: substitute(v, {name: y}) for n, v in facts.equal.items()} | {name: y}
                 break
     return facts
+
+
+def _positive_sizes(e: Expr) -> set[str]:
+    """`{H}` for `H >= 1` in one of its spellings."""
+    if e.op not in ("ge", "gt", "le", "lt") or e.args[0].dtype != "i64":
+        return set()
+    a, b = e.args if e.op in ("ge", "gt") else reversed(e.args)
+    lin = add(to_lin(a), to_lin(b), -1)
+    lin = add(lin, {(): 1}, -1) if e.op in ("gt", "lt") else lin
+    atoms = [k for k in lin if k]
+    if len(atoms) != 1 or len(atoms[0]) != 1 or atoms[0][0].op != "var" or lin[atoms[0]] != 1 or lin.get((), 0) >= 0:
+        return set()
+    return {str(atoms[0][0].attr)}
