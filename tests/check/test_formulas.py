@@ -2,8 +2,9 @@
 
 import pytest
 
-from vibee.check.dump import checked_text, definition_lines, tree_text
+from vibee.check.dump import tree_text
 from vibee.tree.expr import show, walk
+from vibee.tree.listing import definition, definition_lines
 
 
 def lines(program, key):
@@ -223,5 +224,5 @@ def test_dumps(checked):
     assert "y = softmax(product(view(q, B * T, C), k, n + 1))" in tree_text(p.module.raw)
     assert (
         "formula caller_f64(q: in f64[B, T, C], k: in f64[C, S], n: scalar f64) -> (y: out f64[B * T, S])"
-        in checked_text(p)
+        in definition(p.by_key("caller_f64"))
     )

@@ -2,9 +2,9 @@
 
 import pytest
 
-from vibee.check.dump import block_lines
 from vibee.tree.defs import Alloc, Call, Decl, Equations, For, Store
 from vibee.tree.expr import show
+from vibee.tree.listing import block_lines
 
 PARTS = """
 def norm(x: f32[N]) -> s:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 
 from vibee.runtime.errors import UserError
-from vibee.tree.expr import Expr, Span, show
 
 
 def check_specs(files: list[str]) -> int:
@@ -73,39 +70,10 @@ def compile_spec(path: str, stage: str) -> int:
 
 
 def _tree(program) -> str:  # type: ignore[no-untyped-def]
-    """What was parsed, as an indented tree."""
-    raw = program.module.raw
-    lines = [f"module {raw.module or '(unnamed)'} {raw.version}".rstrip()]
-    for node in (*raw.imports, *raw.consts, *raw.defs):
-        lines += dump(node)
-    return "\n".join(lines)
+    """What was parsed, in the language's own notation."""
+    from vibee.check.dump import tree_text
 
-
-def dump(node: object, depth: int = 0) -> Iterator[str]:
-    """A node of the parsed tree, one line a part; expressions in the language's own notation."""
-    pad = "    " * depth
-    if isinstance(node, Expr):
-        yield pad + show(node)
-        return
-    if not is_dataclass(node) or isinstance(node, type):
-        yield f"{pad}{node}"
-        return
-    simple, nested = [], []
-    for f in fields(node):
-        value = getattr(node, f.name)
-        if f.name in ("source", "names", "doc", "file", "module", "broken") or isinstance(value, Span):
-            continue
-        if value in ("", None, False, (), []):
-            continue
-        if isinstance(value, (list, tuple)) or (is_dataclass(value) and not isinstance(value, Expr)):
-            nested.append((f.name, value))
-        else:
-            simple.append(f"{f.name}={show(value) if isinstance(value, Expr) else value}")
-    yield f"{pad}{type(node).__name__} {' '.join(simple)}".rstrip()
-    for name, value in nested:
-        yield f"{pad}  {name}:"
-        for item in value if isinstance(value, (list, tuple)) else (value,):
-            yield from dump(item, depth + 1)
+    return tree_text(program.module.raw)
 
 
 def _checked(program) -> str:  # type: ignore[no-untyped-def]

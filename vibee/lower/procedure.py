@@ -251,9 +251,9 @@ def _accesses(t: object, lookup: Lookup) -> list[tuple[str, tuple[Expr, ...], bo
             out.append((q.lhs, q.idx, True))
             exprs += [q.rhs, *q.idx, *q.dims]
     if isinstance(t, Call):
-        for a, q in zip(t.args, lookup(t.fn).params, strict=True):
+        for a, param in zip(t.args, lookup(t.fn).params, strict=True):
             if isinstance(a, View):
-                out.append((a.array, a.lead, q.kind == "mut"))
+                out.append((a.array, a.lead, param.kind == "mut"))
                 exprs += a.lead
             elif isinstance(a, Expr):
                 exprs.append(a)

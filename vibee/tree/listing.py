@@ -1,4 +1,4 @@
-"""Definitions and statements as text, for `vibee compile --emit` and for messages."""
+"""Checked and lowered definitions as text, for `--emit` and for tests: types, shapes and ranges written out."""
 
 from __future__ import annotations
 
@@ -22,105 +22,107 @@ from .defs import (
     Procedure,
     Store,
     View,
-    Weight,
     While,
 )
 from .expr import Expr, show
 
 
-def _shape(dtype: str, shape: tuple[Expr, ...]) -> str:
-    return f"{dtype}[{', '.join(map(show, shape))}]" if shape else dtype
-
-
-def _param(p: Param) -> str:
-    kind = _shape(p.dtype, p.shape)
-    text = f"{p.name}: {f'mut[{kind}]' if p.kind == 'mut' else 'size' if p.kind == 'size' else kind}"
-    return f"{text} = {show(p.default)}" if p.default is not None else text
-
-
-def _view(v: object) -> str:
-    if isinstance(v, View):
-        inside = [show(i) for i in v.lead]
-        if v.part is not None:
-            inside.append(f"{show(v.part[0])}:{show(v.part[1])}")
-        base = f"{v.array}[{', '.join(inside)}]" if inside else v.array
-        return f"view({base}, {', '.join(map(show, v.shape))})" if v.shape else base
-    if isinstance(v, Expr):
-        return show(v)
-    if isinstance(v, tuple) and len(v) == 3:
-        return f"view({v[1]}, {', '.join(map(show, v[2]))})" if v[2] else str(v[1])
-    return str(v)
-
-
-def _call(fn: str, args: list, outs: list, sizes: dict[str, Expr]) -> str:
-    words = [_view(a) for a in args] + [f"{n}={show(e)}" for n, e in sizes.items()]
-    left = f"{', '.join(_view(o) for o in outs)} = " if outs else ""
-    return f"{left}{fn}({', '.join(words)})"
-
-
-def _equation(e: Equation) -> str:
-    ranges = ", ".join(f"{v}:{show(d)}" for v, d in zip(e.vars, e.dims, strict=True))
-    left = f"{e.lhs}[{', '.join(map(show, e.idx))}]" if e.idx else e.lhs
-    return f"{left} {'+=' if e.accumulate else '='} {show(e.rhs)}" + (f"    for {ranges}" if ranges else "")
-
-
-def _block(body: list) -> list[str]:
-    return ["    " + line for s in body for line in statement(s)] or ["    pass"]
-
-
-def statement(s: object) -> list[str]:
-    """The lines of one statement."""
-    match s:
-        case Equations():
-            return [_equation(e) for e in s.equations]
-        case Decl():
-            return [f"{s.name}: {s.dtype}" + (f" = {show(s.init)}" if s.init is not None else "")]
-        case Alloc():
-            return [f"{s.name}: {_shape(s.dtype, s.shape)}" + ("" if s.zero else "    (not zeroed)")]
-        case Assign():
-            return [f"{s.name} = {show(s.value)}"]
-        case Store():
-            target = f"{s.array}[{', '.join(map(show, s.idx))}]" if s.idx else s.array
-            return [f"{target} = {show(s.value)}" + ("    (checked)" if s.checked else "")]
-        case For():
-            words = [show(s.lo), show(s.hi)] + ([str(s.step)] if s.step != 1 else [])
-            return [f"for {s.var} in {'parallel' if s.parallel else 'range'}({', '.join(words)}):", *_block(s.body)]
-        case While():
-            return [f"while {show(s.cond)}:", *_block(s.body)]
-        case If():
-            return [f"if {show(s.cond)}:", *_block(s.then)] + (["else:", *_block(s.orelse)] if s.orelse else [])
-        case Jump():
-            return [s.kind]
-        case Comment():
-            return [f"# {line}" for line in s.text.splitlines()]
-        case Call() | ModelCall():
-            return [_call(s.fn, s.args, s.outs, s.sizes)]
-        case Layers():
-            carried = [f"{c.result} = {c.inner} from {c.init} by {c.last}" for c in s.carries]
-            return [f"for {s.var} in layers({show(s.count)}):    carries {', '.join(carried)}", *_block(s.body)]
-        case Weight():
-            init = f" = {show(s.init)}" if s.init is not None else ""
-            return [f"weight {s.name}: {_shape(s.dtype, s.shape)}{init}" + ("    (one a layer)" if s.layered else "")]
-    return [f"{type(s).__name__}: {s}"]
-
-
 def definition(d: Definition) -> str:
     """One definition as text."""
-    head = f"{type(d).__name__.lower()} {d.key}({', '.join(map(_param, d.params))})"
-    if d.outs:
-        head += " -> " + ", ".join(f"{o.name}({_shape(o.dtype, o.shape)})" for o in d.outs)
-    lines = [head]
-    lines += [f"    given {show(g)}" for g in d.given]
-    body: list = []
+    return "\n".join(definition_lines(d))
+
+
+def param_text(p: Param) -> str:
+    """`x: in f32[N, D]`."""
+    shape = f"[{', '.join(map(show, p.shape))}]" if p.shape else ""
+    return f"{p.name}: {p.kind} {p.dtype}{shape}" + (f" = {show(p.default)}" if p.default is not None else "")
+
+
+def definition_lines(d: Definition) -> list[str]:
+    """A checked definition."""
+    kind = type(d).__name__.lower()
+    out = [f"{kind} {d.key}({', '.join(map(param_text, d.params))}) -> ({', '.join(map(param_text, d.outs))})"]
+    out += [f"    size {n} from {' '.join(map(str, how))}" for n, how in d.sizes.items()]
+    out += [f"    given {show(g)}" for g in d.given]
+    out += [f"    obligation {show(g)}" for g in d.obligations]
     if isinstance(d, Formula):
-        lines += [f"    temp {t.name}: {_shape(t.dtype, t.shape)}" for t in d.temps]
-        lines += [f"    {_equation(e)}" for e in d.equations]
-        lines += [f"    derivative {p} = {show(e)}" for p, e in d.derivative.items()]
-        if d.schedule:
-            lines.append("    schedule " + "; ".join(f"{k}{v}" for k, v in d.schedule.items()))
+        out += [f"    temp {param_text(t)}" for t in d.temps]
+        out += [f"    {equation_text(q)}" for q in d.equations]
+        out += [f"    derivative by {n}: {show(e)}" for n, e in d.derivative.items()]
+        out += [f"    schedule {word} {how}" for word, how in d.schedule.items()]
+        out += [f"    gradient {d.gradient}"] if d.gradient else []
     elif isinstance(d, Procedure):
-        body = d.body
+        out += [f"    implements {d.implements}"] if d.implements else []
+        out += [f"    gradient {d.gradient}"] if d.gradient else []
+        out += block_lines(d.body, "    ")
     elif isinstance(d, Model):
-        body = [*d.weights, *d.body]
-    lines += ["    " + line for s in body for line in statement(s)]
-    return "\n".join(lines)
+        for w in d.weights:
+            init = f" = {show(w.init)}" if w.init is not None else ""
+            out.append(
+                f"    weight {w.name}: "
+                f"{w.dtype}[{', '.join(map(show, w.shape))}]{init}{' per layer' if w.layered else ''}"
+            )
+        out += block_lines(d.body, "    ")
+    return out
+
+
+def equation_text(q: Equation) -> str:
+    """`y[n, d] = ...   for n < N, d < D`."""
+    left = f"{q.lhs}[{', '.join(map(show, q.idx))}]" if q.idx else q.lhs
+    ranges = ", ".join(f"{v} < {show(n)}" for v, n in zip(q.vars, q.dims, strict=True))
+    return (
+        f"{left} {'+=' if q.accumulate else '='} {show(q.rhs)}"
+        + (f"   for {ranges}" if ranges else "")
+        + f"   : {q.rhs.dtype}"
+    )
+
+
+def _argument(a: object) -> str:
+    if isinstance(a, View):
+        idx = [show(e) for e in a.lead] + ([f"{show(a.part[0])}:{show(a.part[1])}"] if a.part else [])
+        return a.array + (f"[{', '.join(idx)}]" if idx else "") + f" as [{', '.join(map(show, a.shape))}]"
+    return show(a) if isinstance(a, Expr) else str(a)
+
+
+def block_lines(body: list, pad: str) -> list[str]:
+    """Checked or lowered statements, one a line."""
+    out: list[str] = []
+    deeper = pad + "    "
+    for s in body:
+        match s:
+            case Equations():
+                out += [pad + equation_text(q) for q in s.equations]
+            case Decl():
+                out.append(f"{pad}{s.name}: {s.dtype}" + (f" = {show(s.init)}" if s.init is not None else ""))
+            case Alloc():
+                out.append(f"{pad}{s.name}: {s.dtype}[{', '.join(map(show, s.shape))}]{' = 0' if s.zero else ''}")
+            case Assign():
+                out.append(f"{pad}{s.name} = {show(s.value)}")
+            case Store():
+                mark = "  # checked" if s.checked else ""
+                out.append(f"{pad}{s.array}[{', '.join(map(show, s.idx))}] = {show(s.value)}{mark}")
+            case For():
+                step = f", {s.step}" if s.step != 1 else ""
+                word = "parallel" if s.parallel else "range"
+                out += [
+                    f"{pad}for {s.var} in {word}({show(s.lo)}, {show(s.hi)}{step}):",
+                    *block_lines(s.body, deeper),
+                ]
+            case While():
+                out += [f"{pad}while {show(s.cond)}:", *block_lines(s.body, deeper)]
+            case If():
+                out += [f"{pad}if {show(s.cond)}:", *block_lines(s.then, deeper)]
+                out += [f"{pad}else:", *block_lines(s.orelse, deeper)] if s.orelse else []
+            case Jump():
+                out.append(pad + s.kind)
+            case Comment():
+                out.append(f"{pad}# {s.text}")
+            case Call() | ModelCall():
+                left = f"{', '.join(map(_argument, s.outs))} = " if s.outs else ""
+                sizes = f"   with {', '.join(f'{k}={show(v)}' for k, v in s.sizes.items())}" if s.sizes else ""
+                out.append(f"{pad}{left}{s.fn}({', '.join(map(_argument, s.args))}){sizes}")
+            case Layers():
+                carried = ", ".join(f"{c.inner} from {c.init} then {c.last}" for c in s.carries)
+                out.append(f"{pad}for {s.var} in layers({show(s.count)}):" + (f"  # {carried}" if carried else ""))
+                out += block_lines(s.body, deeper)
+    return out
