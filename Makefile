@@ -35,7 +35,7 @@ demo: dist  ## build dist/vibee, train it on the built-in text for half a minute
 	@mkdir -p $(DEMO_DIR)
 	cd $(DEMO_DIR) && ../../dist/vibee train --minutes 0.5 && ../../dist/vibee infer --prompt "The " -n 200 --seed 1
 
-test: kernels  ## run every test
+test: dist  ## run every test, those of dist/vibee too
 	$(PY) -m pytest
 
 test-quick: kernels  ## run the tests that take seconds
