@@ -15,7 +15,7 @@ from vibee.tree.expr import Expr, const, walk
 from .context import known, plus, times
 from .ctypes import vector_of
 
-WORTH_IT = 20_000  # cycles: below this, waking a thread costs more than it brings
+WORTH_IT = 60_000  # cycles: below this, waking a thread costs more than it brings
 PARTS = 8  # costs are in parts of a cycle: this many additions of numbers are one cycle, vectorised
 COST = {"div": 4, "sqrt": 4, "mod": 8, "floordiv": 8, "call": 24, "pow": 64, "reduce": 64}
 
