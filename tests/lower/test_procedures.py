@@ -53,6 +53,14 @@ def unchecked(x: f32[N], at: i64) -> y(f32):
     y = x[at]
 
 @procedure
+def follow(next: i64[N], start: i64) -> steps(i64):
+    """a walk along links that may lead out of the array"""
+    at: i64 = start
+    while at != 0:
+        at = next[at] + 7
+        steps += 1
+
+@procedure
 def tiles(a: f32[N, D], b: f32[D, M]) -> c(f32[N, M]):
     """a product inside a parallel loop"""
     for n in parallel(N):
@@ -153,3 +161,8 @@ def test_what_is_not_proved_is_told(k):
     assert any("runs serially" in text for text in k.racy.unproved)
     assert any("0 <= at < N" in text for text in k.unchecked.unproved)
     assert k.tiles.unproved == []
+
+
+def test_a_loop_ends_when_a_read_fails(k):
+    with pytest.raises(ValueError, match="out of range"):
+        k.follow(np.array([1, 2, 3], np.int64), 2)

@@ -151,7 +151,14 @@ def _for(s: For, b: Body) -> None:
 def _while(s: While, b: Body) -> None:
     b.in_while += 1
     with b.block(f"while {ex(s.cond, b)}"):
+        head = len(b.lines)
         emit_body(s.body, b)
+        if b.err == "err" and any("vb_in(" in line for line in b.lines[head - 1 :]):
+            # a read out of bounds gave 0, so that what the loop waits for may never come
+            end = len(b.lines)
+            with b.block("if err[0] != 0"):
+                b.leave()
+            b.lines[head:] = [*b.lines[end:], *b.lines[head:end]]
     b.in_while -= 1
 
 

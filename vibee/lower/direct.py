@@ -1,6 +1,7 @@
 """Small contractions in place: register tiles that read A and B where they are, without copies.
 
-For products inside a parallel loop, tile by tile, copying costs as much as it saves.  B must lie contiguously along the columns; columns beyond whole vectors are summed one by one.
+For products inside a parallel loop, tile by tile, copying costs as much as it saves.  B must lie
+contiguously along the columns; columns beyond whole vectors are summed one by one.
 """
 
 from __future__ import annotations
