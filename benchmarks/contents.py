@@ -17,19 +17,20 @@ def parts(path: Path) -> list[tuple[str, int, int]]:
     found = []
     for name, entry in archive.toc.items():
         _, stored, unpacked, _, kind = entry
-        found.append((f"{name} (pure Python)" if kind == "z" else name, stored, unpacked))
+        found.append((f"{name} (byte code and kernels)" if kind == "z" else name, stored, unpacked))
     rest = path.stat().st_size - sum(stored for _, stored, _ in found)
     return [*found, ("boot loader and table of contents", rest, rest)]
 
 
 def packages(path: Path) -> list[tuple[str, int]]:
-    """Compressed bytes of the pure Python part, by top-level package."""
+    """Compressed bytes of the byte code archive, by top-level package; the kernels, which are in it too, one by one."""
     archive = CArchiveReader(str(path))
     name = next(n for n, e in archive.toc.items() if e[4] == "z")
     inner: ZlibArchiveReader = archive.open_embedded_archive(name)
     weights: dict[str, int] = {}
     for module, (_, _, length) in inner.toc.items():
-        top = ".".join(module.split(".")[: 2 if module.startswith("vibee.") else 1])
+        parts = 3 if module.startswith("vibee._kernels.") else 2 if module.startswith("vibee.") else 1
+        top = ".".join(module.split(".")[:parts])
         weights[top] = weights.get(top, 0) + length
     return sorted(weights.items(), key=lambda item: -item[1])
 
@@ -49,7 +50,7 @@ def main() -> int:
     if len(shown) < len(found):
         print(f"{sum(s for _, s, _ in found[20:]):12,} {'':>12}  {len(found) - 20} smaller parts")
     print(f"{total:12,} {'':>12}  {args.vibee.name}")
-    print("\npure Python, compressed:")
+    print("\nbyte code and kernels, compressed:")
     for name, size in packages(args.vibee)[: 1000 if args.all else 15]:
         print(f"{size:12,}  {name}")
     return 0
