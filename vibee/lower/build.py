@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from vibee.tree.expr import Expr, const, var
 
-NEUTRAL = {"sum": 0, "prod": 1, "max": -math.inf, "min": math.inf, "any": False, "all": True}
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
-INT_RANGE = {
-    "i8": (-(2**7), 2**7 - 1),
-    "u8": (0, 2**8 - 1),
-    "i32": (-(2**31), 2**31 - 1),
-    "i64": (-(2**63), 2**63 - 1),
-    "u32": (0, 2**32 - 1),
-    "u64": (0, 2**64 - 1),
-}
 
 
 class Fresh:
@@ -132,13 +121,6 @@ def less(a: Expr, b: Expr) -> Expr:
 def combine(op: str, a: Expr, b: Expr) -> Expr:
     """One step of a reduction: a `op` b, in the dtype of a."""
     return Expr(COMBINE[op], (a, b), None, a.dtype)
-
-
-def neutral(op: str, dtype: str) -> Expr:
-    """The value of an empty reduction."""
-    if op in ("max", "min") and dtype in INT_RANGE:
-        return const(INT_RANGE[dtype][0 if op == "max" else 1], dtype)
-    return const(NEUTRAL[op], dtype)
 
 
 def local(name: str, dtype: str = "i64") -> Expr:

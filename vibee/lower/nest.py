@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, Param, Store
 from vibee.tree.expr import Expr, load, loads, rebuild, show, substitute
+from vibee.tree.normal import neutral
 
-from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, neutral, sub
+from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, sub
 from .contraction import in_place, is_contraction, lower_contraction
 from .direct import Direct, direct_parts
 from .group import Group, fuse, local_temps, rename

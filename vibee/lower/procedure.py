@@ -24,9 +24,9 @@ from vibee.tree.defs import (
     While,
 )
 from vibee.tree.expr import Expr, Span, free_vars, load, loads, rebuild, walk
-from vibee.tree.normal import hoist
+from vibee.tree.normal import hoist, neutral
 
-from .build import Fresh, add, at_least_zero, combine, div, i, local, mul, neutral, sub
+from .build import Fresh, add, at_least_zero, combine, div, i, local, mul, sub
 from .nest import Nests
 from .reduction import BLOCKS, reduce_scalar
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from vibee.tree.defs import Alloc, Assign, Decl, For, If, Store
 from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, substitute
+from vibee.tree.normal import neutral
 from vibee.tree.types import is_float
 
-from .build import Fresh, add, at_least_zero, combine, div, i, is_const, local, mul, neutral, sub
+from .build import Fresh, add, at_least_zero, combine, div, i, is_const, local, mul, sub
 
 LANES = 16
 BLOCKS = 64  # partial results of a parallel reduction, whatever the number of threads
