@@ -58,3 +58,9 @@ def test_nonsense_is_refused_in_words(options: TrainOptions, message: str) -> No
     with pytest.raises(UserError) as e:
         refuse_nonsense(settle(options, 10**6), options)
     assert message in str(e.value)
+
+
+def test_initial_deviation():
+    """--init-std is nanoGPT's 0.02 where it is asked for, and by width (0) where it is not."""
+    assert settle(TrainOptions(preset="nanogpt-cpu"), 1_000_000).init_std == 0
+    assert settle(TrainOptions(preset="nanogpt-cpu", init_std=0.02), 1_000_000).init_std == 0.02

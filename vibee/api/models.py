@@ -64,8 +64,8 @@ class ModelFunctions:
         """The number of weights: the length of the flat array."""
         return sum(int(np.prod(s, dtype=np.int64)) for s in self.parameters(**sizes).values())
 
-    def init(self, key: int = 0, *, dtype: str = "f32", threads: int | None = None, **sizes: int) -> np.ndarray:
-        """New weights, one flat array: the same for the same key."""
+    def init(self, key: int = 0, *, dtype: str = "f32", threads: int | None = None, **sizes: float) -> np.ndarray:
+        """New weights, one flat array: the same for the same key.  `sizes`: also the numbers that they depend on."""
         f = self._function(dtype, "init")
         wanted = {p.name for p in f.definitions[0].params}
         given = {k: v for k, v in sizes.items() if k in wanted}

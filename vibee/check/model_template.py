@@ -80,11 +80,17 @@ class Maker:
         """`raw` without the parameter `name`; the model's sizes and numbers with defaults are appended."""
         models = self._models(arg)
         first = models[0]
+        done: dict[str, Lowered] = self.program.__dict__.setdefault("_lowered_models", {})
+        for m in models:
+            if m.key not in done:
+                done[m.key] = lower_model(m, Keys(self.program))
+        lowered = [done[m.key] for m in models]
+        used = {p.name for x in lowered[0].planned for p in x.procedure.params}  # not what only initial weights need
         taken = {n for n in raw.names if n != name}
         sizes: dict[str, Expr] = {}
         extra: list[RawParam] = []
         for p in first.params:
-            if p.kind != "size" and p.default is None:
+            if p.kind != "size" and (p.default is None or p.name not in used):
                 continue
             new = p.name
             while new in taken:
@@ -98,11 +104,6 @@ class Maker:
         for size in first.sizes:
             if size not in sizes and size in own:
                 sizes[size] = Expr("var", (), size, "", arg.span)
-        done: dict[str, Lowered] = self.program.__dict__.setdefault("_lowered_models", {})
-        for m in models:
-            if m.key not in done:
-                done[m.key] = lower_model(m, Keys(self.program))
-        lowered = [done[m.key] for m in models]
         calls = self._adopt(lowered)
         meaning = Meaning(name, first, lowered[0], sizes, lowered[0].arena, calls)
         put = Putter(meaning)

@@ -215,8 +215,9 @@ class Trainer:
     def initialize(self) -> None:
         """Initial weights, and moments of zero."""
         init = self.kernels.find(f"{self.shape.arch}_init_f32")
-        wanted = {"V", "S", "L", "C", "H", "G", "F"}
-        init(weights=self.weights, key=self.settings.seed, **{k: v for k, v in self.sizes.items() if k in wanted},
+        std = self.settings.init_std
+        spread = {"spread": std * self.shape.C**0.5} if std else {}
+        init(weights=self.weights, key=self.settings.seed, **sizes_of(self.shape), **spread,
              threads=self.kernels.threads)  # fmt: skip
         for moment in (self.moment1, self.moment2):
             moment.cast("B")[:] = bytes(moment.nbytes)

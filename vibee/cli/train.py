@@ -97,7 +97,7 @@ class Run:
             raise UserError("--resume goes on with the text of the first run, and this is another one")
         first = Settings.from_dict(self.state.info["settings"])
         for name in ("arch", "tokenizer", "vocab_size", "layers", "heads", "kv_heads", "width", "context", "batch",
-                     "accumulate", "lr", "optimizer", "seed"):  # fmt: skip
+                     "accumulate", "lr", "optimizer", "init_std", "seed"):  # fmt: skip
             said = getattr(o, name)
             if said is not None and said != getattr(first, name):
                 option = name.replace("_", "-")

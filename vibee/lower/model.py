@@ -102,12 +102,13 @@ def _init(m: Model, program: Registry) -> Procedure:
     names: set[str] = set()
     for e in [weights_length(m)] + [a for x in m.weights if x.init is not None for a in x.init.args]:
         names |= free_vars(e)
-    by_name = {p.name: p for p in m.params}
+    home = program.by_key(m.shares) if m.shares else m  # whose initial values these are
+    by_name = {p.name: p for p in (*home.params, *m.params)}
     key = "key" if "key" not in names else "key_"
     params = [Param(key, "scalar", "u64")]
     own = {p.name for p in m.params if p.kind == "size"}  # all of them: callers pass what they have
     params += [by_name[n] if n in own else Param(n, "size", "i64") for n in m.sizes if n in names | own]
-    params += [p for p in m.params if p.kind == "scalar" and p.name in names]
+    params += [p for p in home.params if p.kind == "scalar" and p.name in names]
     flat = "weights" if "weights" not in names else "weights_"
     body: list = []
 

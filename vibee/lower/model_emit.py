@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..tree.defs import Alloc, Call, Decl, For, Param, Procedure, View
-from ..tree.expr import Expr, const, load, var
+from ..tree.expr import Expr, const, free_vars, load, var
 from .model_forward import ONE, op
 from .model_layout import layout, weights_length
 from .model_room import room
@@ -113,8 +114,7 @@ class Writer:
             name = self._name(f"off_{place.weight.name}")
             body.append(Decl(name, "i64", place.offset))
             self.offsets[place.weight.name] = name
-        used = {self.w.resolve(r).value for s in self.w.steps for d in ([s] if isinstance(s, Do) else s.steps)
-                for r in d.refs()}  # fmt: skip
+        used = {self.w.resolve(r).value for d in every(self.w) for r in d.refs()}
         for v in self.w.values.values():
             if v.home == "local" and v.name in used:
                 n = self.w.sizes.expr(times(self.w.sizes.numel(v.shape), v.copies, self.w.sizes))
@@ -204,16 +204,26 @@ def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False)
         *room(kept, memory, w.sizes),
         Expr("ge", (memory, total), None, "bool"),
     ]
+    # A number that only initial weights depend on is no argument here.
+    used = {n for d in every(w) for a in d.args if isinstance(a, Expr) for n in free_vars(a)}
+    used |= {n for g in given for n in free_vars(g)}
+    numbers = [p for p in m.params if p.kind == "scalar" and p.default is not None and p.name in used]
     params = [
         Param(flat, "in", w.dtype, (var(length),)),
         *(p for p in m.params if p.kind != "size" and p.default is None),
         Param(arena, "mut", w.dtype, (var(room_name),)),
         *(p for p in m.params if p.kind == "size"),
-        *(p for p in m.params if p.kind != "size" and p.default is not None),
+        *numbers,
     ]
     p = Procedure(f"{m.name}_{what}", suffixed(m.key, m.name, what), params, outs, sizes, given, doc=doc,
                   module=m.module, span=m.span, body=body)  # fmt: skip
     return Planned(p, plan, total, w)
+
+
+def every(w: Work) -> Iterator[Do]:
+    """The steps of a work, those in loops too."""
+    for s in w.steps:
+        yield from [s] if isinstance(s, Do) else s.steps
 
 
 def free_name(name: str, taken: set[str]) -> str:
