@@ -1,0 +1,97 @@
+"""A definition run for every assignment of small sizes: the independent check of what the prover says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vibee.lower.unit import Unit
+from vibee.prove.replay import KINDS, Fault, Machine
+from vibee.tree.defs import Definition, For, Procedure
+
+
+@dataclass
+class Search:
+    """What running all of them gave: the first fault, and how many runs there were."""
+
+    fault: Fault | None
+    runs: int
+    refused: int
+
+
+def inner(stmts: list) -> Iterator[Any]:
+    """Every statement, at any depth."""
+    for s in stmts:
+        yield s
+        for part in ("body", "then", "orelse"):
+            yield from inner(getattr(s, part, None) or [])
+
+
+def as_written(d: Definition, p: Procedure) -> Procedure:
+    """The lowered procedure with those loops parallel that the spec says are parallel, proved or not."""
+    if not isinstance(d, Procedure):
+        return p
+    wanted = {(s.var, s.span) for s in inner(d.body) if isinstance(s, For) and s.parallel}
+
+    def block(stmts: list) -> list:
+        out = []
+        for s in stmts:
+            changes: dict[str, Any] = {
+                part: block(getattr(s, part)) for part in ("body", "then", "orelse") if getattr(s, part, None)
+            }
+            if isinstance(s, For) and (s.var, s.span) in wanted:
+                changes["parallel"] = True
+            out.append(replace(s, **changes) if changes else s)
+        return out
+
+    return replace(p, body=block(p.body)) if wanted else p
+
+
+def machine(unit: Unit, steps: int = 20_000, kinds: frozenset[str] = KINDS) -> Machine:
+    """One that reads lowered procedures as their spec wrote them."""
+    made: dict[str, Procedure] = {}
+
+    def lookup(key: str) -> Procedure:
+        if key not in made:
+            d = unit.by_key(key)
+            made[key] = as_written(d, unit.procedure(d))
+        return made[key]
+
+    return Machine(lookup, kinds, steps)
+
+
+def assignments(names: list[str], top: int, limit: int = 4096) -> list[dict[str, int]]:
+    """All sizes from 0 to `top`, in an order that mixes them; at most `limit`."""
+    total = (top + 1) ** len(names)
+    chosen = range(total) if total <= limit else random.Random(0).sample(range(total), limit)
+    order = sorted(chosen, key=lambda k: (k * 2654435761) % 4294967291)
+    return [{n: k // (top + 1) ** at % (top + 1) for at, n in enumerate(names)} for k in order]
+
+
+def search(
+    unit: Unit, d: Definition, top: int = 4, limit: int = 200, seeds: int = 2, m: Machine | None = None
+) -> Search:
+    """Run a definition for small sizes (up to `limit` of those that its `given` allows), and several drawn
+    arguments each, until a fault is found."""
+    m = m or machine(unit)
+    p = m.lookup(d.key)
+    runs = refused = 0
+    for sizes in assignments(list(d.sizes), top):
+        for seed in range(seeds):
+            result = m.run(p, sizes, seed=seed)
+            if result.fault:
+                return Search(result.fault, runs + 1, refused)
+            runs += not result.refused
+            refused += bool(result.refused)
+            if result.refused:
+                break
+        if runs >= limit * seeds:
+            break
+    return Search(None, runs, refused)
+
+
+def brute(unit: Unit, d: Definition, top: int = 4, limit: int = 200) -> Fault | None:
+    """The first fault of a definition for small sizes, or None."""
+    return search(unit, d, top, limit).fault
