@@ -55,14 +55,14 @@ def _lower(d: Definition, isa: str, lookup: Lookup) -> tuple[Procedure, list[Ope
         p = replace(d, body=body)
     else:
         assert isinstance(d, Formula)
-        p = _formula(d, fresh, isa)
+        p, notes = _formula(d, fresh, isa)
     if d.is_scalar:
         p = replace(p, body=serial(p.body))
     p, open_ = check_bounds(replace(p, body=[*guards(d), *p.body]))
     return replace(p, body=collapse(p.body, fresh)), notes + open_
 
 
-def _formula(d: Formula, fresh: Fresh, isa: str) -> Procedure:
+def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Open]]:
     f = d  # in normal form
     first: set[str] = set()
     zero: list = []
@@ -71,13 +71,18 @@ def _formula(d: Formula, fresh: Fresh, isa: str) -> Procedure:
         if out is not None and e.accumulate and e.lhs not in first:
             zero += fill(out.name, out.dtype, out.shape, fresh)
         first.add(e.lhs)
+    nests = Nests(fresh, isa, f.schedule)
     body: list
     if d.is_scalar:
         body = scalar_body(f, fresh)
+        if f.schedule:
+            nests.schedule.note("the loops are as the compiler chooses: a function of numbers has no schedule", f.span)
     else:
-        body = [*zero, *Nests(fresh, isa).lower(f.equations, {t.name: t for t in f.temps})]
+        body = [*zero, *nests.lower(f.equations, {t.name: t for t in f.temps})]
+        nests.schedule.finish(f.span)
     common = {k: getattr(f, k) for k in ("name", "key", "params", "outs", "sizes", "given", "laws", "doc", "source")}
-    return Procedure(**common, module=f.module, span=f.span, body=body)
+    notes = [Open(text, span) for text, span in nests.schedule.notes]
+    return Procedure(**common, module=f.module, span=f.span, body=body), notes
 
 
 def scalar_body(f: Formula, fresh: Fresh) -> list:

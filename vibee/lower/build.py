@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from vibee.tree.expr import Expr, const, var
+from collections.abc import Callable
+from dataclasses import replace
+
+from vibee.tree.defs import Alloc, Store
+from vibee.tree.expr import Expr, const, substitute, var
 
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
 
@@ -18,6 +22,8 @@ class Fresh:
     def __init__(self, used: set[str], reserved: set[str]) -> None:
         self.used = used | reserved
         self.reserved = set(reserved)
+        self.origin: dict[str, str] = {}  # loop variable -> the index that it comes from
+        self.parts: set[str] = set()  # loop variables that run over blocks of an index, or within one
 
     def __call__(self, base: str) -> str:
         """`base`, or `base_2`, `base_3`, ..., whichever is new."""
@@ -33,7 +39,16 @@ class Fresh:
         if name in self.reserved:
             self.reserved.discard(name)
             return name
-        return self(name)
+        new = self(name)
+        self.origin[new] = self.origin.get(name, name)
+        return new
+
+    def part(self, name: str, suffix: str) -> str:
+        """A new variable for a loop over blocks of the index `name`, or within one."""
+        new = self(f"{name}_{suffix}")
+        self.origin[new] = self.origin.get(name, name)
+        self.parts.add(new)
+        return new
 
 
 def i(value: int) -> Expr:
@@ -126,3 +141,32 @@ def combine(op: str, a: Expr, b: Expr) -> Expr:
 def local(name: str, dtype: str = "i64") -> Expr:
     """A scalar variable of the lowered function."""
     return var(name, dtype)
+
+
+def map_stmts(stmts: list, f: Callable[[object], object]) -> list:
+    """Every statement, innermost first, replaced by f(statement)."""
+    out = []
+    for s in stmts:
+        for part in ("body", "then", "orelse"):
+            if getattr(s, part, None):
+                s = replace(s, **{part: map_stmts(getattr(s, part), f)})
+        out.append(f(s))
+    return out
+
+
+def subst_stmt(s: object, names: dict[str, Expr]) -> object:
+    """A statement with variables replaced in its expressions."""
+
+    def one(t: object) -> object:
+        changes: dict[str, object] = {}
+        for part in ("value", "init", "lo", "hi", "cond"):
+            e = getattr(t, part, None)
+            if isinstance(e, Expr):
+                changes[part] = substitute(e, names)
+        if isinstance(t, Store):
+            changes["idx"] = tuple(substitute(x, names) for x in t.idx)
+        if isinstance(t, Alloc):
+            changes["shape"] = tuple(substitute(x, names) for x in t.shape)
+        return replace(t, **changes) if changes else t  # type: ignore[type-var]
+
+    return map_stmts([s], one)[0]

@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Store
-from vibee.tree.expr import Expr, const, free_vars, load, loads, substitute
+from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, substitute
 from vibee.tree.types import DTYPES
 
 from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub
 from .reduction import freshen, nest, reduce_ranges, stride
+from .schedule import Plan
 
 # Rows, vectors and bits per vector of the register tile, by instruction set: as many
 # accumulators as the register file holds beside one row of B and one element of A.
@@ -68,13 +69,28 @@ def is_contraction(e: Equation) -> bool:
     return split(e) is not None
 
 
+def tiles(e: Equation, plan: Plan) -> bool:
+    """Does the plan leave this contraction to a register tile over panels?"""
+    p = split(e)
+    assert p is not None
+    along = plan.vector((*e.vars, *bound_vars(e.rhs)))
+    if (plan.tile and not plan.pack) or any(plan.splits(v, False) for v in bound_vars(e.rhs)):
+        return False
+    return along in (None, p.col)
+
+
+def whole_tiles(asked: int | None, default: int, unit: int) -> int:
+    """A block size: at least what was asked, in whole register tiles."""
+    return default if asked is None else -(-asked // unit) * unit
+
+
 class Tile:
     """The lowered tile of one contraction."""
 
-    def __init__(self, e: Equation, isa: str, fresh: Fresh) -> None:
+    def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
         parts = split(e)
         assert parts is not None
-        self.fresh = fresh
+        self.fresh, self.plan = fresh, plan
         rows, vectors, bits = TILES[isa]
         self.dtype = e.rhs.dtype
         self.width = bits // DTYPES[self.dtype].bits
@@ -92,6 +108,14 @@ class Tile:
         self.dim = dict(zip(self.vars, e.dims, strict=True))
         self.batch = [v for v in self.vars if v not in (again.row, again.col)]
         self.ks = reduce_ranges(substitute(red, renamed))
+        self.block = whole_tiles(plan.size(again.row), ROWS, self.mr)
+        self.run = plan.size(self.ks[0][0]) or DEPTH
+        self.columns = whole_tiles(plan.size(again.col), self.nr, self.nr) // self.nr  # panels
+        for v in (*self.batch, *(n for n, _, _ in self.ks[1:])):
+            plan.uncut(v, "register tiles have blocks of rows, columns and the first summed index", e.span)
+        around = plan.outer((*self.batch, again.row))
+        if around is not None:
+            plan.serial(again.col, f"it stands inside the parallel loop over {plan.base(around)}", e.span)
 
     # ---- pieces
 
@@ -104,21 +128,21 @@ class Tile:
         self.it, self.ii = self.fresh("it"), self.fresh("ii")
         k0, klo, khi = self.ks[0]
         self.k_start, self.k_run = self.fresh(f"{k0}_0"), self.fresh(f"{k0}_run")
-        self.kk = self.fresh(f"{k0}_k")
-        run = Expr("min", (i(DEPTH), sub(khi, local(self.k_start))), None, "i64")
+        self.kk = self.fresh.part(k0, "k")
+        run = Expr("min", (i(self.run), sub(khi, local(self.k_start))), None, "i64")
         body = [Decl(self.k_run, "i64", run), self._pack_b(), self._rows()]
         panels = [self.dim[v] for v in self.panel_batch]
         depth = self._depth()
         return [
             Alloc(self.bp, self.dtype, (*panels, ceil_div(self.dim[p.col], self.nr), *depth, i(self.nr)), zero=False),
             *self._empty(klo, khi),
-            For(self.k_start, klo, khi, body, step=DEPTH),
+            For(self.k_start, klo, khi, body, step=self.run),
         ]
 
     def _depth(self) -> list[Expr]:
         """Axes of a copy that run over k."""
         _, lo, hi = self.ks[0]
-        first = Expr("min", (i(DEPTH), sub(hi, lo)), None, "i64")
+        first = Expr("min", (i(self.run), sub(hi, lo)), None, "i64")
         return [first, *(sub(hi, lo) for _, lo, hi in self.ks[1:])]
 
     def _empty(self, klo: Expr, khi: Expr) -> list:
@@ -170,7 +194,7 @@ class Tile:
         """All tiles: in parallel over blocks of rows (and batch axes)."""
         p, ib, it, ii = self.parts, local(self.ib), local(self.it), local(self.ii)
         rows, valid = self.fresh("rows"), self.fresh("valid_rows")
-        block = mul(ib, i(ROWS))
+        block = mul(ib, i(self.block))
         first = mul(it, i(self.mr))
         depth = self._depth()
         place = (it, *self._k_index(), ii)
@@ -180,17 +204,31 @@ class Tile:
         least = Expr("min", (i(self.mr), sub(local(rows), first)), None, "i64")
         tiles = div(add(local(rows), i(self.mr - 1)), i(self.mr))
         pack = For(self.it, i(0), tiles, [Decl(valid, "i64", least), *self._k_loops([copy, pad])])
-        micro = For(self.it, i(0), tiles, [Decl(valid, "i64", least), *self._micro(add(block, first), local(valid))])
+        micro = self._micro(add(block, first), local(valid))
         body = [
-            Decl(rows, "i64", Expr("min", (i(ROWS), sub(self.dim[p.row], block)), None, "i64")),
-            Alloc(self.ap, self.dtype, (i(ROWS // self.mr), *depth, i(self.mr)), zero=False),
+            Decl(rows, "i64", Expr("min", (i(self.block), sub(self.dim[p.row], block)), None, "i64")),
+            Alloc(self.ap, self.dtype, (i(self.block // self.mr), *depth, i(self.mr)), zero=False),
             pack,
-            For(self.jb, i(0), ceil_div(self.dim[p.col], self.nr), [micro]),
+            self._tiles(tiles, Decl(valid, "i64", least), micro),
         ]
-        loop = For(self.ib, i(0), ceil_div(self.dim[p.row], ROWS), body, parallel=True)
+        splits = self.plan.splits
+        loop = For(self.ib, i(0), ceil_div(self.dim[p.row], self.block), body, parallel=splits(p.row, True))
         for v in reversed(self.batch):
-            loop = For(v, i(0), self.dim[v], [loop], parallel=True)
+            loop = For(v, i(0), self.dim[v], [loop], parallel=splits(v, True))
         return loop
+
+    def _tiles(self, tiles: Expr, valid: Decl, micro: list) -> For:
+        """The tiles of a block of rows: for each panel of B, or for each tile of A along blocks of panels."""
+        panels = ceil_div(self.dim[self.parts.col], self.nr)
+        alone = not any(self.plan.splits(v, True) for v in (self.parts.row, *self.batch))
+        parallel = alone and self.plan.splits(self.parts.col, False)
+        if self.columns == 1:
+            return For(self.jb, i(0), panels, [For(self.it, i(0), tiles, [valid, *micro])], parallel=parallel)
+        block = self.fresh.part(self.parts.col, "block")
+        first = mul(local(block), i(self.columns))
+        last = Expr("min", (add(first, i(self.columns)), panels), None, "i64")
+        row = For(self.it, i(0), tiles, [valid, For(self.jb, first, last, micro)])
+        return For(block, i(0), ceil_div(panels, self.columns), [row], parallel=parallel)
 
     def _micro(self, row0: Expr, valid: Expr) -> list:
         acc = [[self.fresh(f"c{r}_{v}") for v in range(self.nv)] for r in range(self.mr)]
@@ -260,12 +298,15 @@ class Tile:
         ]
 
 
-def lower_contraction(e: Equation, isa: str, fresh: Fresh, plain: list) -> list:
-    """The tiled contraction, with the `plain` nest for very few rows."""
+def lower_contraction(e: Equation, isa: str, fresh: Fresh, plain: list, plan: Plan) -> list:
+    """The tiled contraction, with the `plain` nest for very few rows (without one, tiles for all)."""
     parts = split(e)
     assert parts is not None
+    plan.copies(parts.a, parts.b, e.span)
+    if not plain:
+        return [Comment("register tiles over packed panels"), *Tile(e, isa, fresh, plan).lower()]
     rows = e.dims[e.vars.index(parts.row)]
     return [
         Comment("few rows: no copies; otherwise register tiles over packed panels"),
-        If(less(rows, i(FEW_ROWS)), plain, Tile(e, isa, fresh).lower()),
+        If(less(rows, i(FEW_ROWS)), plain, Tile(e, isa, fresh, plan).lower()),
     ]

@@ -14,6 +14,7 @@ from vibee.tree.defs import Equation
 from vibee.tree.expr import Expr, loads, substitute, var, walk
 
 from .contraction import is_contraction
+from .schedule import Schedule
 
 
 @dataclass(slots=True)
@@ -28,6 +29,11 @@ class Group:
     def writes(self) -> set[str]:
         """Arrays that the group defines."""
         return {e.lhs for e in self.equations}
+
+    @property
+    def flat(self) -> bool:
+        """Is there nothing but the shared loops?"""
+        return all(len(e.vars) == self.prefix and e.rhs.op != "reduce" for e in self.equations)
 
 
 def stands_alone(e: Equation) -> bool:
@@ -100,6 +106,19 @@ def _find(e: Equation, groups: list[Group], start: int, needed: set[str]) -> int
             group.prefix = p
             return g
     return None
+
+
+def refit(groups: list[Group], schedule: Schedule) -> list[Group]:
+    """The groups with no loop shared that must be the innermost, unless nothing runs inside it."""
+    out: list[Group] = []
+    for g in groups:
+        wanted = schedule.plan(g.equations).vector(g.equations[0].vars[: g.prefix])
+        if wanted is None or len(g.equations) == 1 or g.flat:
+            out.append(g)
+            continue
+        g.prefix = g.equations[0].vars.index(wanted)
+        out += [g] if g.prefix else [Group([e], len(e.vars), True) for e in g.equations]
+    return out
 
 
 def local_temps(group: Group, all_groups: list[Group], temps: set[str]) -> set[str]:

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, Param, Store
-from vibee.tree.expr import Expr, load, loads, rebuild, show, substitute
+from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, rebuild, show, substitute
 from vibee.tree.normal import neutral
 
-from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, sub
-from .contraction import in_place, is_contraction, lower_contraction
+from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, map_stmts, mul, sub, subst_stmt
+from .contraction import in_place, is_contraction, lower_contraction, tiles
 from .direct import Direct, direct_parts
-from .group import Group, fuse, local_temps, rename
+from .group import Group, fuse, local_temps, refit, rename
 from .reduction import contiguous_along, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
+from .schedule import Schedule
 from .share import share_rows
 
 COLUMNS = 64  # accumulators side by side when a reduction runs down the rows
+ONE_PASS = ("argmax", "argmin", "any", "all")
 
 
 class Nests:
     """Lowers equations; one instance per function, so that names stay unique in it."""
 
-    def __init__(self, fresh: Fresh, isa: str) -> None:
+    def __init__(self, fresh: Fresh, isa: str, words: dict[str, object] | None = None) -> None:
         self.fresh, self.isa = fresh, isa
+        self.schedule = Schedule(words or {}, fresh)
+        self.plan = self.schedule.plan([])
         self.parallel = True
         self.scalars: dict[str, Expr] = {}  # rank-0 temporaries, kept in variables
 
     def lower(self, equations: list[Equation], temps: dict[str, Param], parallel: bool = True) -> list:
         """Statements that evaluate `equations`; `temps` are the arrays that belong to them."""
         self.parallel = parallel
-        groups = fuse(equations)
+        groups = refit(fuse(equations), self.schedule)
         out: list = []
         kept: dict[str, set[str]] = {}
         for n, g in enumerate(groups):
@@ -45,7 +48,9 @@ class Nests:
         for n, g in enumerate(groups):
             for e in g.equations:
                 out.append(Comment(equation_text(e)))
-            out += self._group(g, kept[str(n)], temps)
+            self.plan = self.schedule.plan(g.equations)
+            span = g.equations[0].span
+            out += self.plan.unrolled(self._group(g, kept[str(n)], temps), span)
         return out if parallel else serial(out)
 
     # ---- one group
@@ -54,9 +59,10 @@ class Nests:
         g.equations = [replace(e, rhs=self._subst(e.rhs, {})) for e in g.equations]
         e = g.equations[0]
         if is_contraction(e) and self.isa != "plain":
-            if self.parallel:
-                return lower_contraction(e, self.isa, self.fresh, self._alone(e))
-            if direct_parts(e):
+            if self.parallel and tiles(e, self.plan):
+                plain = [] if self.plan.pack else self._alone(e)
+                return lower_contraction(e, self.isa, self.fresh, plain, self.plan)
+            if not self.parallel and direct_parts(e):
                 return Direct(e, self.isa, self.fresh).lower()
         if e.accumulate and not in_place(e):
             return self._scatter(e)
@@ -73,16 +79,13 @@ class Nests:
     def _alone(self, e: Equation) -> list:
         """One equation: its last variable goes innermost where memory likes that better."""
         e = self._renamed(e)
+        keep = 1
         if e.rhs.op == "reduce":
-            if self._downward(e.rhs, e.vars[-1]):
-                return self._columns(e, parallel=True)
-            body = self._element(e, {})
-            return parallel_nest(list(zip(e.vars, e.dims, strict=True)), body)
-        body = self._element(e, {})
-        if len(e.vars) > 1:
-            body = [For(e.vars[-1], i(0), e.dims[-1], body)]
-            return parallel_nest(list(zip(e.vars[:-1], e.dims[:-1], strict=True)), body)
-        return parallel_nest([(e.vars[0], e.dims[0])], body)
+            col = self._column(e, e.vars, e.rhs)
+            if col is not None:
+                return self._columns(e, col)
+            keep = 0
+        return self.plan.arrange(list(zip(e.vars, e.dims, strict=True)), self._element(e, {}, e.vars), keep)
 
     def _fused(self, g: Group, mine: set[str], temps: dict[str, Param]) -> list:
         p = g.prefix
@@ -105,11 +108,7 @@ class Nests:
             inner = {v: self.fresh.own(v) for v in e.vars[p:]}
             e = rename(e, dict(zip(e.vars[:p], names, strict=True)) | inner)
             body += self._inner(e, p, table)
-        flat = all(len(e.vars) == p and e.rhs.op != "reduce" for e in g.equations)
-        if flat and p > 1:
-            body = [For(names[-1], i(0), dims[-1], [*decls, *body])]
-            return parallel_nest(list(zip(names[:-1], dims[:-1], strict=True)), body)
-        return parallel_nest(list(zip(names, dims, strict=True)), [*decls, *body])
+        return self.plan.arrange(list(zip(names, dims, strict=True)), [*decls, *body], int(g.flat))
 
     def _renamed(self, e: Equation) -> Equation:
         """Fresh names for an equation's variables."""
@@ -117,18 +116,41 @@ class Nests:
 
     def _inner(self, e: Equation, p: int, table: dict) -> list:
         """An equation inside shared loops: loops over what remains of its variables."""
-        rest = list(zip(e.vars[p:], (i(0) for _ in e.dims[p:]), e.dims[p:], strict=True))
-        if rest and e.rhs.op == "reduce" and self._downward(self._subst(e.rhs, table), e.vars[-1]):
-            return self._columns(e, parallel=False, outer=p, table=table)
-        return nest(rest, self._element(e, table))
+        if e.vars[p:] and e.rhs.op == "reduce":
+            col = self._column(e, e.vars[p:], self._subst(e.rhs, table))
+            if col is not None:
+                return self._columns(e, col, p, table)
+        inside = self.plan.inside(e.vars[p:], e.vars[:p], e.span)
+        rest = list(zip(e.vars[p:], e.dims[p:], strict=True))
+        return self.plan.arrange(rest, self._element(e, table, e.vars), inside=inside)
 
-    def _element(self, e: Equation, table: dict) -> list:
-        """One element of an equation, at its variables."""
+    def _element(self, e: Equation, table: dict, outer: tuple[str, ...] = ()) -> list:
+        """One element of an equation, at its variables; `outer` are the loops around it."""
         rhs = self._subst(e.rhs, table)
         if rhs.op == "reduce":
-            stmts, value = reduce_scalar(rhs, self.fresh)
+            stmts, value = self._reduced(rhs, e, outer)
             return [*stmts, self._put(e, value, table)]
         return [self._put(e, rhs, table)]
+
+    def _reduced(self, r: Expr, e: Equation, outer: tuple[str, ...], default: bool = False) -> tuple[list, Expr]:
+        """A reduction to one number: in blocks if one of its indices is parallel (`default`: if none is named)."""
+        r = self.plan.ordered(r, e.span)
+        names, op = bound_vars(r), str(r.attr[0])  # type: ignore[index]
+        chosen = names[0] if default and not self.plan.parallel else None
+        for v in filter(self.plan.asks_parallel, names):
+            if op in ONE_PASS:
+                self.plan.serial(v, f"{op} is found in one pass", e.span)
+            elif self.plan.inside([v], outer, e.span):
+                continue
+            elif chosen is not None:
+                self.plan.serial(v, "threads take parts of one index of a reduction", e.span)
+            elif any(set(names) & free_vars(b) for n, lo, hi in reduce_ranges(r) if n == v for b in (lo, hi)):
+                self.plan.serial(v, "its range depends on another index", e.span)
+            else:
+                chosen = v
+        if chosen is None:
+            return reduce_scalar(r, self.fresh, self.plan)
+        return reduce_blocks(r, self.fresh, chosen, self.plan)
 
     def _put(self, e: Equation, value: Expr, table: dict) -> Assign | Store:
         target = table.get(e.lhs)
@@ -152,6 +174,23 @@ class Nests:
 
     # ---- strategies
 
+    def _column(self, e: Equation, names: tuple[str, ...], r: Expr) -> str | None:
+        """The variable along which partial results of the reduction `r` lie side by side, if there is one."""
+        if self.plan.vector(bound_vars(r)):
+            return None
+        wanted = self.plan.vector(names)
+        if wanted is None and self.plan.outer(bound_vars(r)):
+            return None
+        if wanted is None:
+            return names[-1] if self._downward(r, names[-1]) else None
+        if r.attr[0] in ("argmax", "argmin"):  # type: ignore[index]
+            self.plan.not_inner(wanted, f"{r.attr[0]} runs inside it", e.span)  # type: ignore[index]
+        elif any(wanted in free_vars(b) for b in r.args[1:]):
+            self.plan.not_inner(wanted, "the range of the reduction depends on it", e.span)
+        else:
+            return wanted
+        return None
+
     def _downward(self, r: Expr, col: str) -> bool:
         """Does the reduction read memory in order along `col` but not along its own last variable?"""
         if r.attr[0] in ("argmax", "argmin", "any", "all"):  # type: ignore[index]
@@ -161,37 +200,38 @@ class Nests:
         bounds = any(col in str(show(b)) for b in r.args[1:])
         return along and not bounds and contiguous_along(r.args[0], col) and not contiguous_along(r.args[0], last)
 
-    def _columns(self, e: Equation, parallel: bool, outer: int = 0, table: dict | None = None) -> list:
+    def _columns(self, e: Equation, col: str, outer: int = 0, table: dict | None = None) -> list:
         """Reduce down the rows with COLUMNS accumulators side by side, each in plain order of k."""
         table = table or {}
-        r = freshen(self._subst(e.rhs, table), self.fresh)
-        op, col, dim = r.attr[0], e.vars[-1], e.dims[-1]  # type: ignore[index]
-        block, c, acc = self.fresh(f"{col}_block"), self.fresh(f"{col}_c"), self.fresh("acc")
+        r = freshen(self.plan.ordered(self._subst(e.rhs, table), e.span), self.fresh)
+        op, dim = r.attr[0], e.dims[e.vars.index(col)]  # type: ignore[index]
+        side = self.plan.size(col) or COLUMNS
+        block, c, acc = self.fresh.part(col, "block"), self.fresh.part(col, "c"), self.fresh("acc")
         count = self.fresh(f"{col}_count")
         at = load(acc, (local(c),), r.dtype)
-        here = add(mul(local(block), i(COLUMNS)), local(c))
+        here = add(mul(local(block), i(side)), local(c))
         where = {col: here}
         each = lambda s: For(c, i(0), local(count), [s])  # noqa: E731 - one loop form, three bodies
         value = substitute(r.args[0], where)
         put = self._put(replace(e, idx=tuple(substitute(x, where) for x in e.idx)), at, table)
         body = [
-            Decl(count, "i64", Expr("min", (i(COLUMNS), sub(dim, mul(local(block), i(COLUMNS)))), None, "i64")),
-            Alloc(acc, r.dtype, (i(COLUMNS),), zero=False),
+            Decl(count, "i64", Expr("min", (i(side), sub(dim, mul(local(block), i(side)))), None, "i64")),
+            Alloc(acc, r.dtype, (i(side),), zero=False),
             each(Store(acc, (local(c),), neutral(op, r.dtype))),
-            *nest(reduce_ranges(r), [each(Store(acc, (local(c),), combine(op, at, value)))]),
+            *nest(self.plan.cut_all(reduce_ranges(r)), [each(Store(acc, (local(c),), combine(op, at, value)))]),
             each(put),
         ]
-        blocks = ceil_div(dim, COLUMNS)
-        front = list(zip(e.vars[outer:-1], e.dims[outer:-1], strict=True))
-        if parallel:
-            return parallel_nest([*front, (block, blocks)], body)
-        return nest([(v, i(0), d) for v, d in [*front, (block, blocks)]], body)
+        loops = [(v, d) for v, d in zip(e.vars[outer:], e.dims[outer:], strict=True) if v != col]
+        inside = outer > 0 and self.plan.inside(e.vars[outer:], e.vars[:outer], e.span)
+        for v in bound_vars(r):
+            self.plan.serial(v, f"sums along {self.plan.base(col)} lie side by side, and each runs over {v}", e.span)
+        return self.plan.arrange([*loops, (block, ceil_div(dim, side))], body, inside=inside)
 
     def _scalar(self, e: Equation) -> list:
         rhs = self._subst(e.rhs, {})
         stmts: list = []
         if rhs.op == "reduce":
-            stmts, rhs = reduce_blocks(rhs, self.fresh)
+            stmts, rhs = self._reduced(rhs, e, (), default=True)
         elif rhs.op == "scan":
             rhs = rhs.args[0]
         if e.lhs in self.scalars:
@@ -209,8 +249,15 @@ class Nests:
         body = self._subst(e.rhs.args[0], {})
         step = [Assign(str(acc.attr), combine(op, acc, body)), Store(e.lhs, e.idx, acc, span=e.span)]
         dim = dict(zip(e.vars, e.dims, strict=True))
-        loop = [Decl(str(acc.attr), acc.dtype, neutral(op, acc.dtype)), For(along, i(0), dim[along], step)]
-        return parallel_nest([(v, dim[v]) for v in e.vars if v != along], loop)
+        run = nest(self.plan.cut_all([(along, i(0), dim[along])]), step)
+        self.plan.serial(along, "each element of a running sum needs the one before", e.span)
+        wanted = self.plan.vector(e.vars)
+        if wanted == along:
+            self.schedule.note(f"the loop over {along} has no vectors: each element needs the one before", e.span)
+        elif wanted is not None:
+            self.plan.not_inner(wanted, f"the running sum along {along} is", e.span)
+        loop = [Decl(str(acc.attr), acc.dtype, neutral(op, acc.dtype)), *run]
+        return self.plan.arrange([(v, dim[v]) for v in e.vars if v != along], loop)
 
     def _scatter(self, e: Equation) -> list:
         """`+=`: in parallel over columns that every contribution keeps apart, serial otherwise."""
@@ -218,20 +265,25 @@ class Nests:
         rhs = self._subst(e.rhs, {})
         pre: list = []
         if rhs.op == "reduce":
-            pre, rhs = reduce_scalar(rhs, self.fresh)
+            pre, rhs = self._reduced(rhs, e, e.vars)
         plain = [v for v in e.vars if any(x.op == "var" and x.attr == v for x in e.idx)]
         old = load(e.lhs, e.idx, rhs.dtype)
         put = [*pre, Store(e.lhs, e.idx, Expr("add", (old, rhs), None, rhs.dtype), span=e.span)]
-        dim = dict(zip(e.vars, e.dims, strict=True))
-        if not plain:
-            return nest([(v, i(0), dim[v]) for v in e.vars], put)
-        col = plain[-1]
-        block, c, count = self.fresh(f"{col}_block"), self.fresh(f"{col}_c"), self.fresh(f"{col}_count")
-        here = {col: add(mul(local(block), i(COLUMNS)), local(c))}
-        body = [For(c, i(0), local(count), [subst_stmt(s, here) for s in put])]
-        width = Expr("min", (i(COLUMNS), sub(dim[col], mul(local(block), i(COLUMNS)))), None, "i64")
-        rows = nest([(v, i(0), dim[v]) for v in e.vars if v != col], body)
-        return parallel_nest([(block, ceil_div(dim[col], COLUMNS))], [Decl(count, "i64", width), *rows])
+        ranges = [(v, i(0), d) for v, d in zip(e.vars, e.dims, strict=True)]
+        col = next((v for v in plain[::-1] if self.plan.splits(v, False)), plain[-1] if plain else None)
+        for v in e.vars:
+            if v != col:
+                self.plan.serial(v, f"its contributions to {e.lhs} may fall on the same element", e.span)
+        inner = lambda r: self.plan.vector([r[0]]) is not None  # noqa: E731 - a name for a key
+        if col is None:
+            return nest(sorted(self.plan.cut_all(ranges), key=inner), put)
+        side, dim = self.plan.size(col) or COLUMNS, dict(zip(e.vars, e.dims, strict=True))[col]
+        block, c, count = self.fresh.part(col, "block"), self.fresh.part(col, "c"), self.fresh(f"{col}_count")
+        here = {col: add(mul(local(block), i(side)), local(c))}
+        width = Expr("min", (i(side), sub(dim, mul(local(block), i(side)))), None, "i64")
+        rows = [*self.plan.cut_all([r for r in ranges if r[0] != col]), (c, i(0), local(count))]
+        body = nest(sorted(rows, key=inner), [subst_stmt(s, here) for s in put])
+        return self.plan.arrange([(block, ceil_div(dim, side))], [Decl(count, "i64", width), *body])
 
 
 def parallel_nest(ranges: list[tuple[str, Expr]], body: list) -> list:
@@ -247,35 +299,6 @@ def equation_text(e: Equation) -> str:
     return f"{e.lhs}[{', '.join(map(show, e.idx))}] {sign} {show(e.rhs)}" if e.idx else f"{e.lhs} {sign} {show(e.rhs)}"
 
 
-def map_stmts(stmts: list, f: Callable[[object], object]) -> list:
-    """Every statement, innermost first, replaced by f(statement)."""
-    out = []
-    for s in stmts:
-        for part in ("body", "then", "orelse"):
-            if getattr(s, part, None):
-                s = replace(s, **{part: map_stmts(getattr(s, part), f)})
-        out.append(f(s))
-    return out
-
-
 def serial(stmts: list) -> list:
     """The same statements without parallel loops (inside a loop that is parallel already)."""
     return map_stmts(stmts, lambda s: replace(s, parallel=False) if isinstance(s, For) and s.parallel else s)  # type: ignore[type-var]
-
-
-def subst_stmt(s: object, names: dict[str, Expr]) -> object:
-    """A statement with variables replaced in its expressions."""
-
-    def one(t: object) -> object:
-        changes: dict[str, object] = {}
-        for part in ("value", "init", "lo", "hi", "cond"):
-            e = getattr(t, part, None)
-            if isinstance(e, Expr):
-                changes[part] = substitute(e, names)
-        if isinstance(t, Store):
-            changes["idx"] = tuple(substitute(x, names) for x in t.idx)
-        if isinstance(t, Alloc):
-            changes["shape"] = tuple(substitute(x, names) for x in t.shape)
-        return replace(t, **changes) if changes else t  # type: ignore[type-var]
-
-    return map_stmts([s], one)[0]

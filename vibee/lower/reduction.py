@@ -16,6 +16,7 @@ from vibee.tree.normal import neutral
 from vibee.tree.types import is_float
 
 from .build import Fresh, add, at_least_zero, combine, div, i, is_const, local, mul, sub
+from .schedule import Plan
 
 LANES = 16
 BLOCKS = 64  # partial results of a parallel reduction, whatever the number of threads
@@ -70,18 +71,22 @@ def nest(ranges: list[tuple[str, Expr, Expr]], body: list) -> list:
     return body
 
 
-def reduce_scalar(e: Expr, fresh: Fresh) -> tuple[list, Expr]:
+def reduce_scalar(e: Expr, fresh: Fresh, plan: Plan | None = None) -> tuple[list, Expr]:
     """Statements that compute the reduce node `e`, and the variable that then holds it."""
     e = freshen(e, fresh)
     op = e.attr[0]  # type: ignore[index]
     ranges = reduce_ranges(e)
+    last = ranges[-1][0]
+    loops = plan.cut_all(ranges) if plan else ranges
     if op in ("argmax", "argmin"):
-        return _arg_reduce(op, e.args[0], ranges, fresh)
-    if is_float(e.dtype) and contiguous_along(e.args[0], ranges[-1][0]) and not _short(ranges[-1]):
-        return _lanes(op, e, ranges, fresh)
+        return _arg_reduce(op, e.args[0], ranges, loops if len(ranges) == 1 else ranges, fresh)
+    along = contiguous_along(e.args[0], last) or (plan is not None and plan.vector([last]) is not None)
+    short = _short(ranges[-1]) or (plan is not None and (plan.size(last) or LANES) < LANES)
+    if is_float(e.dtype) and along and not short:
+        return _lanes(op, e, loops, fresh)
     acc = local(fresh("acc"), e.dtype)
     step = [Assign(str(acc.attr), combine(op, acc, e.args[0]))]
-    return [Decl(str(acc.attr), e.dtype, neutral(op, e.dtype)), *nest(ranges, step)], acc
+    return [Decl(str(acc.attr), e.dtype, neutral(op, e.dtype)), *nest(loops, step)], acc
 
 
 def _short(r: tuple[str, Expr, Expr]) -> bool:
@@ -90,7 +95,8 @@ def _short(r: tuple[str, Expr, Expr]) -> bool:
 
 def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
     name, lo, hi = ranges[-1]
-    lanes, lane, base = fresh("lanes"), fresh("lane"), fresh(f"{name}_0")
+    lanes, lane, base = fresh("lanes"), fresh("lane"), fresh.part(name, "0")
+    fresh.origin[name] = ""  # the loop over what fills no lanes is short
     acc = local(fresh("acc"), e.dtype)
     body = e.args[0]
     at = lambda k: load(lanes, (k,), e.dtype)  # noqa: E731 - a name for one indexing form
@@ -114,7 +120,7 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
     return out, acc
 
 
-def _arg_reduce(op: str, body: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
+def _arg_reduce(op: str, body: Expr, ranges: list, loops: list, fresh: Fresh) -> tuple[list, Expr]:
     """First position of the extreme value; of several variables, the position is in row-major order."""
     best, place = local(fresh("best"), body.dtype), local(fresh("place"))
     value, seen = local(fresh("value"), body.dtype), local(fresh("seen"), "bool")
@@ -138,32 +144,33 @@ def _arg_reduce(op: str, body: Expr, ranges: list, fresh: Fresh) -> tuple[list, 
         Decl(str(value.attr), body.dtype, extreme),
         Decl(str(place.attr), "i64", i(0)),
         Decl(str(seen.attr), "bool", Expr("const", (), False, "bool")),
-        *nest(ranges, step),
+        *nest(loops, step),
     ], place
 
 
-def reduce_blocks(e: Expr, fresh: Fresh) -> tuple[list, Expr]:
+def reduce_blocks(e: Expr, fresh: Fresh, along: str, plan: Plan | None = None) -> tuple[list, Expr]:
     """A reduction to one number for a whole function: BLOCKS partial results in parallel.
 
-    The first variable's range is cut in BLOCKS equal parts (the last ones may be empty), each
+    The range of `along` is cut in BLOCKS equal parts (the last ones may be empty), each
     reduced as `reduce_scalar` does; partial results are combined in the order of the blocks.
     """
     op = e.attr[0]  # type: ignore[index]
     ranges = reduce_ranges(e)
     if op in ("argmax", "argmin", "any", "all"):
-        return reduce_scalar(e, fresh)
-    _, lo, hi = ranges[0]
+        return reduce_scalar(e, fresh, plan)
+    at = bound_vars(e).index(along)
+    _, lo, hi = ranges[at]
     parts, block, size = fresh("parts"), fresh("block"), fresh("block_size")
     part = local(fresh("total"), e.dtype)
     start = add(lo, mul(local(block), local(size)))
     stop = Expr("min", (add(start, local(size)), hi), None, "i64")
-    piece = replace(e, args=(e.args[0], start, stop, *e.args[3:]))
-    inner, acc = reduce_scalar(piece, fresh)
-    at = lambda k: load(parts, (k,), e.dtype)  # noqa: E731 - a name for one indexing form
+    piece = replace(e, args=(*e.args[: 1 + 2 * at], start, stop, *e.args[3 + 2 * at :]))
+    inner, acc = reduce_scalar(piece, fresh, plan)
+    result = load(parts, (local(block),), e.dtype)
     return [
         Decl(size, "i64", div(add(at_least_zero(sub(hi, lo)), i(BLOCKS - 1)), i(BLOCKS))),
         Alloc(parts, e.dtype, (i(BLOCKS),), zero=False),
         For(block, i(0), i(BLOCKS), [*inner, Store(parts, (local(block),), acc)], parallel=True),
         Decl(str(part.attr), e.dtype, neutral(op, e.dtype)),
-        For(block, i(0), i(BLOCKS), [Assign(str(part.attr), combine(op, part, at(local(block))))]),
+        For(block, i(0), i(BLOCKS), [Assign(str(part.attr), combine(op, part, result))]),
     ], part

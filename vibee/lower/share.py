@@ -32,6 +32,8 @@ def share_rows(g: Group, temps: dict[str, Param], fresh: Fresh) -> set[str]:
         first = g.equations[at]
         dims = (*first.dims[: g.prefix], size)
         name, v = fresh("row"), fresh("c")
+        old = next(iter(free_vars(_nodes(first, g.prefix, key)[0]) & set(_ranges(first, g.prefix))))
+        fresh.origin[v] = fresh.origin.get(old, old)
         here = {f"%{k}": var(first.vars[k]) for k in range(g.prefix)} | {ROW: var(v)}
         names = (*first.vars[: g.prefix], v)
         new = Equation(name, names, dims, tuple(map(var, names)), substitute(expr, here), span=first.span)
@@ -78,8 +80,13 @@ def _candidates(e: Equation, p: int) -> list[tuple[Expr, tuple[Expr, Expr]]]:
     return out
 
 
+def _nodes(e: Equation, p: int, key: tuple[Expr, Expr]) -> list[Expr]:
+    """The nodes of `e` that are `key`."""
+    return [x for x, k in _candidates(e, p) if k == key]
+
+
 def _replaced(e: Equation, p: int, key: tuple[Expr, Expr], name: str) -> Equation:
-    nodes = {id(x): x for x, k in _candidates(e, p) if k == key}
+    nodes = {id(x): x for x in _nodes(e, p, key)}
     ranges = _ranges(e, p)
 
     def go(x: Expr) -> Expr:
