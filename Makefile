@@ -57,7 +57,7 @@ contents: dist  ## what dist/vibee holds, by weight
 	$(PY) benchmarks/contents.py
 
 clean:  ## remove what was built, keep .venv
-	rm -rf build dist vibee/_kernels/*.so vibee/_kernels/*.pyx vibee/_kernels/*.c vibee/_kernels/*.json vibee/_kernels/*.log vibee/_kernels/tmp-*
+	rm -rf build dist vibee/_kernels/*.so vibee/_kernels/*.pyx vibee/_kernels/*.c vibee/_kernels/*.json vibee/_kernels/table.py vibee/_kernels/*.log vibee/_kernels/tmp-*
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 

@@ -18,5 +18,5 @@ spec_packages = {"vibee.specs": "specs"}
 setup(
     packages=[*find_packages(include=["vibee", "vibee.*"]), *spec_packages],
     package_dir=spec_packages,
-    package_data={"vibee.specs": [*spec_files, "kernels.toml"], "vibee": ["py.typed"]},
+    package_data={"vibee.specs": [*spec_files, "kernels.toml", "bench.toml"], "vibee": ["py.typed"]},
 )

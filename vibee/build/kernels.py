@@ -3,7 +3,8 @@
     python -m vibee.build.kernels [--isa v3] [--jobs 2]
 
 `specs/kernels.toml` names the roots; whatever they call goes in too.  The result is
-vibee/_kernels/v2.so, v3.so and v4.so, with the Cython text they were made from beside them.
+vibee/_kernels/v2.so, v3.so and v4.so, with the Cython text they were made from beside them, and table.py, which
+describes every function to `vibee bench`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from vibee.check.modules import specs_root
 from vibee.tree.defs import Definition, Model, Procedure
 
 from .compiler import compile_c, cythonize
+from .describe import describe
 from .errors import BuildError
 from .flags import compile_flags, link_flags
 
@@ -41,12 +43,12 @@ def read_roots(path: Path) -> Roots:
     return [(path.parent / file, list(names)) for file, names in table.items()]
 
 
-def _instances(program: Any, file: Path, names: list[str]) -> Iterable[Definition]:
+def instances(program: Any, names: Sequence[str] = ("*",)) -> Iterable[Definition]:
     """The instances to build: f32 where a definition has a type variable."""
     defs = program.defs
-    for name in defs if names == ["*"] else names:
+    for name in defs if list(names) == ["*"] else names:
         if name not in defs:
-            raise BuildError(f"{file.name} has no definition '{name}' (named in {LIST.name})")
+            raise BuildError(f"{Path(program.path).name} has no definition '{name}' (named in {LIST.name})")
         versions = defs[name]
         for d in versions:
             twin = d.key.endswith("_f64") and any(
@@ -56,19 +58,19 @@ def _instances(program: Any, file: Path, names: list[str]) -> Iterable[Definitio
                 yield d
 
 
-def collect(roots: Roots, isa: str) -> tuple[dict[str, Procedure], list[str]]:
-    """Every lowered procedure that is needed, and the instance names of the roots."""
+def collect(roots: Roots, isa: str) -> tuple[dict[str, Procedure], dict[str, dict[str, Any]]]:
+    """Every lowered procedure that is needed, and the descriptions of the roots."""
     from vibee.check import load
     from vibee.lower.unit import Unit
 
     found: dict[str, Procedure] = {}
-    wrap: list[str] = []
+    table: dict[str, dict[str, Any]] = {}
     for file, names in roots:
         program = load(file)
         program.raise_errors()
         unit = Unit(program, isa)
         definitions: list[Definition] = []
-        for d in _instances(program, file, names):
+        for d in instances(program, names):
             if isinstance(d, Model):
                 from vibee.lower.model import lower_model
 
@@ -79,8 +81,8 @@ def collect(roots: Roots, isa: str) -> tuple[dict[str, Procedure], list[str]]:
             other = found.setdefault(p.key, p)
             if (other.source, other.span.line) != (p.source, p.span.line):
                 raise BuildError(f"{file.name}: '{p.key}' is also in {other.span.file or 'another file'}; rename one")
-        wrap += [d.key for d in definitions if d.key not in wrap]
-    return found, wrap
+        table |= describe(definitions, unit.by_key)
+    return found, table
 
 
 def _digest(text: str, isa: str) -> str:
@@ -97,8 +99,9 @@ def build_kernels(roots: Roots, isas: Sequence[str] = ISAS, out: Path = OUT, *, 
     state = json.loads(state_file.read_text()) if state_file.exists() else {}
     texts: dict[str, str] = {}
     for isa in isas:
-        found, wrap = collect(roots, isa)
-        texts[isa] = emit_module(found.values(), wrap=wrap)
+        found, table = collect(roots, isa)
+        texts[isa] = emit_module(found.values(), wrap=table)
+        _write_table(table, out / "table.py")
     digests = {isa: _digest(text, isa) for isa, text in texts.items()}
     todo = [isa for isa in isas if state.get(isa) != digests[isa] or not (out / f"{isa}.so").exists()]
 
@@ -116,6 +119,14 @@ def build_kernels(roots: Roots, isas: Sequence[str] = ISAS, out: Path = OUT, *, 
     state.update(digests)
     state_file.write_text(json.dumps(state, indent=1) + "\n")
     return [out / f"{isa}.so" for isa in isas]
+
+
+def _write_table(table: dict[str, dict[str, Any]], path: Path) -> None:
+    """The descriptions as a module, for `vibee bench`: it is the same for every instruction set."""
+    lines = [f"    {key!r}: {described!r},\n" for key, described in table.items()]
+    temporary = path.with_suffix(".text")
+    temporary.write_text(f'"""What the kernels are; generated."""\n\nTABLE = {{\n{"".join(lines)}}}\n')
+    os.replace(temporary, path)
 
 
 def _copy(path: Path) -> Path:

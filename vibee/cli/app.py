@@ -181,6 +181,10 @@ def infer(
 
 @app.command()
 def bench(
+    specs: Annotated[
+        list[str] | None,
+        Argument(metavar="SPEC...", help="Measure what .vibee specs, or folders of them, define (needs a compiler)."),
+    ] = None,
     json: Annotated[bool, Option("--json", help="JSON for machines instead of a table.")] = False,
     quick: Annotated[bool, Option("--quick", help="A few seconds instead of a minute; less precise.")] = False,
     versus: Annotated[
@@ -188,10 +192,10 @@ def bench(
     ] = "",
     threads: Annotated[int, Option("-t", "--threads", metavar="N", min=0, max=1024, help="Threads; 0: all.")] = 0,
 ) -> int:
-    """Measure this machine, every kernel, training and generation."""
+    """Measure this machine, every kernel, training and generation; or the kernels of specs."""
     from .bench import bench as run
 
-    return run(json, quick, [name for name in versus.split(",") if name], threads)
+    return run(specs or [], json, quick, [name for name in versus.split(",") if name], threads)
 
 
 @app.command(name="compile")

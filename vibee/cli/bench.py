@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from vibee.runtime import model, vocabulary
 from vibee.runtime.atomic import write_files
-from vibee.runtime.buffers import zeros
 from vibee.runtime.errors import UserError
 from vibee.runtime.jsontext import dump
+from vibee.runtime.machine import available_processors, isa_level
 from vibee.runtime.sample_text import sample_text
 
-from .cases import Case, all_cases
+from . import bench_specs
+from .cases import Kernel
 from .corpus import make_corpus
-from .kernels import Decoder, Kernels, Trainer, view
+from .kernels import Decoder, Kernels, Trainer
+from .measure import Bench, isolated, roof, rows
 from .options import InferOptions
+from .peers import check_peers
 from .settings import NANOGPT_CPU
 from .train import make_shape
-
-
-class Clock:
-    """Measures calls: the median of several rounds, each long enough for the clock."""
-
-    def __init__(self, quick: bool) -> None:
-        self.rounds, self.seconds = (5, 0.02) if quick else (9, 0.08)
-
-    def __call__(self, f: Callable[[], object]) -> float:
-        """Seconds of one call."""
-        f()
-        begin = time.perf_counter()
-        f()
-        once = max(time.perf_counter() - begin, 1e-7)
-        calls = max(1, math.ceil(self.seconds / once))
-        times = []
-        for _ in range(self.rounds):
-            begin = time.perf_counter()
-            for _ in range(calls):
-                f()
-            times.append((time.perf_counter() - begin) / calls)
-        return sorted(times)[len(times) // 2]
 
 
 def processor_name() -> str:
@@ -60,89 +39,6 @@ def processor_name() -> str:
     except OSError:
         pass
     return "unknown processor"
-
-
-def arguments(case: Case) -> dict[str, Any]:
-    """Arrays for a case, filled with small numbers that repeat."""
-    made: dict[str, Any] = {}
-    for name, shape in case.arrays.items():
-        count = math.prod(shape)
-        top = case.integers.get(name)
-        flat = zeros(count, "i" if top else "f")
-        pattern = [(i * 7919) % top for i in range(1021)] if top else [((i * 7919) % 1021) / 1021 for i in range(1021)]
-        piece = zeros(1021, "i" if top else "f")
-        for i, x in enumerate(pattern):
-            piece[i] = x  # type: ignore[call-overload]
-        for at in range(0, count, 1021):
-            size = min(1021, count - at)
-            flat[at : at + size] = piece[:size]
-        made[name] = flat if len(shape) == 1 else view(flat, *shape)
-    return made
-
-
-def roof(kernels: Kernels, clock: Clock, quick: bool) -> dict[str, float]:
-    """Peak GFLOP/s of multiply-adds, and GB/s of memory, both with all threads."""
-    parts, rounds = kernels.threads, 20_000 if quick else 200_000
-    flops = 0.0
-    for chains in (48, 96, 256):
-        out = view(zeros(parts * chains), parts, chains)
-        peak = partial(kernels.find(f"peak_{chains}_f32"), y=out, rounds=rounds, T=parts, a=0.5, b=1.0)
-        flops = max(flops, 2.0 * chains * rounds * parts / clock(partial(peak, threads=kernels.threads)))
-    n = (8 if quick else 32) << 20
-    a, b, c = (zeros(n) for _ in range(3))
-    triad = kernels.find("triad_f32")
-    memory = clock(lambda: triad(a=a, b=b, c=c, s=0.5, threads=kernels.threads))
-    return {"gflops": flops / 1e9, "gbytes": 12.0 * n / memory / 1e9}
-
-
-def measure_case(case: Case, kernels: Kernels, clock: Clock, top: dict[str, float], peers: list[str]) -> dict[str, Any]:
-    """One row of the table."""
-    args = arguments(case)
-    f = kernels.find(case.function, case.function.removesuffix("_f32"))
-    seconds = clock(lambda: f(**args, **case.numbers, threads=kernels.threads))
-    bound = max(case.flops / (top["gflops"] * 1e9) if top["gflops"] else 0.0, case.bytes / (top["gbytes"] * 1e9))
-    row: dict[str, Any] = {
-        "name": case.name, "microseconds": seconds * 1e6, "gflops": case.flops / seconds / 1e9,
-        "gbytes": case.bytes / seconds / 1e9, "share_of_roof": bound / seconds,
-    }  # fmt: skip
-    for peer in peers:
-        other = peer_call(peer, case, args, kernels.threads)
-        row[f"{peer}_microseconds"] = clock(other) * 1e6 if other else None
-    return row
-
-
-def peer_call(peer: str, case: Case, args: dict[str, Any], threads: int) -> Callable[[], object] | None:
-    """The same work done by another library, on the same memory."""
-    import numpy as np
-
-    arrays = {k: np.asarray(v) for k, v in args.items()}
-    if peer == "numpy":
-        f = case.numpy
-        return (lambda: f(np, arrays)) if f else None
-    import torch
-
-    torch.set_num_threads(threads)
-    g = case.torch
-    tensors = {k: torch.from_numpy(v) for k, v in arrays.items()}
-
-    def call() -> object:
-        with torch.no_grad():
-            return g(torch, tensors) if g else None
-
-    return call if g else None
-
-
-def check_peers(peers: list[str]) -> None:
-    """Refuse libraries that are not known or not here."""
-    for peer in peers:
-        if peer not in ("numpy", "torch"):
-            raise UserError(f"--vs {peer}: not one of numpy, torch")
-        try:
-            __import__("numpy")
-            __import__(peer)
-        except ImportError:
-            where = "the executable has no Python packages; use" if getattr(sys, "frozen", False) else "install it in"
-            raise UserError(f"--vs {peer}: {peer} is not here; {where} a Python environment") from None
 
 
 def training(kernels: Kernels, quick: bool) -> dict[str, float]:
@@ -204,22 +100,46 @@ def cold_start(path: str, quick: bool) -> dict[str, float]:
     return {"milliseconds": sorted(times[1:])[len(times[1:]) // 2]}
 
 
-def bench(as_json: bool, quick: bool, peers: list[str], threads: int) -> int:
-    """Measure and show."""
+def described() -> dict[str, Kernel]:
+    """What the kernels of this program are."""
+    try:
+        from vibee._kernels.table import TABLE
+    except ImportError:
+        raise UserError("the kernels are not described: they were built before; run `make kernels`") from None
+    return {key: Kernel(**x) for key, x in TABLE.items()}
+
+
+def bench(specs: list[str], as_json: bool, quick: bool, peers: list[str], threads: int) -> int:
+    """Measure and show: this program, or what the specs define."""
     check_peers(peers)
-    kernels = Kernels(threads)
-    clock = Clock(quick)
+    programs = bench_specs.programs(specs) if specs else []
+    threads = threads or available_processors()
     result: dict[str, Any] = {
-        "processor": processor_name(), "threads": kernels.threads, "isa": f"x86-64-{kernels.isa}", "quick": quick,
+        "processor": processor_name(), "threads": threads, "isa": f"x86-64-{isa_level()}", "quick": quick, "roof": {},
+        "kernels": [], "not_measured": [],
     }  # fmt: skip
     show = _Table(result, peers, as_json)
-    result["roof"] = roof(kernels, clock, quick)
+    if programs:
+        limits, _ = bench_specs.compiled(bench_specs.of_the_machine())
+    else:
+        limits = Kernels(threads).module
+    result["roof"] = isolated(partial(roof, limits, threads, quick), 120.0)
+    if "reason" in result["roof"]:
+        raise UserError(f"the machine's own limits could not be measured: {result['roof']['reason']}")
     show.roof(result["roof"])
-    result["kernels"] = []
-    for case in all_cases(quick):
-        row = measure_case(case, kernels, clock, result["roof"], peers)
-        result["kernels"].append(row)
-        show.row(row)
+    for module, table in map(bench_specs.compiled, programs) if programs else [(limits, described())]:
+        for row in rows(Bench(module, table, threads, quick, peers, result["roof"])):
+            result["not_measured" if "reason" in row else "kernels"].append(row)
+            show.row(row)
+    if not programs:
+        whole(Kernels(threads), result, show, quick)
+    if as_json:
+        print(dump(result, indent=2))
+    return 0
+
+
+def whole(kernels: Kernels, result: dict[str, Any], show: _Table, quick: bool) -> None:
+    """What kernels make together: training, generation, the start of the program."""
     result["training"] = training(kernels, quick)
     show.line("training (nanoGPT's CPU recipe)", "{tokens_per_second:,.0f} tokens/s, {step_milliseconds:.1f} ms a step",
               result["training"])  # fmt: skip
@@ -229,9 +149,6 @@ def bench(as_json: bool, quick: bool, peers: list[str], threads: int) -> int:
         show.line("generation (the same model)", "{tokens_per_second:,.0f} tokens/s", result["generation"])
         result["cold_start"] = cold_start(path, quick)
         show.line("cold start (infer, one token)", "{milliseconds:.1f} ms", result["cold_start"])
-    if as_json:
-        print(dump(result, indent=2))
-    return 0
 
 
 class _Table:
@@ -248,18 +165,24 @@ class _Table:
     def roof(self, top: dict[str, float]) -> None:
         """The machine's own limits, and the head of the table."""
         self._print(f"peak: {top['gflops']:,.0f} GFLOP/s (multiply-add), {top['gbytes']:.1f} GB/s (memory)\n")
-        peers = "".join(f"{p:>12}" for p in self.peers)
-        self._print(f"{'kernel':34}{'us':>10}{'GFLOP/s':>10}{'GB/s':>8}{'roof':>7}{peers}")
+        peers = "".join(f"{p:>10}" for p in self.peers)
+        self._print(f"{'kernel':26}{'us':>11}{'GFLOP/s':>9}{'GB/s':>8}{'roof':>7}{peers}  sizes")
 
     def row(self, row: dict[str, Any]) -> None:
         """One kernel; a peer's column says how many times as long it takes."""
+        if "reason" in row:
+            self._print(f"{row['name']:26} not measured: {row['reason']}")
+            return
         cells = ""
         for p in self.peers:
             other = row[f"{p}_microseconds"]
-            cells += f"{'-':>12}" if other is None else f"{other / row['microseconds']:>11.2f}x"
+            cells += f"{'-':>10}" if other is None else f"{other / row['microseconds']:>9.2f}x"
+        rate, share = row["gflops"], row["share_of_roof"]
         self._print(
-            f"{row['name']:34}{row['microseconds']:>10.1f}{row['gflops']:>10.1f}{row['gbytes']:>8.1f}"
-            f"{row['share_of_roof']:>7.0%}{cells}"
+            f"{row['name']:26}{row['microseconds']:>11.1f}"
+            f"{'?' if rate is None else f'{rate:.1f}' if row['flops'] else '-':>9}{row['gbytes']:>8.1f}"
+            f"{'?' if share is None else f'{share:.0%}':>7}{cells}  "
+            + " ".join(f"{n}={size}" for n, size in row["sizes"].items())
         )
 
     def line(self, what: str, text: str, values: dict[str, float]) -> None:

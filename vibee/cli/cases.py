@@ -1,135 +1,233 @@
-"""What `vibee bench` measures: kernels with arguments, the work that they do, and the same with numpy and torch.
+"""What `vibee bench` runs a kernel on: sizes that satisfy its conditions, and arrays of values that do.
 
-Sizes are those of nanoGPT's CPU recipe (768 tokens, width 128), and larger ones that do not fit into a cache.
-`flops` counts additions and multiplications, and a function such as exp as one; `bytes` counts every array once.
+A kernel is described by plain data (`vibee.build.describe`): names, shapes and conditions as text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
-Shapes = dict[str, tuple[int, ...]]
+from vibee.runtime.buffers import zeros
+from vibee.runtime.sample_text import sample_text
+from vibee.tree.types import DTYPES
+
+from .kernels import view
+
+Names = dict[str, Any]
+
+LARGEST = 22  # sizes are powers of two up to this one
+ENOUGH = 20_000  # steps of the search for sizes
+PIECE = 1021  # values that repeat; a prime number, so that they do not fall in with the sizes
+FILLS = ("scattered", "rising", "least")  # orders of values, tried until the kernel accepts them
+
+# What expressions of the language mean in Python, beside what both share.
+WORDS: Names = {
+    "__builtins__": {}, "min": min, "max": max, "abs": abs, "sqrt": math.sqrt, "floor": math.floor, "inf": math.inf,
+    "where": lambda c, a, b: a if c else b, "bool": bool,
+    **{t.name: float if t.kind == "f" else int for t in DTYPES.values() if t.kind != "b"},
+}  # fmt: skip
+
+
+@functools.cache
+def _code(text: str) -> CodeType:
+    return compile(text, "<description of a kernel>", "eval")
+
+
+def value(text: str, names: Names) -> Any:
+    """The value of an expression of a description."""
+    return eval(_code(text), WORDS, names)
+
+
+@dataclass
+class Kernel:
+    """One native function, as it is described; `runs` are sizes that were chosen by hand."""
+
+    function: str
+    name: str
+    module: str
+    sizes: list[str]
+    numbers: list[tuple[str, str, Any]]  # name, type, default
+    arrays: list[tuple[str, str, tuple[str, ...], str, str]]  # name, type, shape, least and largest value
+    given: list[str]
+    hints: dict[str, list[tuple[str, bool]]]  # values to try; True where only they will do
+    flops: str | None
+    bytes: str
+    wide: bool
+    runs: list[dict[str, Any]]
 
 
 @dataclass
 class Case:
-    """One measurement.  `arrays` by argument name; an `i` before the shape says whole numbers below `top`."""
+    """A kernel with sizes and numbers; `ranges` of values of arrays that were chosen by hand."""
 
-    name: str
-    function: str
-    arrays: Shapes
-    flops: float
-    numbers: dict[str, float]
-    integers: dict[str, int]  # argument -> numbers below this
-    numpy: Callable[..., Any] | None = None
-    torch: Callable[..., Any] | None = None
+    kernel: Kernel
+    names: Names
+    scale: int = 0  # the size that the others were chosen around
+    ranges: dict[str, list[Any]] = field(default_factory=dict)
+    chosen: list[str] = field(default_factory=list)  # the names that were fixed by hand
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations of one call, None if sizes do not tell."""
+        return None if self.kernel.flops is None else float(value(self.kernel.flops, self.names))
 
     @property
     def bytes(self) -> float:
+        """Bytes of its arrays that one call reads, and that it writes."""
+        return float(value(self.kernel.bytes, self.names))
+
+    @property
+    def shown(self) -> Names:
+        """The sizes that do not follow from others, and what was chosen by hand."""
+        follows = {n for n, hints in self.kernel.hints.items() if any(only for _, only in hints)}
+        return {
+            n: x for n, x in self.names.items() if n in self.chosen or (n in self.kernel.sizes and n not in follows)
+        }
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every array."""
+        return {name: tuple(int(value(e, self.names)) for e in shape) for name, _, shape, _, _ in self.kernel.arrays}
+
+    def memory(self) -> int:
         """Bytes of all arrays."""
-        total = 0
-        for shape in self.arrays.values():
-            size = 4
-            for n in shape:
-                size *= n
-            total += size
-        return float(total)
+        shapes = self.shapes()
+        return sum(math.prod(shapes[a[0]]) * DTYPES[a[1]].bits // 8 for a in self.kernel.arrays)
 
 
-def case(
-    name: str, function: str, arrays: Shapes, flops: float, numpy: Callable[..., Any] | None = None,
-    torch: Callable[..., Any] | None = None, integers: dict[str, int] | None = None, **numbers: float,
-) -> Case:  # fmt: skip
-    """A case, its numbers as keywords."""
-    return Case(name, function, arrays, flops, numbers, integers or {}, numpy, torch)
+# ---------------------------------------------------------------- sizes
 
 
-def _product(m: int, n: int, k: int) -> Case:
-    return case(
-        f"matmul {m}x{n}x{k}", "matmul_f32", {"a": (m, k), "b": (k, n), "c": (m, n)}, 2.0 * m * n * k,
-        lambda np, v: np.matmul(v["a"], v["b"], out=v["c"]), lambda t, v: t.matmul(v["a"], v["b"], out=v["c"]),
-    )  # fmt: skip
+def choose(k: Kernel, run: dict[str, Any], most: int, operations: float, largest: int = LARGEST) -> Case | None:
+    """Sizes as near as possible to one number, the largest for which the arrays take at most `most` bytes and the
+    work is at most so many `operations`; `run` fixes some or all.  None if no sizes satisfy the conditions."""
+    arrays = {a[0] for a in k.arrays}
+    ranges = {n: x for n, x in run.items() if n in arrays and isinstance(x, list)}
+    fixed = {n: x for n, x in run.items() if n not in ranges}
+    least = None
+    for scale in range(largest, -1, -1):
+        found = next(_assignments(k, fixed, scale), None)
+        if found is None:
+            continue
+        case = Case(k, found, scale, ranges, list(fixed))
+        if min((n for s in case.shapes().values() for n in s), default=1) < 1:
+            continue
+        least = case
+        if set(k.sizes) <= set(fixed) or _fits(case, most, operations):
+            return case
+    return least if least is not None and _fits(least, 64 * most, 64 * operations) else None
 
 
-def _linear(n: int, c: int, o: int) -> Case:
-    return case(
-        f"linear {n}x{c} to {o}", "linear_f32", {"x": (n, c), "w": (o, c), "y": (n, o)}, 2.0 * n * c * o,
-        lambda np, v: np.matmul(v["x"], v["w"].T, out=v["y"]),
-        lambda t, v: t.nn.functional.linear(v["x"], v["w"]),
-    )  # fmt: skip
+def _fits(case: Case, most: int, operations: float) -> bool:
+    return max(case.memory(), case.bytes) <= most and (case.flops or 0) <= operations
 
 
-def _rows(name: str, function: str, n: int, d: int, per_element: float, **rest: Any) -> Case:
-    weights = {"w": (d,)} if "norm" in function else {}
-    return case(f"{name} {n}x{d}", function, {"x": (n, d), **weights, "y": (n, d)}, per_element * n * d, **rest)
+def _assignments(k: Kernel, fixed: Names, scale: int) -> Iterator[Names]:
+    """Values for all sizes and numbers that satisfy the conditions on them, those near 2**scale first."""
+    follows = [n for n, hints in k.hints.items() if any(only for _, only in hints)]
+    order = [n for n in dict.fromkeys([*k.sizes, *(n for n, _, _ in k.numbers)]) if n not in follows] + follows
+    numbers = {n: (dtype, default) for n, dtype, default in k.numbers if n not in k.sizes}
+    # a condition is tested as soon as the last of its names has a value
+    tests: list[list[str]] = [[] for _ in order]
+    for g in k.given:
+        used = [order.index(n) for n in _code(g).co_names if n in order]
+        if used:
+            tests[max(used)].append(g)
+    names: Names = {}
+    steps = 0
+
+    def options(name: str) -> list[Any]:
+        if name in fixed:
+            return [fixed[name]]
+        hints = [(h, only) for h, only in k.hints.get(name, []) if not set(_code(h).co_names) & set(order) - set(names)]
+        values = [value(h, names) for h, _ in sorted(hints, key=lambda h: not _code(h[0]).co_names)]
+        if any(only for _, only in hints):
+            return [value(h, names) for h, only in hints if only]
+        if name not in numbers:
+            near = sorted(range(LARGEST + 1), key=lambda p: abs(p - scale))
+            return [*(2**p for p in near), *(v for v in values if v > 0)]
+        dtype, default = numbers[name]
+        usual: list[Any] = [False, True] if dtype == "bool" else [1, 2, 3, 0, 4, 8, 16, 100, -1]
+        if DTYPES[dtype].kind == "f":
+            usual = [0.5, 1.0, 2.0, 0.25, 0.01, 0.0, -1.0, 10.0, 100.0]
+        return [default, *values, *usual] if default is not None else [*values, *usual]
+
+    def place(at: int) -> Iterator[Names]:
+        nonlocal steps
+        if at == len(order):
+            yield dict(names)
+            return
+        for x in options(order[at]):
+            steps += 1
+            if steps > ENOUGH:
+                return
+            names[order[at]] = x
+            if all(_holds(g, names) for g in tests[at]):
+                yield from place(at + 1)
+            del names[order[at]]
+
+    return place(0)
 
 
-def _softmax(np: Any, v: Any) -> Any:
-    e = np.exp(v["x"] - v["x"].max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+def _holds(g: str, names: Names) -> bool:
+    try:
+        return bool(value(g, names))
+    except (ArithmeticError, NameError, ValueError):
+        return False
 
 
-def _layernorm(np: Any, v: Any) -> Any:
-    x = v["x"] - v["x"].mean(axis=1, keepdims=True)
-    return x / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-5) * v["w"]
+# ---------------------------------------------------------------- arrays
 
 
-def _rmsnorm(np: Any, v: Any) -> Any:
-    return v["x"] / np.sqrt((v["x"] * v["x"]).mean(axis=1, keepdims=True) + 1e-5) * v["w"]
+def fill(case: Case, order: str) -> dict[str, memoryview]:
+    """The arrays of a case.  Integers stay in the range that conditions give them, bytes without one are a text,
+    and floats without one are between -1 and 1."""
+    out = {}
+    shapes = case.shapes()
+    for name, dtype, _, low, high in case.kernel.arrays:
+        shape, t = shapes[name], DTYPES[dtype]
+        flat = zeros(math.prod(shape), "B" if t.kind == "b" else t.format)
+        least, most = case.ranges.get(name, [_limit(low, case.names), _limit(high, case.names)])
+        if dtype == "u8" and least is None and most is None:
+            _repeat(flat, sample_text(PIECE))
+        else:
+            _values(flat, dtype, least, most, order)
+        out[name] = flat if len(shape) == 1 else view(flat, *shape)
+    return out
 
 
-def _attention(b: int, t: int, h: int, d: int) -> list[Case]:
-    """Causal attention, forward and backward; half of the scores count."""
-    work = 2.0 * b * h * t * t * d
-    packed, plain, sums = (b, t, 3 * h, d), (b, t, h, d), (b, h, t)
-
-    def torch_forward(torch: Any, v: Any) -> Any:
-        q, k, w = (part.transpose(1, 2) for part in v["x"].split(h, dim=2))
-        return torch.nn.functional.scaled_dot_product_attention(q, k, w, is_causal=True)
-
-    return [
-        case(f"attention {b}x{t}x{h}x{d}", "flash_f32", {"x": packed, "y": plain, "lse": sums}, work,
-             torch=torch_forward, H=h, G=h),
-        case(f"attention backward {b}x{t}x{h}x{d}", "flash_backward_f32",
-             {"x": packed, "y": plain, "lse": sums, "d_y": plain, "d_lse": sums, "d_x": packed}, 2.5 * work, H=h, G=h),
-    ]  # fmt: skip
+def _limit(text: str, names: Names) -> Any:
+    return value(text, names) if text else None
 
 
-def all_cases(quick: bool) -> list[Case]:
-    """What is measured; with `quick`, without the large ones."""
-    adamw: Shapes = {"w": (1, 800, 1000), "g": (1, 800, 1000), "m": (1, 800, 1000), "v": (1, 800, 1000)}
-    cases = [
-        _product(512, 512, 512),
-        _linear(768, 128, 512),
-        _linear(768, 512, 128),
-        _linear(1, 768, 3072),
-        _rows("softmax", "softmax_f32", 768, 65, 5, numpy=_softmax, torch=lambda t, v: t.softmax(v["x"], 1)),
-        _rows("layernorm", "layernorm_f32", 768, 128, 8, numpy=_layernorm,
-              torch=lambda t, v: t.nn.functional.layer_norm(v["x"], v["w"].shape, v["w"]), eps=1e-5),
-        _rows("rmsnorm", "rmsnorm_f32", 768, 128, 4, numpy=_rmsnorm,
-              torch=lambda t, v: t.nn.functional.rms_norm(v["x"], v["w"].shape, v["w"], 1e-5), eps=1e-5),
-        _rows("gelu", "gelu_rows_f32", 768, 512, 5, torch=lambda t, v: t.nn.functional.gelu(v["x"])),
-        _rows("silu", "silu_rows_f32", 768, 512, 4, numpy=lambda np, v: v["x"] / (1 + np.exp(-v["x"])),
-              torch=lambda t, v: t.nn.functional.silu(v["x"])),
-        case("cross-entropy 768x65", "cross_entropy_f32", {"x": (768, 65), "target": (768,)}, 4.0 * 768 * 65,
-             integers={"target": 65},
-             torch=lambda t, v: t.nn.functional.cross_entropy(v["x"], v["target"].long())),
-        case("embedding 12x64x128", "embedding_f32", {"tokens": (12, 64), "w": (65, 128), "x": (12, 64, 128)}, 0.0,
-             integers={"tokens": 65}, numpy=lambda np, v: np.take(v["w"], v["tokens"], axis=0, out=v["x"]),
-             torch=lambda t, v: t.nn.functional.embedding(v["tokens"], v["w"])),
-        *_attention(12, 64, 4, 32),
-        case("adamw 800000", "adamw_f32", adamw, 14.0 * 800_000, step=10, lr=1e-3, beta1=0.9, beta2=0.99, eps=1e-8,
-             decay=0.1),
-    ]  # fmt: skip
-    if not quick:
-        cases += [
-            _product(1024, 1024, 1024),
-            _linear(4096, 768, 3072),
-            _rows("softmax", "softmax_f32", 4096, 1024, 5, numpy=_softmax, torch=lambda t, v: t.softmax(v["x"], 1)),
-            _rows("layernorm", "layernorm_f32", 4096, 768, 8, numpy=_layernorm,
-                  torch=lambda t, v: t.nn.functional.layer_norm(v["x"], v["w"].shape, v["w"]), eps=1e-5),
-            *_attention(4, 512, 8, 64),
-        ]  # fmt: skip
-    return cases
+def _repeat(flat: memoryview, piece: bytes | memoryview) -> None:
+    """The same piece again and again."""
+    for at in range(0, len(flat), len(piece)):
+        n = min(len(piece), len(flat) - at)
+        flat[at : at + n] = piece[:n]
+
+
+def _values(flat: memoryview, dtype: str, least: Any, most: Any, order: str) -> None:
+    t = DTYPES[dtype]
+    if t.kind == "f":
+        least = (-1.0 if most is None else most - 1.0) if least is None else least
+        most = least + (2.0 if least == -1.0 else 1.0) if most is None else most
+    else:
+        least = min(0, most or 0) if least is None else least
+        most = min(least + 1, 2 ** (t.bits - 1) - 1) if most is None else most
+    count = len(flat) if order == "rising" else min(PIECE, len(flat))
+    piece = zeros(count, flat.format)
+    for i in range(count):
+        # how far through the range, between 0 and 1: in order, mixed up, or always at its start
+        part = {"rising": i / count, "scattered": (i * 389 % PIECE + 0.5) / PIECE, "least": 0.5 / PIECE}[order]
+        if t.kind == "f":
+            x: Any = least + (most - least) * part
+            piece[i] = struct.unpack("<I", struct.pack("<f", x))[0] >> 16 if dtype == "bf16" else x
+        else:
+            piece[i] = int(least + int((most - least + 1) * part))
+    _repeat(flat, piece)
