@@ -7,7 +7,7 @@ import pytest
 
 import vibee
 from vibee.check import load_text
-from vibee.lower import lower, lower_with_report
+from vibee.lower import lower_with_report
 from vibee.tree.listing import definition
 
 FORMULAS = {
@@ -64,11 +64,12 @@ SCHEDULES = {
     "batched": ("parallel(p)", "parallel(i)", "parallel(p, i)", "tile(p=2, i=3)", "tile(p=2, i=13); pack(a, b)"),
     "softmax": (
         "parallel(n); simd(d)", "parallel(d)", "simd(n)", "tile(n=8, d=16)", "unroll(d)", "parallel(n, d)",
-        "tile(n=3); parallel(n); simd(d); unroll(d)",
+        "tile(n=3); parallel(n); simd(d); unroll(d)", "unroll(n)",
     ),
     "conv": ("parallel(p)", "simd(q)", "simd(s)", "simd(r)", "tile(p=8, q=32)", "unroll(r, s)", "parallel(r)",
              "tile(p=2, q=5, r=2); simd(q)"),
-    "total": ("parallel(n)", "parallel(d)", "simd(n)", "tile(n=8, d=32)", "unroll(d)", "tile(d=5); simd(d); parallel(n)"),
+    "total": ("parallel(n)", "parallel(d)", "simd(n)", "tile(n=8, d=32)", "unroll(d)",
+              "tile(d=5); simd(d); parallel(n)", "parallel(n); simd(n)"),
     "triangle": ("parallel(i)", "parallel(j)", "simd(j)", "simd(i)", "tile(i=8, j=8)", "unroll(j)", "tile(j=5)"),
     "masked": ("parallel(j)", "simd(i)", "tile(i=8, j=8)", "unroll(j)", "tile(j=7); simd(i); parallel(j)",
                "parallel(i, j); simd(j)", "unroll(i, j)"),
@@ -211,3 +212,138 @@ def test_results_do_not_depend_on_threads(k, name):
             again = f(*arguments, **sizes, threads=threads)
             for a, b in zip(*(r if isinstance(r, tuple) else (r,) for r in (first, again)), strict=True):
                 np.testing.assert_array_equal(a, b, err_msg=f.source)
+
+
+# ---------------------------------------------------------------- the asked loops
+
+
+def notes_and_text(name, words, isa="v3"):
+    program = load_text(f"def f{FORMULAS[name]}\n    with schedule(cpu): {words}\n", "case.vibee")
+    assert not program.errors
+    procedure, notes = lower_with_report(program, program.by_key("f"), isa)
+    return [o.what for o in notes], definition(procedure)
+
+
+def loops(name, words):
+    """The loops of a formula, in order: how deep, `for`'s variable, parallel or range, and its ends."""
+    notes, text = notes_and_text(name, words)
+    assert not notes
+    found = re.findall(r"^( *)for (\w+) in (parallel|range)\((.*)\):$", text, re.M)
+    return [(len(pad) // 4, var, kind, ends) for pad, var, kind, ends in found]
+
+
+def test_parallel_are_exactly_the_named_loops():
+    assert loops("masked", "parallel(j)") == [(1, "j", "parallel", "0, D"), (2, "i", "range", "0, N")]
+    assert loops("masked", "parallel(i)") == [(1, "i", "parallel", "0, N"), (2, "j", "range", "0, D")]
+    assert loops("masked", "parallel(i, j)")[0][2:] == ("parallel", "0, N * D")
+    assert [x for x in loops("batched", "parallel(i)") if x[1] == "ib"] == [(4, "ib", "parallel", "0, (M + 47) // 48")]
+    kinds = [x[2] for x in loops("softmax", "parallel(d)")]
+    assert kinds[0] == "range" and kinds.count("parallel") == 4  # two reductions in blocks, two loops over d
+
+
+def test_a_parallel_sum_has_fixed_blocks():
+    for words, cut in (("parallel(n)", "N"), ("parallel(d)", "D")):
+        assert (1, "block", "parallel", "0, 64") in loops("total", words)
+        assert f"block_size: i64 = ({cut} + 63) // 64" in notes_and_text("total", words)[1]
+    assert [x[2] for x in loops("rows", "parallel(d)")][:2] == ["range", "parallel"]
+
+
+def test_the_simd_loop_is_the_innermost():
+    assert [x[1] for x in loops("masked", "simd(i)")] == ["j", "i"]
+    assert [x[1] for x in loops("transpose", "simd(c)")] == ["r", "c"]
+    # sums of several rows side by side: the loop over d runs around that over n
+    assert [x[:2] for x in loops("rows", "simd(n)")][2:4] == [(2, "d"), (3, "n_c")]
+    assert [x[1] for x in loops("matmul", "simd(i)") if x[0] == 3] == ["i_c"]
+    # along the summed index: lanes, even where it does not lie contiguously
+    assert {"n_0", "lane"} <= {x[1] for x in loops("columns", "simd(n)")}
+    assert "lane" not in {x[1] for x in loops("columns", "parallel(d)")}
+    assert [x[1:] for x in loops("masked", "parallel(i, j); simd(j)")][1] == (
+        "j", "range", "j_block * 512, min(j_block * 512 + 512, D)",
+    )  # fmt: skip
+
+
+def test_tiles_are_blocks():
+    assert loops("transpose", "tile(c=8, r=32); parallel(c)") == [
+        (1, "c_block", "parallel", "0, (C + 7) // 8"),
+        (2, "r_block", "range", "0, (R + 31) // 32"),
+        (3, "c", "range", "c_block * 8, min(c_block * 8 + 8, C)"),
+        (4, "r", "range", "r_block * 32, min(r_block * 32 + 32, R)"),
+    ]
+    sums = loops("matmul", "tile(i=8, j=32, k=16)")
+    assert [x[1] for x in sums if x[0] == 2 or x[1] == "k_block"] == ["i", "k_block"]
+    assert (1, "at", "parallel", "0, (M + 7) // 8 * ((N + 31) // 32)") in sums
+    assert "panel" not in notes_and_text("matmul", "tile(i=8, j=32, k=16)")[1]
+
+
+def test_tiles_of_packed_products_are_whole_register_tiles():
+    text = notes_and_text("matmul", "tile(i=8, j=50, k=384); pack(a, b)", "v3")[1]
+    assert "for ib in parallel(0, (M + 11) // 12):" in text  # 8 rows become two tiles of 6
+    assert "for j_block in range(0, ((N + 15) // 16 + 3) // 4):" in text  # 50 columns become four panels of 16
+    assert "for k_0 in range(0, K, 384):" in text
+    assert "if M < 4" not in text and "if M < 4" in notes_and_text("matmul", "simd(j)")[1]
+
+
+def test_unrolled_loops():
+    text = notes_and_text("masked", "unroll(j)")[1]
+    assert "for j in range(0, D // 4 * 4, 4):" in text and "for j in range(D // 4 * 4, D):" in text
+    assert "y[i, j + 3] =" in text
+    text = notes_and_text("short", "unroll(k)")[1]
+    assert "for k" not in text and "x[n, 3]" in text
+    text = notes_and_text("matmul", "unroll(k)")[1]
+    assert "for k_2_k in range(0, k_2_run // 4 * 4, 4):" in text
+
+
+def test_without_a_schedule_nothing_changes():
+    program = load_text(written(), "case.vibee")
+    for name in FORMULAS:
+        plain = program.by_key(name)
+        assert not plain.schedule
+        assert lower_with_report(program, plain)[1] == []
+
+
+@pytest.mark.parametrize(
+    "name,words,note",
+    [
+        ("rows", "parallel(n, d)", "the loop over d runs serially: it stands inside the parallel loop over n"),
+        ("scatter", "parallel(n)",
+         "the loop over n runs serially: its contributions to y may fall on the same element"),
+        ("best", "parallel(d)", "the loop over d runs serially: argmax is found in one pass"),
+        ("best", "simd(d)", "the loop over d has no vectors: argmax takes the first place"),
+        ("best", "simd(n)", "the loop over n is not the innermost: argmax runs inside it"),
+        ("scan", "simd(n)", "the loop over n is not the innermost: the running sum along d is"),
+        ("triangle", "simd(i)", "the loop over i is not the innermost: the range of the reduction depends on it"),
+        ("matmul", "pack(a, b); unroll(i)",
+         "the loop over i is not unrolled: a register tile has several rows and columns in one step already"),
+        ("matmul", "pack(a)", "the loops copy b too: a register tile reads both factors in panels"),
+        ("rows", "pack(x)", "the loops read x where it lies: copies serve sums of products such as "
+         "sum[k](a[i, k] * b[k, j]), with vectors along j and threads over i or j"),
+        ("matmul", "pack(a, b); parallel(i, j)",
+         "the loop over j runs serially: it stands inside the parallel loop over i"),
+        ("matmul", "simd(j); parallel(k)",
+         "the loop over k runs serially: sums along j lie side by side, and each runs over k"),
+        ("batched", "tile(p=2); pack(a, b)",
+         "the loop over p is not cut in blocks: register tiles have blocks of rows, columns and one summed index"),
+    ],
+)  # fmt: skip
+def test_what_is_not_followed_is_noted(name, words, note):
+    assert notes_and_text(name, words)[0] == [note]
+
+
+def test_ranges_that_end_before_they_start(tmp_path):
+    path = tmp_path / "ranges.vibee"
+    path.write_text(
+        """module("ranges", version=1)
+
+def plain(x: f32[N, D], n: i64) -> y[N]:
+    y[i] = sum[k:n](where(0 <= k < D, x[i, k], 1.0))
+
+def cut(x: f32[N, D], n: i64) -> y[N]:
+    y[i] = sum[k:n](where(0 <= k < D, x[i, k], 1.0))
+    with schedule(cpu): unroll(k); tile(k=16); parallel(k)
+"""
+    )
+    k = vibee.load(path)
+    x = whole(3, 20)
+    for n in (-100, -17, -3, -1, 0, 1, 16, 17, 20):
+        for f in (k.plain, k.cut):
+            np.testing.assert_array_equal(f(x, n), x[:, : max(n, 0)].sum(1))

@@ -73,8 +73,7 @@ class FormulaChecker(BodyChecker):
     def _property(self, s: SExpr | SSchedule, out: Formula, written: set[str]) -> None:
         if isinstance(s, SSchedule):
             arrays = {p.name for p in [*self.params, *self.outs, *self.temps]}
-            now = {v for q in self.equations for v in [*q.vars, *_binders(q.rhs)]}
-            for mistake in schedule.take(s, out.schedule, written, arrays, now):
+            for mistake in schedule.take(s, out.schedule, written, arrays, self.equations):
                 self.report(mistake)
             return
         word = s.value.attr[0]

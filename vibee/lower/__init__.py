@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 from vibee.prove.bounds import Open, VectorBounds, check_bounds
-from vibee.tree.defs import Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
+from vibee.tree.defs import Assign, Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
 from vibee.tree.expr import Expr, bound_vars, const, loads, walk
 from vibee.tree.normal import hoist
 
-from .build import Fresh, div, i, local, mul
+from .build import Fresh, div, i, local, mul, not_negative
 from .cover import written_whole
 from .nest import Nests, map_stmts, nest, parallel_nest, serial
 from .procedure import Lookup, Statements
@@ -45,7 +45,7 @@ def lower_with_report(program: object, d: Definition, isa: str = "v3") -> tuple[
 def _lower(d: Definition, isa: str, lookup: Lookup) -> tuple[Procedure, list[Open]]:
     if isinstance(d, Formula):
         d = hoist(d)
-    fresh = Fresh(*names_of(d))
+    fresh = Fresh(*names_of(d), signed_of(d))
     notes: list[Open] = []
     if isinstance(d, Procedure):
         s = Statements(d, fresh, isa, lookup)
@@ -87,8 +87,6 @@ def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Open]]
 
 def scalar_body(f: Formula, fresh: Fresh) -> list:
     """A scalar formula: straight-line assignments, the output a variable like any other."""
-    from vibee.tree.defs import Assign
-
     temps = {t.name: t for t in f.temps}
     n = Nests(fresh, "plain")
     n.scalars = {t: local(t, p.dtype) for t, p in temps.items()}
@@ -159,6 +157,15 @@ def names_of(d: Definition) -> tuple[set[str], set[str]]:
         for e in _expressions(s):
             waiting |= {v for n in walk(e) for v in bound_vars(n)}
     return taken, waiting - taken
+
+
+def signed_of(d: Definition) -> set[str]:
+    """Variables that may hold a negative number: parameters, and what a procedure assigns."""
+    names = {p.name for p in d.params if p.kind == "scalar"}
+    for s in _all(d.body if isinstance(d, Procedure) else []):
+        if isinstance(s, (Decl, Assign)) or (isinstance(s, For) and (s.step < 0 or not not_negative(s.lo, names))):
+            names.add(s.var if isinstance(s, For) else s.name)
+    return names
 
 
 def _expressions(s: Any) -> Iterator[Expr]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 from vibee.tree.defs import Alloc, Store
@@ -19,9 +19,10 @@ class Fresh:
     new name is captured by a loop or a temporary that is still to come.
     """
 
-    def __init__(self, used: set[str], reserved: set[str]) -> None:
+    def __init__(self, used: set[str], reserved: set[str], signed: set[str] | None = None) -> None:
         self.used = used | reserved
         self.reserved = set(reserved)
+        self.signed = signed or set()  # variables that may be negative; sizes and indices may not
         self.origin: dict[str, str] = {}  # loop variable -> the index that it comes from
         self.parts: set[str] = set()  # loop variables that run over blocks of an index, or within one
 
@@ -114,18 +115,18 @@ def ceil_div(a: Expr, n: int) -> Expr:
     return div(add(a, i(n - 1)), i(n))
 
 
-def at_least_zero(e: Expr) -> Expr:
+def at_least_zero(e: Expr, signed: Set[str] = frozenset()) -> Expr:
     """max(e, 0), dropped where `e` is a size or a constant that cannot be negative."""
-    return e if not_negative(e) else ix("max", e, i(0))
+    return e if not_negative(e, signed) else ix("max", e, i(0))
 
 
-def not_negative(e: Expr) -> bool:
-    """Is a size expression plainly at least 0?  (Variables here are sizes.)"""
+def not_negative(e: Expr, signed: Set[str] = frozenset()) -> bool:
+    """Is a size expression plainly at least 0?  (Variables here are sizes, but those of `signed`.)"""
     if e.op == "var":
-        return True
+        return e.attr not in signed
     if e.op == "const":
         return int(e.attr) >= 0  # type: ignore[call-overload]
-    return e.op in ("add", "mul", "floordiv", "min", "max") and all(map(not_negative, e.args))
+    return e.op in ("add", "mul", "floordiv", "min", "max") and all(not_negative(a, signed) for a in e.args)
 
 
 def less(a: Expr, b: Expr) -> Expr:

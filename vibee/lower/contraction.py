@@ -112,7 +112,9 @@ class Tile:
         self.run = plan.size(self.ks[0][0]) or DEPTH
         self.columns = whole_tiles(plan.size(again.col), self.nr, self.nr) // self.nr  # panels
         for v in (*self.batch, *(n for n, _, _ in self.ks[1:])):
-            plan.uncut(v, "register tiles have blocks of rows, columns and the first summed index", e.span)
+            plan.uncut(v, "register tiles have blocks of rows, columns and one summed index", e.span)
+        for v in (again.row, again.col):
+            plan.not_unrolled(v, "a register tile has several rows and columns in one step already", e.span)
         around = plan.outer((*self.batch, again.row))
         if around is not None:
             plan.serial(again.col, f"it stands inside the parallel loop over {plan.base(around)}", e.span)

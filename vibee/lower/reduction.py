@@ -100,7 +100,7 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
     acc = local(fresh("acc"), e.dtype)
     body = e.args[0]
     at = lambda k: load(lanes, (k,), e.dtype)  # noqa: E731 - a name for one indexing form
-    whole = add(lo, mul(div(at_least_zero(sub(hi, lo)), i(LANES)), i(LANES)))
+    whole = add(lo, mul(div(at_least_zero(sub(hi, lo), fresh.signed), i(LANES)), i(LANES)))
     in_lane = substitute(body, {name: add(local(base), local(lane))})
     step = Store(lanes, (local(lane),), combine(op, at(local(lane)), in_lane))
     main = For(base, lo, whole, [For(lane, i(0), i(LANES), [step])], step=LANES)

@@ -226,12 +226,17 @@ class Plan:
 
     # ---- unrolling
 
+    def not_unrolled(self, name: str, why: str, span: Span) -> None:
+        """Note that a loop is not unrolled, if it was asked to be."""
+        if self.base(name) in self.unroll:
+            self.schedule.note(f"the loop over {self.base(name)} is not unrolled: {why}", span)
+
     def unrolled(self, stmts: list, span: Span) -> list:
         """The statements of a nest with the asked loops unrolled; notes on those that have none."""
         done: set[str] = set()
         out = self._unroll(stmts, done)
         for v in sorted(self.unroll - done):
-            self.schedule.note(f"the loop over {v} is not unrolled: it runs in vectors or tiles as a whole", span)
+            self.not_unrolled(v, "it has no loop of its own here", span)
         return out
 
     def _unroll(self, stmts: list, done: set[str]) -> list:
@@ -247,20 +252,20 @@ class Plan:
             s = replace(s, body=self._unroll(s.body, done))
             if name in self.unroll and innermost:
                 done.add(name)
-                out += unroll(s)
+                out += unroll(s, self.fresh.signed)
             else:
                 out.append(s)
         return out
 
 
-def unroll(s: For) -> list:
+def unroll(s: For, signed: set[str]) -> list:
     """UNROLL iterations at a time, then what is left; a short loop of known length is written out."""
     if is_const(s.lo) and is_const(s.hi) and not s.parallel:
         values = range(int(s.lo.attr), int(s.hi.attr), s.step)  # type: ignore[call-overload]
         if len(values) <= WHOLE:
             return [t for v in values for t in moved(s, i(v))]
     run = UNROLL * s.step
-    whole = add(s.lo, mul(div(at_least_zero(sub(s.hi, s.lo)), i(run)), i(run)))
+    whole = add(s.lo, mul(div(at_least_zero(sub(s.hi, s.lo), signed), i(run)), i(run)))
     copies = [t for k in range(UNROLL) for t in moved(s, add(local(s.var), i(k * s.step)))]
     return [replace(s, hi=whole, body=copies, step=run), replace(s, lo=whole, parallel=False)]
 
