@@ -63,35 +63,38 @@ def machine(unit: Unit, steps: int = 20_000, kinds: frozenset[str] = KINDS) -> M
 
 
 def assignments(names: list[str], top: int, limit: int = 4096) -> list[dict[str, int]]:
-    """All sizes from 0 to `top`, in an order that mixes them; at most `limit`."""
+    """All sizes from 0 to `top`, at most `limit` of them; small ones first: they are quick, and where edges meet."""
     total = (top + 1) ** len(names)
     chosen = range(total) if total <= limit else random.Random(0).sample(range(total), limit)
-    order = sorted(chosen, key=lambda k: (k * 2654435761) % 4294967291)
-    return [{n: k // (top + 1) ** at % (top + 1) for at, n in enumerate(names)} for k in order]
+    tables = [{n: k // (top + 1) ** at % (top + 1) for at, n in enumerate(names)} for k in chosen]
+    return sorted(tables, key=lambda t: sum(t.values()))
 
 
 def search(
-    unit: Unit, d: Definition, top: int = 4, limit: int = 200, seeds: int = 2, m: Machine | None = None
+    unit: Unit, d: Definition, top: int = 4, limit: int = 60, work: int = 60_000, m: Machine | None = None
 ) -> Search:
-    """Run a definition for small sizes (up to `limit` of those that its `given` allows), and several drawn
-    arguments each, until a fault is found."""
+    """Run a definition for small sizes (up to `limit` of those that its `given` allows) with drawn arguments, until a
+    fault is found or `work` loop iterations are done."""
     m = m or machine(unit)
     p = m.lookup(d.key)
-    runs = refused = 0
-    for sizes in assignments(list(d.sizes), top):
+    choices = assignments(list(d.sizes), top)
+    seeds = max(2, 24 // len(choices))
+    runs = refused = steps = 0
+    for sizes in choices:
         for seed in range(seeds):
             result = m.run(p, sizes, seed=seed)
+            steps += result.steps
             if result.fault:
                 return Search(result.fault, runs + 1, refused)
-            runs += not result.refused
-            refused += bool(result.refused)
             if result.refused:
+                refused += 1
                 break
-        if runs >= limit * seeds:
+            runs += 1
+        if runs >= limit * seeds or steps > work:
             break
     return Search(None, runs, refused)
 
 
-def brute(unit: Unit, d: Definition, top: int = 4, limit: int = 200) -> Fault | None:
+def brute(unit: Unit, d: Definition, top: int = 4, limit: int = 300) -> Fault | None:
     """The first fault of a definition for small sizes, or None."""
     return search(unit, d, top, limit).fault

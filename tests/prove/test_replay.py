@@ -368,7 +368,7 @@ def test_what_the_specs_say_runs_without_fault_where_nothing_is_open(path):
                 continue
             unit.procedure(d)
             if not unit.open[d.key]:
-                found = search(unit, d, top=3, limit=4, seeds=1, m=m)
+                found = search(unit, d, top=3, limit=4, m=m)
                 assert found.fault is None, f"{d.key}: {found.fault}"
                 runs += found.runs
     assert runs > 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from vibee.tree.defs import Definition, Procedure
 from vibee.tree.expr import Expr, Span, free_vars, loads, show
@@ -23,7 +22,8 @@ class Fault:
     """What went wrong in a run.
 
     `sizes`: those of the run.  `indices`: the loop variables, and scalars of the index, where it happened.
-    `other`: for a race, the loop variables of the other iteration.
+    `other`: for a race, the loop variables of the other iteration.  `key`: the procedure that it is the fault of
+    (for a race, the one with the parallel loop).
     """
 
     kind: str
@@ -32,6 +32,7 @@ class Fault:
     sizes: dict[str, int]
     indices: dict[str, int] = field(default_factory=dict)
     other: dict[str, int] = field(default_factory=dict)
+    key: str = ""
 
     def __str__(self) -> str:
         at = ", ".join(f"{n}={v}" for n, v in {**self.sizes, **self.indices}.items())
@@ -76,14 +77,21 @@ class Expressions:
     # ---- faults
 
     def found(
-        self, f: Frame, kind: str, span: Span, text: str, more: dict[str, int] | None = None, other: Any = None
+        self,
+        f: Frame,
+        kind: str,
+        span: Span,
+        text: str,
+        more: dict[str, int] | None = None,
+        other: dict[str, int] | None = None,
+        key: str = "",
     ) -> None:
         """Stop with a fault, if its kind is looked for."""
         if kind not in self.kinds:
             return
         indices = {n: f.env[n] for n in f.loops} | (more or {})
         where = "" if f.base == 0 and f.procedure is self.top else f" (in {f.procedure.name})"
-        raise Found(Fault(kind, span, text + where, dict(self.sizes), indices, other or {}))
+        raise Found(Fault(kind, span, text + where, dict(self.sizes), indices, other or {}, key or f.procedure.key))
 
     # ---- accesses
 
@@ -116,7 +124,7 @@ class Expressions:
         other, wrote = clash
         here, there = ("written" if write else "read"), ("writes" if wrote else "reads")
         text = f"{what} is {here} by an iteration of a parallel loop over {region.var}, and another one {there} it"
-        self.found(f, "race", span, text, {region.var: region.now}, self.start_of(f, region, other))
+        self.found(f, "race", span, text, {region.var: region.now}, self.start_of(f, region, other), region.key)
 
     def start_of(self, f: Frame, region: Region, now: int) -> dict[str, int]:
         """The variables of another iteration: the loop's own, and those that it declares first."""

@@ -83,6 +83,7 @@ class Region:
     """
 
     var: str
+    key: str  # the procedure that has the loop
     now: int = 0
     writer: dict[tuple[int, Any], int] = field(default_factory=dict)
     reader: dict[tuple[int, Any], int] = field(default_factory=dict)

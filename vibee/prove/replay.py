@@ -231,7 +231,7 @@ class Machine(Views):
             return [d.name for d in leading]
 
         def run(f: Frame) -> str | None:
-            region = Region(s.var)
+            region = Region(s.var, f.procedure.key)
             if s.parallel:
                 self.regions.append(region)
                 self.first.append(start)

@@ -1,0 +1,167 @@
+"""Fuzz the prover: random specs, what it says of them, and what happens when they run.
+
+    python tests/prove/fuzz.py --count 20000 --seed 0
+
+A spec with a fault must never be said to be safe where the fault is.  A spec without one should be proved; what
+is not is a false alarm, counted by kind.  Ends with 1 if a fault was said to be safe, a clean spec refuted, or the
+compiler broke.
+"""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+
+from brute import machine, search
+from random_specs import UNKNOWN, spec
+
+from vibee.check import load_text, modules
+from vibee.check.errors import Errors
+from vibee.check.surface import RawFile
+from vibee.lower.unit import Unit
+from vibee.prove.replay import Fault
+from vibee.tree.defs import Definition
+from vibee.tree.expr import Span
+
+KIND = {"unwritten": "written", "endless": "ends"}  # a fault's kind as the prover calls it
+WORK = 15_000  # loop iterations that a definition is run for
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that the prover had to decide."""
+
+    kind: str
+    span: Span
+    outcome: str  # PROVED REFUTED UNPROVED
+    text: str
+
+
+@dataclass
+class Judged:
+    """What came of one spec."""
+
+    seed: int
+    row: str  # the line of the table that it belongs to
+    alarms: tuple[str, ...] = ()  # kinds that were not proved although there is no fault
+    wrong: str = ""  # what must not happen
+
+
+def parse_once() -> None:
+    """vibee's own modules, which every spec sees, are parsed once in a process: they would take half the time."""
+    real, kept = modules.parse, {}
+
+    def parse(text: str, path: str, errors: Errors) -> RawFile:
+        if path == "case.vibee":
+            return real(text, path, errors)
+        if path not in kept:
+            kept[path] = real(text, path, errors)
+        return kept[path]
+
+    modules.parse = parse
+
+
+def claims(unit: Unit, d: Definition) -> list[Claim]:
+    """What the prover says of a definition."""
+    unit.procedure(d)
+    found = getattr(unit, "obligations", unit.open)[d.key]
+    return [
+        Claim(getattr(o, "kind", "bounds"), o.span, "PROVED" if getattr(o, "proved", False) else "UNPROVED", o.what)
+        for o in found
+    ]
+
+
+def said_safe(fault: Fault, said: list[Claim]) -> bool:
+    """Does the prover claim that this fault cannot happen?"""
+    kind = KIND.get(fault.kind, fault.kind)
+    about = [c for c in said if c.kind == kind]
+    here = [c for c in about if c.span == fault.span] or about
+    return bool(said) and all(c.outcome == "PROVED" for c in here or said)
+
+
+def judge(seed: int) -> Judged:
+    """One spec: loaded, lowered, proved, run."""
+    text, planted = spec(seed)
+    try:
+        return _judge(seed, text, planted)
+    except Exception as e:
+        last = traceback.extract_tb(e.__traceback__)[-1]
+        words = f"{type(e).__name__}: {e} ({Path(last.filename).name}:{last.lineno})"
+        return Judged(seed, "the compiler broke", wrong=words)
+
+
+def _judge(seed: int, text: str, planted: str | None) -> Judged:
+    program = load_text(text, "case.vibee")
+    if program.errors:
+        row = "planted, refused by the front end" if planted not in (None, UNKNOWN) else "clean, refused"
+        return Judged(seed, row, wrong="" if planted else f"refused: {program.errors[0]}")
+    unit = Unit(program, "v3")
+    definitions = [d for ds in program.defs.values() for d in ds]
+    said = {d.key: claims(unit, d) for d in definitions}
+    m = machine(unit, steps=WORK)
+    faults = [f for d in definitions if (f := search(unit, d, m=m, work=WORK).fault) is not None]
+    for f in faults:
+        if said_safe(f, said[f.key]):
+            return Judged(seed, "a fault, said to be safe", wrong=f"{f.kind} said to be safe: {f}")
+    if faults:
+        row = "planted" if planted not in (None, UNKNOWN) else "wild with a fault"
+        return Judged(seed, f"{row}, not said to be safe", wrong="" if planted else f"clean, but {faults[0]}")
+    if planted not in (None, UNKNOWN):
+        return Judged(seed, "planted, but no run shows it", wrong="no run shows the planted fault")
+    everything = [c for cs in said.values() for c in cs]
+    refuted = [c for c in everything if c.outcome == "REFUTED"]
+    if refuted and not planted:
+        return Judged(seed, "clean, refuted", wrong=f"refuted: {refuted[0].span}: {refuted[0].text}")
+    alarms = tuple(sorted({c.kind for c in everything if c.outcome != "PROVED"}))
+    row = "wild without a fault" if planted else "clean"
+    return Judged(seed, f"{row}, {'not proved' if alarms else 'proved'}", alarms)
+
+
+def fuzz(count: int, seed: int = 0, workers: int = 2, show: int = 0) -> tuple[Counter[str], Counter[str], list[Judged]]:
+    """Counts of rows, of false alarms by kind, and everything that must not happen."""
+    rows: Counter[str] = Counter()
+    alarms: Counter[str] = Counter()
+    wrong: list[Judged] = []
+    with multiprocessing.get_context("fork").Pool(workers, parse_once) as pool:
+        for done in pool.imap_unordered(judge, range(seed, seed + count), chunksize=16):
+            rows[done.row] += 1
+            alarms.update(done.alarms if done.row.startswith("clean") else ())
+            if done.wrong:
+                wrong.append(done)
+            if show and done.alarms and done.row.startswith("clean"):
+                show -= 1
+                print(f"\nnot proved ({', '.join(done.alarms)}), seed {done.seed}:\n{spec(done.seed)[0]}")
+    return rows, alarms, wrong
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0, help="the first of the seeds")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--show", type=int, default=0, help="clean specs to show that are not proved")
+    options = parser.parse_args()
+    start = time.time()
+    rows, alarms, wrong = fuzz(options.count, options.seed, options.workers, options.show)
+    print(f"{options.count} specs from seed {options.seed} in {time.time() - start:.0f} s")
+    for row, n in sorted(rows.items()):
+        print(f"{n:8}  {row}")
+    if alarms:
+        print("clean, not proved, by kind: " + ", ".join(f"{k} {n}" for k, n in alarms.most_common()))
+    for w in sorted(wrong, key=lambda w: w.seed)[:20]:
+        print(f"\nWRONG, seed {w.seed}: {w.wrong}\n{spec(w.seed)[0]}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The prover against runs: random specs, some with a planted fault.  `fuzz.py --count 20000` is the long form."""
+
+import fuzz
+import pytest
+from brute import machine, search
+from random_specs import FAMILIES, UNKNOWN, family, spec
+
+from vibee.check import load_text
+from vibee.lower.unit import Unit
+
+
+@pytest.mark.parametrize("write", FAMILIES, ids=lambda write: write.__name__)
+def test_runs_show_the_planted_faults_and_no_others(write):
+    shown = 0
+    for seed in range(4):
+        for planted in (False, True):
+            text, kind = family(write, seed, planted)
+            assert (kind is not None) == planted
+            program = load_text(text, "case.vibee")
+            if program.errors:
+                assert planted, f"{program.errors[0]}\n{text}"
+                continue
+            unit = Unit(program, "v3")
+            m = machine(unit)
+            found = [search(unit, d, m=m) for ds in program.defs.values() for d in ds]
+            assert any(f.fault for f in found) == planted, f"{kind}: {[str(f.fault) for f in found]}\n{text}"
+            assert all(f.runs for f in found), f"nothing was run of\n{text}"
+            shown += planted
+    assert shown or write.__name__ in ("views", "sized")  # the front end refuses these faults
+
+
+def test_a_seed_gives_the_same_spec():
+    assert [spec(n) for n in range(50)] == [spec(n) for n in range(50)]
+    kinds = {spec(n)[1] for n in range(300)}
+    assert {None, UNKNOWN, "bounds", "race", "divisor", "endless", "given"} <= kinds
+
+
+def test_no_fault_is_said_to_be_safe():
+    rows, _, wrong = fuzz.fuzz(300, seed=5)
+    assert not wrong, "\n".join(f"{w.wrong}\n{spec(w.seed)[0]}" for w in wrong[:5])
+    assert rows["planted, not said to be safe"] > 50 and rows["clean, proved"] > 30, rows
+
+
+def test_a_false_claim_is_noticed(monkeypatch):
+    """With a prover that says yes to everything, every fault is one that was said to be safe."""
+    honest = fuzz.claims
+
+    def liar(unit, d):
+        said = honest(unit, d)
+        return [fuzz.Claim("bounds", d.span, "PROVED", "all is well")] + [
+            fuzz.Claim(c.kind, c.span, "PROVED", c.text) for c in said
+        ]
+
+    monkeypatch.setattr(fuzz, "claims", liar)
+    rows, _, wrong = fuzz.fuzz(60)
+    assert rows["a fault, said to be safe"] == len(wrong) > 20
