@@ -1,7 +1,8 @@
-"""Small contractions in place: register tiles that read A and B where they are, without copies.
+"""Contractions in place: register tiles that read A and B where they are, without copies.
 
-For products inside a parallel loop, tile by tile, copying costs as much as it saves.  B must lie
-contiguously along the columns; columns beyond whole vectors are summed one by one.
+For products inside a parallel loop, tile by tile, copying costs as much as it saves; and a schedule may ask
+for tiles without copies.  B must lie contiguously along the columns; columns beyond whole vectors are summed
+one by one.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vibee.tree.defs import Assign, Decl, Equation, For, Store
-from vibee.tree.expr import Expr, const, load, substitute
+from vibee.tree.expr import Expr, bound_vars, const, load, substitute
 from vibee.tree.types import DTYPES
 
-from .build import Fresh, add, div, i, local, mul
-from .contraction import Parts, split
+from .build import Fresh, add, ceil_div, div, i, ix, local, mul, sub
+from .contraction import ROWS, Parts, split, whole_tiles
 from .reduction import freshen, nest, reduce_ranges, stride
+from .schedule import Plan
 
+Ends = tuple[Expr, Expr]
+
+COLUMNS = 128  # columns of a block for threads, where a schedule gives no size
 TILES = {"v2": (4, 2, 128), "v3": (4, 2, 256), "v4": (8, 2, 512)}
 
 
@@ -29,8 +34,16 @@ def direct_parts(e: Equation) -> Parts | None:
     return p
 
 
+def in_place_tiles(e: Equation, plan: Plan) -> bool:
+    """Does the plan ask for register tiles without copies?"""
+    p = direct_parts(e)
+    if p is None or not plan.tile or plan.pack or plan.outer(bound_vars(e.rhs)):
+        return False
+    return plan.vector((*e.vars, *bound_vars(e.rhs))) in (None, p.col)
+
+
 class Direct:
-    """The lowered loops of one small contraction."""
+    """The lowered loops of one contraction in place."""
 
     def __init__(self, e: Equation, isa: str, fresh: Fresh) -> None:
         self.fresh = fresh
@@ -53,22 +66,55 @@ class Direct:
         self.dim = dict(zip(self.e.vars, self.e.dims, strict=True))
 
     def lower(self) -> list:
-        """Loops over the batch axes, then whole tiles, then single rows."""
-        p, row = self.p, self.dim[self.p.row]
-        tile = self.fresh(f"{p.row}_tile")
-        whole = mul(div(row, i(self.rows)), i(self.rows))
-        body = [
-            For(tile, i(0), whole, self._columns(local(tile), self.rows), step=self.rows),
-            For(tile, whole, row, self._columns(local(tile), 1)),
-        ]
-        return nest([(v, i(0), self.dim[v]) for v in self.e.vars if v not in (p.row, p.col)], body)
+        """Loops over the batch axes, then all rows and columns."""
+        p = self.p
+        body = self._region((i(0), self.dim[p.row]), (i(0), self.dim[p.col]))
+        return nest([(v, i(0), self.dim[v]) for v in self._batch()], body)
 
-    def _columns(self, row: Expr, rows: int) -> list:
-        col, out, start = self.dim[self.p.col], [], i(0)
+    def blocks(self, plan: Plan) -> list:
+        """The same in blocks of rows and columns, and of the first summed index, as the plan asks."""
+        p = self.p
+        loops = [(v, self.dim[v]) for v in self._batch()]
+        rows = self._block(p.row, whole_tiles(plan.size(p.row), ROWS, self.rows), loops)
+        cols = (i(0), self.dim[p.col])
+        if plan.size(p.col) or plan.asks_parallel(p.col):
+            cols = self._block(p.col, whole_tiles(plan.size(p.col), COLUMNS, self.vectors * self.width), loops)
+        for name, _, _ in self.ks[1:]:
+            plan.uncut(name, "register tiles have blocks of rows, columns and one summed index", self.e.span)
+        runs, piece = plan.cut(self.ks[0], plan.size(self.ks[0][0]))
+        if not runs:
+            return plan.arrange(loops, self._region(rows, cols))
+        self.ks[0] = piece
+        zero = Store(self.e.lhs, self.e.idx, const(0, self.dtype), span=self.e.span)
+        first = [] if self.e.accumulate else nest([(p.row, *rows), (p.col, *cols)], [zero])
+        self.e = replace(self.e, accumulate=True)
+        return plan.arrange(loops, [*first, *nest(runs, self._region(rows, cols))])
+
+    def _batch(self) -> list[str]:
+        return [v for v in self.e.vars if v not in (self.p.row, self.p.col)]
+
+    def _block(self, name: str, size: int, loops: list[tuple[str, Expr]]) -> Ends:
+        """The ends of a block of an axis; the loop over its blocks is added to `loops`."""
+        block, dim = self.fresh.part(name, "block"), self.dim[name]
+        loops.append((block, ceil_div(dim, size)))
+        start = mul(local(block), i(size))
+        return start, ix("min", add(start, i(size)), dim)
+
+    def _region(self, rows: Ends, cols: Ends) -> list:
+        """Whole tiles of rows, then single rows."""
+        tile = self.fresh(f"{self.p.row}_tile")
+        whole = _whole(*rows, self.rows)
+        return [
+            For(tile, rows[0], whole, self._columns(local(tile), self.rows, cols), step=self.rows),
+            For(tile, whole, rows[1], self._columns(local(tile), 1, cols)),
+        ]
+
+    def _columns(self, row: Expr, rows: int, cols: Ends) -> list:
+        out, start = [], cols[0]
         for vectors in range(self.vectors, 0, -1):
             step = vectors * self.width
             name = self.fresh(f"{self.p.col}_tile")
-            stop = mul(div(col, i(step)), i(step))
+            stop = _whole(*cols, step)
             out.append(For(name, start, stop, self._micro(row, rows, local(name), vectors), step=step))
             start = stop
         name, r = self.fresh(self.p.col), self.fresh("r")
@@ -79,7 +125,7 @@ class Direct:
             For(
                 name,
                 start,
-                col,
+                cols[1],
                 [
                     For(
                         r,
@@ -128,3 +174,8 @@ class Direct:
             for v in range(vectors)
         ]
         return [*decls, *nest(self.ks, step), *puts]
+
+
+def _whole(lo: Expr, hi: Expr, step: int) -> Expr:
+    """Where the last whole step from `lo` ends."""
+    return add(lo, mul(div(sub(hi, lo), i(step)), i(step)))

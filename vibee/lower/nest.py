@@ -10,7 +10,7 @@ from vibee.tree.normal import neutral
 
 from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, map_stmts, mul, sub, subst_stmt
 from .contraction import in_place, is_contraction, lower_contraction, tiles
-from .direct import Direct, direct_parts
+from .direct import Direct, direct_parts, in_place_tiles
 from .group import Group, fuse, local_temps, refit, rename
 from .reduction import contiguous_along, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
 from .schedule import Schedule
@@ -62,6 +62,8 @@ class Nests:
             if self.parallel and tiles(e, self.plan):
                 plain = [] if self.plan.pack else self._alone(e)
                 return lower_contraction(e, self.isa, self.fresh, plain, self.plan)
+            if self.parallel and in_place_tiles(e, self.plan):
+                return Direct(e, self.isa, self.fresh).blocks(self.plan)
             if not self.parallel and direct_parts(e):
                 return Direct(e, self.isa, self.fresh).lower()
         if e.accumulate and not in_place(e):
