@@ -62,6 +62,7 @@ def _plain(d: Definition, w: Work) -> dict[str, Any]:
         "hints": _hints(told, names),
         "flops": None if w.flops is None else show(w.flops),
         "bytes": show(moved(d, w)),
+        "loose": w.loose(d),
         "wide": _wide(d),
     }
 
@@ -82,6 +83,7 @@ def _mapped(d: Definition, w: Work) -> dict[str, Any]:
         "hints": {},
         "flops": show(mul(w.flops, var(LENGTH))) if told and w.flops is not None else None,
         "bytes": show(mul(moved(d, w), var(LENGTH))),
+        "loose": False,
         "wide": _wide(d),
     }
 

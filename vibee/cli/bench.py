@@ -166,7 +166,7 @@ class _Table:
         """The machine's own limits, and the head of the table."""
         self._print(f"peak: {top['gflops']:,.0f} GFLOP/s (multiply-add), {top['gbytes']:.1f} GB/s (memory)\n")
         peers = "".join(f"{p:>10}" for p in self.peers)
-        self._print(f"{'kernel':26}{'us':>11}{'GFLOP/s':>9}{'GB/s':>8}{'roof':>7}{peers}  sizes")
+        self._print(f"{'kernel':26}{'us':>11}{'GFLOP/s':>9}{'GB/s':>9}{'roof':>7}{peers}  sizes")
 
     def row(self, row: dict[str, Any]) -> None:
         """One kernel; a peer's column says how many times as long it takes."""
@@ -178,12 +178,11 @@ class _Table:
             other = row[f"{p}_microseconds"]
             cells += f"{'-':>10}" if other is None else f"{other / row['microseconds']:>9.2f}x"
         rate, share = row["gflops"], row["share_of_roof"]
-        self._print(
-            f"{row['name']:26}{row['microseconds']:>11.1f}"
-            f"{'?' if rate is None else f'{rate:.1f}' if row['flops'] else '-':>9}{row['gbytes']:>8.1f}"
-            f"{'?' if share is None else f'{share:.0%}':>7}{cells}  "
-            + " ".join(f"{n}={size}" for n, size in row["sizes"].items())
-        )
+        flops = "?" if rate is None else f"{rate:.1f}" if row["flops"] else "-"
+        moved = f"{'<' if row['bytes_at_most'] else ''}{row['gbytes']:.1f}"
+        part = "?" if share is None else f"{share:.0%}"
+        sizes = " ".join(f"{n}={size}" for n, size in row["sizes"].items())
+        self._print(f"{row['name']:26}{row['microseconds']:>11.1f}{flops:>9}{moved:>9}{part:>7}{cells}  {sizes}")
 
     def line(self, what: str, text: str, values: dict[str, float]) -> None:
         """A measurement of the whole."""

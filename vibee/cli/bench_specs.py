@@ -78,12 +78,14 @@ def _derived(d: Any, unit: Any) -> list[Any]:
     from vibee.grad import GradError, vjp
     from vibee.lower.model import lower_model
     from vibee.tree.defs import Formula, Model
+    from vibee.tree.types import is_float
 
     if isinstance(d, Model):
         return [unit.add(p) for p in lower_model(d, unit).procedures]
     if not isinstance(d, Formula) or d.gradient:
         return [d]
     try:
-        return [d, unit.add(vjp(d, unit.by_key))]
+        gradient = vjp(d, unit.by_key)
     except GradError:
         return [d]  # it has none
+    return [d, unit.add(gradient)] if any(is_float(o.dtype) for o in gradient.outs) else [d]

@@ -58,7 +58,8 @@ class Kernel:
     hints: dict[str, list[tuple[str, bool]]]  # values to try; True where only they will do
     flops: str | None
     bytes: str
-    wide: bool
+    loose: bool  # it may touch less than `bytes`
+    wide: bool  # it computes in f64
     runs: list[dict[str, Any]]
 
 
@@ -86,9 +87,8 @@ class Case:
     def shown(self) -> Names:
         """The sizes that do not follow from others, and what was chosen by hand."""
         follows = {n for n, hints in self.kernel.hints.items() if any(only for _, only in hints)}
-        return {
-            n: x for n, x in self.names.items() if n in self.chosen or (n in self.kernel.sizes and n not in follows)
-        }
+        shown = {*self.chosen, *self.kernel.sizes} - follows
+        return {n: x for n, x in self.names.items() if n in shown}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every array."""
@@ -138,6 +138,8 @@ def _assignments(k: Kernel, fixed: Names, scale: int) -> Iterator[Names]:
         used = [order.index(n) for n in _code(g).co_names if n in order]
         if used:
             tests[max(used)].append(g)
+    # powers of two, and multiples of what the conditions on a size name
+    factors = {n: {1, *(c for g in k.given if n in _code(g).co_names for c in _factors(g))} for n in k.sizes}
     names: Names = {}
     steps = 0
 
@@ -149,8 +151,9 @@ def _assignments(k: Kernel, fixed: Names, scale: int) -> Iterator[Names]:
         if any(only for _, only in hints):
             return [value(h, names) for h, only in hints if only]
         if name not in numbers:
-            near = sorted(range(LARGEST + 1), key=lambda p: abs(p - scale))
-            return [*(2**p for p in near), *(v for v in values if v > 0)]
+            near = sorted((f * 2**p for f in factors[name] for p in range(LARGEST + 1)),
+                          key=lambda n: abs(math.log2(n) - scale))  # fmt: skip
+            return [*near, *(v for v in values if v > 0)]
         dtype, default = numbers[name]
         usual: list[Any] = [False, True] if dtype == "bool" else [1, 2, 3, 0, 4, 8, 16, 100, -1]
         if DTYPES[dtype].kind == "f":
@@ -172,6 +175,10 @@ def _assignments(k: Kernel, fixed: Names, scale: int) -> Iterator[Names]:
             del names[order[at]]
 
     return place(0)
+
+
+def _factors(g: str) -> list[int]:
+    return [c for c in _code(g).co_consts if isinstance(c, int) and 1 < c < 1000]
 
 
 def _holds(g: str, names: Names) -> bool:

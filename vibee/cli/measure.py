@@ -23,6 +23,9 @@ from .peers import peer_call
 
 Row = dict[str, Any]
 
+# By how many powers of two the sizes shrink for the next try.
+NO_MEMORY, NO_END = 3, 7
+
 
 class Clock:
     """Measures calls: the median of several rounds, each long enough for the clock; or the best of them."""
@@ -95,9 +98,9 @@ def isolated(job: Callable[[], Row], patience: float) -> Row:
     if data:
         return marshal.loads(data)  # type: ignore[no-any-return]
     if data is None:
-        return {"reason": f"it did not end within {patience:.0f} s", "smaller": True}
+        return {"reason": f"it did not end within {patience:.0f} s", "smaller": NO_END}
     code = os.waitstatus_to_exitcode(status)
-    return {"reason": f"it ended the process (signal {-code})", "smaller": True}
+    return {"reason": f"it ended the process (signal {-code})", "smaller": NO_MEMORY}
 
 
 def _answer(job: Callable[[], Row], target: int) -> None:
@@ -105,7 +108,7 @@ def _answer(job: Callable[[], Row], target: int) -> None:
     try:
         row = job()
     except MemoryError as e:
-        row = {"reason": explain(e), "smaller": True}
+        row = {"reason": explain(e), "smaller": NO_MEMORY}
     except KeyboardInterrupt:
         os._exit(130)
     except BaseException as e:
@@ -157,13 +160,14 @@ def rows(bench: Bench) -> Iterator[Row]:
 def row(k: Kernel, run: dict[str, Any], bench: Bench) -> Row:
     """One kernel.  Where it takes too long or too much memory, it is tried with smaller sizes."""
     case = choose(k, run, bench.most, bench.operations)
-    while case is not None:
+    if case is None:
+        return {"name": k.name, "sizes": {}, "reason": "no sizes of the general rule satisfy its conditions"}
+    while True:
         found = isolated(partial(measure, case, bench), bench.patience)
-        smaller = choose(k, run, bench.most, bench.operations, case.scale - 3) if "smaller" in found else None
+        smaller = choose(k, run, bench.most, bench.operations, case.scale - found.pop("smaller", case.scale + 1))
         if smaller is None or smaller.names == case.names:
             return {"name": k.name, "sizes": case.shown, **found}
         case = smaller
-    return {"name": k.name, "sizes": {}, "reason": "no sizes of the general rule satisfy its conditions"}
 
 
 def measure(case: Case, bench: Bench) -> Row:
@@ -193,12 +197,13 @@ def measure(case: Case, bench: Bench) -> Row:
 def rates(case: Case, seconds: float, top: dict[str, float]) -> Row:
     """Work for each second, and the time that the machine needs at least as a share of the time that it took.
 
-    None where sizes do not tell the operations.  In f64 a machine does half as many of them."""
+    None where sizes do not tell.  In f64 a machine does half as many operations."""
     flops, moved = case.flops, case.bytes
     least = moved / (top["gbytes"] * 1e9)
     if flops is not None:
         least = max(least, flops * (2 if case.kernel.wide else 1) / (top["gflops"] * 1e9))
     return {
         "flops": flops, "bytes": moved, "gflops": None if flops is None else flops / seconds / 1e9,
-        "gbytes": moved / seconds / 1e9, "share_of_roof": None if flops is None else least / seconds,
+        "gbytes": moved / seconds / 1e9, "bytes_at_most": case.kernel.loose,
+        "share_of_roof": None if flops is None or case.kernel.loose else least / seconds,
     }  # fmt: skip

@@ -6,6 +6,7 @@ numbers, then the number of threads.  Scalar outputs are what it returns.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from vibee.tree.defs import Param, Procedure
@@ -41,6 +42,16 @@ def _python_type(q: Param) -> str:
     return "float" if q.dtype == "bf16" else ctype(q.dtype)
 
 
+def _numbers(found: list[Param]) -> list[str]:
+    """Numbers and `threads` as parameters of a `def`; the last ones may be left out if they have defaults."""
+    out = ["int threads=1"]
+    for q in reversed(found):
+        value = q.default.attr if q.default is not None and q.default.op == "const" else math.inf
+        default = f"={value!r}" if "=" in out[0] and math.isfinite(value) else ""
+        out.insert(0, f"{_python_type(q)} {mangle(q.name)}{default}")
+    return out
+
+
 def _result(q: Param, text: str, module: Module) -> str:
     if q.dtype == "bool":
         return f"{text} != 0"
@@ -67,7 +78,7 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
     buffers = [q for q in [*arrays, *p.outs] if q.shape]
     cells = [q for q in arrays if not q.shape]  # read behind a pointer, but given as numbers
     numbers = [q for q in p.outs if not q.shape]
-    params = [_view(q) for q in buffers] + [f"{_python_type(q)} {mangle(q.name)}" for q in [*cells, *scalars]]
+    params = [_view(q) for q in buffers] + _numbers([*cells, *scalars])
     b.line("cdef int err = 0")
     for n in sizes:
         _, array, axis = p.sizes[n]
@@ -103,7 +114,7 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
     if numbers:
         b.line(f"return {', '.join(_result(q, f'vb_{q.name}', module) for q in numbers)}")
     declared = [f"    cdef {t} {n}" for n, t in b.decls.items()]
-    head = f"def {p.key}({', '.join([*params, 'int threads'])}):"
+    head = f"def {p.key}({', '.join(params)}):"
     return "\n".join([head, *declared, *b.lines]) + "\n"
 
 

@@ -58,6 +58,11 @@ class Work:
     reads: dict[str, Expr | None]
     writes: dict[str, Expr | None]
 
+    def loose(self, d: Definition) -> bool:
+        """Is it not told how much of an array is touched, so that `moved` only says how much that can be?"""
+        read = [self.reads.get(p.name, i(0)) for p in d.params]
+        return None in [*read, *(self.writes.get(p.name, i(0)) for p in d.params)]
+
 
 def work(d: Definition, by_key: Callable[[str], Definition], known: dict[str, Work] | None = None) -> Work:
     """What one call of a checked definition does; `known` remembers what is called more than once."""
@@ -263,7 +268,8 @@ class _Walk:
     def settled(self, cond: Expr) -> bool:
         """Is a condition the same throughout a call, by sizes and whole numbers alone?"""
         cond, numbers = self.resolve(cond), {p.name for p in self.d.params if not is_int(p.dtype)}
-        return self.told(cond) and not self.moves(cond) and not self.d.is_scalar and not free_vars(cond) & numbers
+        mapped = not self.d.sizes and not any(self.shapes.values())  # over arrays: each element has its own numbers
+        return self.told(cond) and not self.moves(cond) and not mapped and not free_vars(cond) & numbers
 
     def called(self, count: Expr | None, names: Mapping[str, Expr]) -> Count:
         """A count of something that is called, its sizes and numbers put in."""
