@@ -222,6 +222,21 @@ def check(
     return check_specs(files)
 
 
+@app.command()
+def test(
+    paths: Annotated[list[str], Argument(metavar="FILE|DIR...", help=".vibee specs, or folders of them.")],
+    seed: Annotated[
+        int | None, Option("-s", "--seed", metavar="N", min=0, help="Seed of what is drawn. [default: always the same]")
+    ] = None,
+    only: Annotated[str, Option("-k", "--only", metavar="NAMES", help="Only these definitions, as in f,g.")] = "",
+    verbose: Annotated[bool, Option("-v", "--verbose", help="Tell what was skipped, and what took long.")] = False,
+) -> int:
+    """Generate tests from specs, and run them (in a Python environment with pytest and hypothesis)."""
+    from .testing import test_specs
+
+    return test_specs(paths, seed, [name for name in only.split(",") if name], verbose)
+
+
 def run_app(words: list[str]) -> int:
     """Carry out a command line; a mistake in it is one line and exit status 2."""
     import sys

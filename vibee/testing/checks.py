@@ -1,0 +1,225 @@
+"""What is compared: examples, the oracle, the formula that a procedure implements."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from vibee.tree.defs import Definition, Formula, Procedure
+from vibee.tree.expr import Span
+from vibee.tree.types import is_float
+
+from .draw import KINDS, Case, cases
+from .numbers import UNIT, Failure, Num, Undetermined
+from .oracle import Oracle
+from .subject import Subject, compare, levels
+
+THREADS = (1, 2, 5)
+EXAMPLES = 12  # drawn cases of one test
+SEED = "VIBEE_TEST_SEED"
+
+
+def place(span: Span) -> str:
+    """`file:line` of a statement, for messages."""
+    return f"{os.path.relpath(span.file) if span.file else ''}:{span.line}"
+
+
+def drawn(
+    subject: Subject,
+    check: Callable[[Case], None],
+    span: Span,
+    examples: int = EXAMPLES,
+    kinds: tuple[str, ...] = KINDS,
+    most: int = 40_000,
+) -> None:
+    """Carry out a check on drawn cases; a failure names the spec's line, the sizes and the seed."""
+    chosen = os.environ.get(SEED, "")
+    count = 0
+
+    def one(case: Case | None) -> None:
+        nonlocal count
+        if case is None:
+            return
+        try:
+            check(case)
+            count += 1
+        except AssertionError as e:
+            again = f"; --seed {chosen} repeats it" if chosen else ""
+            raise AssertionError(f"{place(span)}: {subject.d.key}: {e}\n  with {case}{again}") from None
+
+    run = settings(
+        max_examples=examples, derandomize=not chosen, database=None, deadline=None, print_blob=False,
+        suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
+    )(given(cases(subject.head, subject.oracle(), kinds, most))(one))  # fmt: skip
+    if chosen:
+        run = seed(int(chosen))(run)
+    run()
+    if not count:
+        raise AssertionError(f"{place(span)}: {subject.d.key}: no sizes and values were found that satisfy `given`")
+
+
+def _compared(subject: Subject, before: int, why: str) -> None:
+    if subject.compared == before:
+        pytest.skip(f"nothing could be compared: {why or 'all drawn cases are empty'}")
+
+
+# ---------------------------------------------------------------- examples
+
+
+def example(subject: Subject, line: int) -> None:
+    """`example(x=..., y=...)`: exact for integers, within rounding for floats."""
+    law = subject.line("example", line)
+    values = dict(law.args)
+    case = stated(subject, values)
+    try:
+        want = subject.expected(case)
+    except (Failure, Undetermined):
+        want = {}
+    for isa in levels():
+        got = subject.call(case, isa)
+        for name, x in got.items():
+            if name not in values or (name in case.arrays and subject.head.param(name).kind != "mut"):
+                continue
+            o = subject.head.param(name)
+            said = np.asarray(values[name])
+            if not is_float(o.dtype):
+                assert np.array_equal(x.reshape(said.shape), said), _differs(law, subject, name, x, said)
+                continue
+            bound = want[name].e if name in want else 0.0
+            bound = np.where(np.isfinite(bound), bound, 0.0) + 2 * UNIT[o.dtype] * np.abs(said).astype(float)
+            assert x.size == said.size, _differs(law, subject, name, x, said)
+            compare(name, x.reshape(said.shape).astype(float), Num(said.astype(float), np.reshape(bound, said.shape)),
+                    f"the example at {place(law.span)}")  # fmt: skip
+        if want:
+            subject.compare(got, want, "the formula")
+
+
+def _differs(law: Any, subject: Subject, name: str, got: Any, said: Any) -> str:
+    return f"{place(law.span)}: {subject.d.key}: {name} is {got.tolist()}, not {said.tolist()}"
+
+
+def stated(subject: Subject, values: dict[str, Any]) -> Case:
+    """The case of an example: arrays with the types of the parameters, sizes from their shapes."""
+    from vibee.api.arrays import NUMPY
+    from vibee.api.values import value
+
+    d = subject.head
+    arrays: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
+    for p in d.params:
+        if p.is_array:
+            x = np.asarray(values[p.name]) if p.name in values else np.asarray(value(p.default, {}))  # type: ignore[arg-type]
+            kind = NUMPY[p.dtype] if p.dtype != "bf16" else np.dtype("f4")
+            x = np.atleast_1d(x).reshape(-1) if subject.mapped else x
+            if x.size == 0 and x.ndim < len(p.shape):
+                x = x.reshape(*x.shape, *([0] * (len(p.shape) - x.ndim)))
+            arrays[p.name] = (
+                x.astype(np.uint64).astype(kind) if p.dtype == "u64" and x.dtype == object else x.astype(kind)
+            )
+        else:
+            numbers[p.name] = values[p.name] if p.name in values else value(p.default, numbers)  # type: ignore[arg-type]
+    sizes = sizes_of(d, arrays, numbers, {n: np.shape(x) for n, x in values.items()})
+    return Case(sizes, numbers, arrays, "stated")
+
+
+def sizes_of(d: Definition, arrays: dict[str, Any], numbers: dict[str, Any], shapes: dict[str, Any]) -> dict[str, int]:
+    """The sizes of a definition from its arguments."""
+    out = {}
+    for n, where in d.sizes.items():
+        if where[0] == "param":
+            out[n] = int(numbers[where[1]])
+        else:
+            shape = arrays[where[1]].shape if where[1] in arrays else shapes[where[1]]
+            out[n] = int(shape[where[2]])
+    return out
+
+
+# ---------------------------------------------------------------- the oracle
+
+
+def agrees(subject: Subject) -> None:
+    """The kernels of every instruction set against the oracle; the same bits for any number of threads; nothing
+    written outside; refused where the definition has no value."""
+    before, why = subject.compared, ""
+
+    def check(case: Case) -> None:
+        nonlocal why
+        want, failure = None, None
+        try:
+            want = subject.expected(case)
+        except Failure as e:
+            failure = e
+        except Undetermined as e:
+            why = str(e)
+            if "steps" in why or "elements" in why:
+                return  # a loop that may not end is not tried
+        for isa in levels():
+            if failure is not None:
+                with pytest.raises(ValueError):
+                    subject.call(case, isa)
+                subject.compared += 1
+                continue
+            first = subject.call(case, isa)
+            if want is not None:
+                subject.compare(
+                    first, want, f"the formula ({isa})" if isinstance(subject.d, Formula) else f"the oracle ({isa})"
+                )
+            for threads in THREADS[1:]:
+                again = subject.call(case, isa, threads)
+                for name, x in again.items():
+                    assert x.tobytes() == first[name].tobytes(), f"{name} depends on the number of threads ({isa})"
+
+    heavy = isinstance(subject.d, Procedure) and subject.mapped
+    drawn(subject, check, subject.d.span, most=24 if heavy else 40_000)
+    _compared(subject, before, why)
+
+
+def implements(subject: Subject) -> None:
+    """A procedure against the formula that it implements: equal but for rounding in higher precision, and the kernel
+    against the formula within the rounding of both."""
+    d = subject.d
+    assert isinstance(d, Procedure) and d.implements
+    base = subject.spec.program.by_key(d.implements)
+    before, why = subject.compared, ""
+
+    def check(case: Case) -> None:
+        nonlocal why
+        try:
+            mine = subject.expected(case)
+            theirs = formula_values(subject, base, case)
+        except Failure:
+            return
+        except Undetermined as e:
+            why = str(e)
+            return
+        want = {}
+        for o, b in zip(d.outs, base.outs, strict=False):
+            x, y = mine[o.name], theirs[b.name]
+            ratio = 2.0**-27 if o.dtype == "f32" else 1.0
+            both = np.asarray(x.e) + np.asarray(y.e)
+            subject.compared += compare(
+                o.name, np.asarray(x.v), Num(y.v, both * ratio), f"{base.name}, in higher precision,"
+            )
+            want[o.name] = Num(y.v, both)
+        got = subject.call(case)
+        subject.compare({n: got[n] for n in want}, want, base.name)
+
+    drawn(subject, check, d.span, kinds=("normal", "whole", "near", "wide"))
+    _compared(subject, before, why)
+
+
+def formula_values(subject: Subject, base: Definition, case: Case, oracle: Oracle | None = None) -> dict[str, Num]:
+    """What a formula gives for the arguments of a procedure with the same head."""
+    oracle = oracle or subject.oracle()
+    d = subject.d
+    theirs = {q.name: p.name for p, q in zip(d.params, base.params, strict=False)}
+    arrays = {q: case.arrays[p] for q, p in theirs.items() if p in case.arrays}
+    numbers = {q: case.numbers[p] for q, p in theirs.items() if p in case.numbers}
+    sizes = sizes_of(base, arrays, numbers, {})
+    other = subject.spec[base.key]
+    return other.expected(Case(sizes, numbers, arrays), oracle)

@@ -1,0 +1,291 @@
+"""`then` and `law`: properties of what the kernels give, on drawn sizes and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vibee.api.arrays import NUMPY
+from vibee.api.function import Function
+from vibee.tree.defs import Definition, Law, Param
+from vibee.tree.expr import Expr, show, walk
+from vibee.tree.types import is_float
+
+from .checks import drawn
+from .draw import Case, nums
+from .gradients import SHARP
+from .numbers import UNIT, Failure, Num, Undetermined
+from .oracle import Oracle, Space
+from .procedures import over_elements
+from .subject import Subject, compare, levels, on_numbers
+
+ORDINARY = ("normal", "whole", "near", "wide")
+
+
+# ---------------------------------------------------------------- then
+
+
+def then(subject: Subject, line: int) -> None:
+    """The conditions of a `then` on what the kernels give, for all values of their indices."""
+    law = subject.line("then", line)
+    held = 0
+
+    def check(case: Case) -> None:
+        nonlocal held
+        try:
+            subject.expected(case)
+        except Failure:
+            return
+        except Undetermined as e:
+            if "steps" in str(e):
+                return
+        for isa in levels():
+            back = subject.call(case, isa)
+            if case.kind == "special" and any(x.dtype.kind == "f" and np.isnan(x).any() for x in back.values()):
+                return
+            for c in law.args:
+                held += holds(subject, case, c, back)
+
+    drawn(subject, check, law.span)
+    if not held:
+        pytest.skip("nothing could be compared: all drawn cases are empty")
+
+
+def holds(subject: Subject, case: Case, c: Expr, back: Mapping[str, np.ndarray]) -> int:
+    """How many index values a condition holds for; AssertionError where it fails."""
+    oracle = subject.oracle()
+    names, arrays = subject.inputs(case, oracle)
+    for n, x in back.items():
+        v = x.astype(oracle.a.dtype(subject.head.param(n).dtype))
+        arrays[n] = Num(v, np.zeros(v.shape, bool if v.dtype == bool else float))
+    for n in {str(x.attr) for x in walk(c) if x.op == "load"} - set(arrays):
+        arrays[n] = subject.everything(case, oracle)[n]  # a temporary, as far as it is known
+    if subject.mapped:
+        found: Num | None = oracle.value(c, Space({**names, **arrays}, arrays))
+    else:
+        rank0 = {n: x for n, x in arrays.items() if x.v.ndim == 0}
+        found = over_elements(oracle, c, Space({**names, **rank0}, arrays))
+    if found is None:
+        pytest.skip(f"{show(c)} is about names that only the body knows")
+    failed = ~np.logical_or(found.v, found.e)
+    if np.any(failed):
+        at = np.argwhere(failed)[0].tolist()
+        inside = ", ".join(f"{n} = {_short(a.v)}" for n, a in arrays.items() if any(x.attr == n for x in walk(c)))
+        raise AssertionError(
+            f"{show(c)} does not hold" + (f" at {at}" if at else "") + (f", where {inside}" if inside else "")
+        )
+    return int(np.size(found.v))
+
+
+def _short(x: Any) -> str:
+    text = np.array2string(
+        np.asarray(x, float) if np.asarray(x).dtype.kind == "f" else np.asarray(x), threshold=12, precision=9
+    )
+    return " ".join(text.split())
+
+
+# ---------------------------------------------------------------- law
+
+
+def law(subject: Subject, line: int) -> None:
+    """Two whole-array expressions that are equal: the kernels' results within what rounding can do to them, and equal
+    in higher precision; or as far as `rel` or `ulp` says."""
+    w: Law = subject.line("law", line)
+    settings = dict(w.args[2:])
+    compared = 0
+
+    def check(case: Case) -> None:
+        nonlocal compared
+        rng = np.random.default_rng(case.seed + 1)
+        oracle = subject.oracle()
+        sides = Sides(subject, case, rng)
+        left, right = (sides.kernel(e) for e in w.args[:2])
+        left, right = np.broadcast_arrays(left, right)
+        try:
+            exact = [sides.high(e, oracle) for e in w.args[:2]]
+        except Failure:
+            return
+        except Undetermined:
+            exact = []
+        compared += equal(left, right, exact, settings, sides.dtype)
+
+    drawn(subject, check, w.span, kinds=ORDINARY)
+    if not compared:
+        pytest.skip("nothing could be compared: all drawn cases are empty")
+
+
+def equal(left: np.ndarray, right: np.ndarray, exact: list[Num], settings: Mapping[str, float], dtype: str) -> int:
+    """How many elements agree; AssertionError for one that does not."""
+    if left.dtype.kind != "f" or not exact:
+        bound: Any = 0.0
+        if left.dtype.kind == "f" and not settings:
+            return 0
+    else:
+        a, b = exact
+        bound = np.asarray(a.e) + np.asarray(b.e)
+        compare(
+            "the left side", np.asarray(a.v), Num(b.v, bound * SHARP[dtype]), "the right side, in higher precision,"
+        )
+    if settings:
+        share = settings.get("rel", settings.get("ulp", 0.0) * 2 * UNIT[dtype])
+        size = np.abs([left, right]).astype(float)
+        bound = np.maximum(bound, share * np.max(size[np.isfinite(size)], initial=0.0))
+    high = right.astype(np.longdouble) if right.dtype.kind == "f" else right
+    return compare("the left side", left, Num(high, bound), "the right side")
+
+
+class Sides:
+    """The two sides of a law with values for its names: those of the case, new ones drawn when first met."""
+
+    def __init__(self, subject: Subject, case: Case, rng: np.random.Generator) -> None:
+        self.subject, self.case, self.rng = subject, case, rng
+        floats = [p.dtype for p in [*subject.d.params, *subject.d.outs] if is_float(p.dtype)]
+        self.dtype = "f64" if "f64" in floats and "f32" not in floats else "f32" if floats else "f64"
+        self.values: dict[str, Any] = {**case.sizes, **case.numbers, **case.arrays}
+
+    # ------------------------------------------------------------ by the kernels
+
+    def kernel(self, e: Expr) -> np.ndarray:
+        """A whole-array expression by the kernels, with numpy between them."""
+        if e.op == "const":
+            return np.asarray(e.attr)
+        if e.op == "var":
+            return np.asarray(self.named(str(e.attr)))
+        if e.op != "call":
+            args = [self.kernel(a) for a in e.args]
+            with np.errstate(all="ignore"):
+                return np.asarray(NUMPY_OPS[e.op](*args))
+        d = self.callee(e)
+        bound = self.bound(d, e, [None if self._new(a) else self.kernel(a) for a in e.args])
+        named: dict[str, Any] = {}
+        for p in d.params:
+            if p.name in bound:
+                x = np.asarray(bound[p.name])
+                if x.dtype.kind == "f" or is_float(p.dtype):
+                    x = x.astype(NUMPY[p.dtype] if p.dtype != "bf16" else np.uint16)
+                named[p.name] = np.ascontiguousarray(x) if p.shape or x.ndim else x.item()
+        back = Function(self.subject.spec.library(), d.name, [d])(**named)
+        return np.asarray(back, NUMPY[d.outs[0].dtype])
+
+    def _new(self, e: Expr) -> bool:
+        return e.op == "var" and str(e.attr) not in self.values and str(e.attr) not in ("inf", "nan")
+
+    def named(self, name: str) -> Any:
+        """The value of a name; a new one is a number."""
+        if name in ("inf", "nan"):
+            return float(name)
+        if name not in self.values:
+            kind = NUMPY[self.dtype]
+            self.values[name] = kind.type(self.rng.standard_normal() * 3)
+        return self.values[name]
+
+    def callee(self, e: Expr) -> Definition:
+        """The definition that a call means, of the instance under test."""
+        program = self.subject.spec.program
+        name = str(e.attr[0])  # type: ignore[index]
+        found = []
+        for raw in program.find(program.module, name):
+            for types in program.type_choices(raw):
+                found.append(program.instantiate(raw, types))
+        if self.subject.d.name == name:
+            return self.subject.d
+        fitting = [d for d in found if all(p.dtype == self.dtype for p in d.params if is_float(p.dtype))]
+        return (fitting or found)[0]
+
+    def bound(self, d: Definition, e: Expr, args: list[Any]) -> dict[str, Any]:
+        """Arguments by parameter; a new name that stands for an array gets one of a fitting shape."""
+        _, *keys = e.attr  # type: ignore[misc]
+        names = [p.name for p in d.params]
+        order = [
+            names[k] if k < len(args) - len(keys) else str(keys[k - len(args) + len(keys)]) for k in range(len(args))
+        ]
+        out = dict(zip(order, args, strict=True))
+        sizes = {
+            n: np.shape(out[w[1]])[w[2]] for n, w in d.sizes.items() if w[0] == "arg" and out.get(w[1]) is not None
+        }
+        sizes |= {n: int(out[n]) for n, w in d.sizes.items() if w[0] == "param" and out.get(n) is not None}
+        for name, a in zip(order, e.args, strict=True):
+            if out[name] is None:
+                p = d.param(name)
+                out[name] = self.values[str(a.attr)] = self.fresh(p, sizes)
+        return out
+
+    def fresh(self, p: Param, sizes: dict[str, int]) -> Any:
+        """A value for a new name that is an argument."""
+        if not p.shape:
+            return self.named_number(p)
+        shape = []
+        for e in p.shape:
+            if e.op == "var" and e.attr not in sizes:
+                sizes[str(e.attr)] = int(self.rng.integers(1, 9))
+            known = nums(self.subject.d, Oracle(self.subject.spec.program.by_key), sizes)
+            shape.append(int(Oracle(self.subject.spec.program.by_key).value(e, Space(known, {})).v))
+        if is_float(p.dtype):
+            return self.rng.standard_normal(shape).astype(NUMPY[p.dtype])
+        return self.rng.integers(0, 3, shape).astype(NUMPY[p.dtype])
+
+    def named_number(self, p: Param) -> Any:
+        """A number for a new name."""
+        if is_float(p.dtype):
+            return NUMPY[p.dtype].type(self.rng.standard_normal() * 3)
+        return NUMPY[p.dtype].type(self.rng.integers(0, 5))
+
+    # ------------------------------------------------------------ in higher precision
+
+    def high(self, e: Expr, oracle: Oracle) -> Num:
+        """The same by the oracle, with the error that the kernels can make."""
+        if e.op == "const":
+            return oracle.a.const(e.attr, self.dtype if isinstance(e.attr, float) else "i64")
+        if e.op == "var":
+            x = np.asarray(self.named(str(e.attr)))
+            return Num(
+                x.astype(oracle.a.dtype("f64" if x.dtype == np.float64 else "f32")) if x.dtype.kind == "f" else x
+            )
+        args = [self.high(a, oracle) for a in e.args]
+        if e.op != "call":
+            real = any(a.v.dtype.kind == "f" for a in args)
+            source = self.dtype if real else "i64"
+            if real:
+                args = [oracle.a.cast(a, "i64", source) if a.v.dtype.kind in "iu" else a for a in args]
+            return oracle.a.apply(e.op, source, args, source)
+        d = self.callee(e)
+        return self._high_call(d, self.bound(d, e, args), oracle)
+
+    def _high_call(self, d: Definition, bound: dict[str, Num], oracle: Oracle) -> Num:
+        callee = self.subject.spec[d.key]
+        for p in d.params:
+            if p.name in bound:
+                x = bound[p.name]
+                dtype = p.dtype if p.kind != "size" else "i64"
+                if x.v.dtype != oracle.a.dtype(dtype):
+                    bound[p.name] = Num(np.asarray(x.v).astype(oracle.a.dtype(dtype)), x.e)
+            elif p.default is not None:
+                bound[p.name] = oracle.value(p.default, Space({}, {}))
+        whole = {}
+        if on_numbers(d):
+            shape = np.broadcast_shapes((1,), *(np.shape(x.v) for x in bound.values()))
+            for n, x in bound.items():
+                whole[n] = Num(np.broadcast_to(x.v, shape), np.broadcast_to(x.e, shape))
+            out = callee.evaluate(oracle, {}, whole)[d.outs[0].name]
+            scalar = all(np.ndim(bound[p.name].v) == 0 for p in d.params)
+            return Num(out.v[0], out.e[0]) if scalar else out
+        arrays = {p.name: bound[p.name] for p in d.params if p.is_array}
+        arrays = {n: Num(x.v, np.broadcast_to(np.asarray(x.e, float), np.shape(x.v))) for n, x in arrays.items()}
+        names = {
+            n: Num(np.int64(arrays[w[1]].v.shape[w[2]] if w[0] == "arg" else bound[n].v)) for n, w in d.sizes.items()
+        }
+        names |= {p.name: bound[p.name] for p in d.params if not p.is_array and p.kind != "size"}
+        return callee.evaluate(oracle, names, arrays)[d.outs[0].name]
+
+
+NUMPY_OPS: dict[str, Any] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs,
+    "pow": np.power, "floordiv": np.floor_divide, "mod": np.mod, "sqrt": np.sqrt, "min": np.minimum, "max": np.maximum,
+    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
+    "and": np.logical_and, "or": np.logical_or, "not": np.logical_not, "where": np.where, "floor": np.floor,
+    "rint": np.rint, "bitand": np.bitwise_and, "bitor": np.bitwise_or, "xor": np.bitwise_xor,
+    "shl": np.left_shift, "shr": np.right_shift,
+}  # fmt: skip

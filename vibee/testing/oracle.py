@@ -1,0 +1,471 @@
+"""The oracle of formulas: index equations evaluated in higher precision, with a bound of the kernel's error.
+
+It shares no code with the compiler's stages after checking.  All values of an expression are computed at once: an
+index variable is an array along an axis of its own, the first variable of a reduction the newest axis in front.
+`mask` says where a value is needed: only there an index out of bounds or a division by zero counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from vibee.tree.defs import Definition, Equation, Formula, Param, Procedure
+from vibee.tree.expr import Expr, bound_vars, walk
+from vibee.tree.normal import neutral
+from vibee.tree.types import is_float
+
+from .numbers import ELEMENTARY_ULPS, LEAST_NORMAL, UNIT, Arithmetic, Failure, Num, Undetermined, some
+
+CLOSE_ULPS = 8  # what `close(a, b)` means by itself
+ROOM = 8_000_000  # elements of one index space
+
+
+@dataclass(slots=True)
+class Space:
+    """Names with their values, and the index space: `axes` counts its axes, `mask` where values are needed."""
+
+    names: dict[str, Num]
+    arrays: dict[str, Num]
+    axes: int = 0
+    mask: Any = None
+    extents: dict[str, int] = field(default_factory=dict)  # of variables that run over a whole axis
+
+    def with_index(self, name: str, values: np.ndarray, mask: Any = None) -> Space:
+        """One more axis, in front, along which `name` takes `values`."""
+        at = Num(values.reshape(-1, *([1] * self.axes)))
+        return replace(self, names={**self.names, name: at}, axes=self.axes + 1, mask=_both(self.mask, mask))
+
+    def where(self, mask: Any) -> Space:
+        """The same space where fewer values are needed."""
+        return replace(self, mask=_both(self.mask, mask))
+
+
+def _both(a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else np.logical_and(a, b)
+
+
+class Oracle:
+    """Evaluates definitions of one program; `lookup` gives a definition by its instance name."""
+
+    def __init__(self, lookup: Callable[[str], Definition], track: bool = True, budget: int = 20_000) -> None:
+        self.lookup = lookup
+        self.track = track
+        self.a = Arithmetic(track)
+        self.budget = budget  # statements of procedures that may still be carried out
+        self._emulated: Oracle | None = None
+        self._elementary: dict[str, bool] = {}
+
+    # ------------------------------------------------------------ expressions
+
+    def value(self, e: Expr, s: Space) -> Num:
+        """An expression over an index space."""
+        rule = getattr(self, f"on_{e.op}", None)
+        if rule is not None:
+            return rule(e, s)  # type: ignore[no-any-return]
+        args = [self.value(a, s) for a in e.args]
+        source = e.args[0].dtype
+        if e.op in ("floordiv", "mod") and some(_needed(np.equal(args[1].v, 0), s.mask)):
+            raise Failure("division by zero")
+        return self.a.apply(e.op, e.dtype or source, args, source)
+
+    def on_const(self, e: Expr, s: Space) -> Num:
+        """A literal."""
+        return self.a.const(e.attr, e.dtype)
+
+    def on_var(self, e: Expr, s: Space) -> Num:
+        """An index, a size or a number."""
+        return s.names[str(e.attr)]
+
+    def on_load(self, e: Expr, s: Space) -> Num:
+        """Elements of an array."""
+        array = s.arrays[str(e.attr)]
+        if not e.args:  # as it is now: the array may change
+            return Num(array.v[()], array.e[()] if isinstance(array.e, np.ndarray) else array.e)
+        index, unsure = self.places(e.args, array.v.shape, s, str(e.attr))
+        if index is None:
+            return Num(np.zeros((), array.v.dtype))
+        v = array.v[index]
+        error: Any = array.e[index] if isinstance(array.e, np.ndarray) and array.e.shape == array.v.shape else array.e
+        if unsure is not None:
+            error = np.where(unsure, True if v.dtype == bool else np.inf, error)
+        return Num(v, error)
+
+    def places(self, idx: tuple[Expr, ...], shape: tuple[int, ...], s: Space, name: str) -> tuple[Any, Any]:
+        """Index arrays, inside of the shape, and where they are uncertain; None if nothing is needed."""
+        index, unsure = [], None
+        for axis, (k, n) in enumerate(zip(idx, shape, strict=True)):
+            at = self.value(k, s)
+            v = np.asarray(at.v).astype(np.int64)
+            outside = (v < 0) | (v >= n)
+            if some(at.e):
+                unsure = np.not_equal(at.e, 0) if unsure is None else unsure | np.not_equal(at.e, 0)
+                outside = outside & np.equal(at.e, 0)
+            if some(outside) and some(_needed(outside, s.mask)):
+                raise Failure(f"{name}: index {axis} out of bounds")
+            if n == 0:
+                return None, None
+            index.append(np.clip(v, 0, n - 1))
+        return tuple(index), unsure
+
+    def on_cast(self, e: Expr, s: Space) -> Num:
+        """A conversion."""
+        return self.a.cast(self.value(e.args[0], s), e.args[0].dtype, str(e.attr))
+
+    def on_bitcast(self, e: Expr, s: Space) -> Num:
+        """The bits as another type."""
+        return self.a.bitcast(self.value(e.args[0], s), e.args[0].dtype, str(e.attr))
+
+    def on_where(self, e: Expr, s: Space) -> Num:
+        """A choice: each side is evaluated where it may be taken."""
+        c = self.value(e.args[0], s)
+        yes, no = np.logical_or(c.v, c.e), np.logical_or(np.logical_not(c.v), c.e)
+        sides = []
+        for side, taken in ((e.args[1], yes), (e.args[2], no)):
+            sides.append(self.value(side, s.where(taken)) if some(_needed(taken, s.mask)) else None)
+        a, b = (x if x is not None else sides[1 - k] for k, x in enumerate(sides))
+        if a is None or b is None:  # nothing is needed: any value will do
+            return Num(np.zeros((), self.a.dtype(e.dtype)))
+        return self.a.where(c, a, b, e.dtype)
+
+    def on_and(self, e: Expr, s: Space) -> Num:
+        """`and` and `or`: the right side is evaluated where it matters."""
+        a = self.value(e.args[0], s)
+        needed = np.logical_or(a.v, a.e) if e.op == "and" else np.logical_or(np.logical_not(a.v), a.e)
+        if not some(_needed(needed, s.mask)):
+            return a
+        return self.a.apply(e.op, "bool", [a, self.value(e.args[1], s.where(needed))], "bool")
+
+    on_or = on_and
+
+    # ------------------------------------------------------------ reductions and scans
+
+    def whole(self, e: Expr, s: Space) -> Num:
+        """An integer that must be certain: a bound or a size."""
+        n = self.value(e, s)
+        if some(n.e):
+            raise Undetermined("a range depends on rounding")
+        return n
+
+    def on_reduce(self, e: Expr, s: Space) -> Num:
+        """A reduction: its variables become axes in front, which are then combined."""
+        op, names = e.attr[0], bound_vars(e)  # type: ignore[index]
+        inner = s
+        for name, lo, hi in zip(names, e.args[1::2], e.args[2::2], strict=True):
+            low, high = (np.asarray(self.whole(x, inner).v, np.int64) for x in (lo, hi))
+            needed = _needed(np.less(low, high), inner.mask)
+            if not some(needed):
+                first, last = 0, 0
+            else:
+                first = int(np.min(np.where(needed, low, np.max(low))))
+                last = int(np.max(np.where(needed, high, np.min(high))))
+            values = np.arange(first, max(last, first), dtype=np.int64)
+            at = values.reshape(-1, *([1] * inner.axes))
+            uneven = low.size > 1 or high.size > 1
+            inner = inner.with_index(name, values, (at >= low) & (at < high) if uneven else None)
+        count = len(names)
+        lengths = [inner.names[n].v.size for n in names]
+        if 0 in lengths:
+            return self._empty(op, e)
+        body = self.value(e.args[0], inner)
+        shape = np.broadcast_shapes(
+            np.shape(body.v), np.shape(body.e), np.shape(inner.mask), (*lengths[::-1], *[1] * s.axes)
+        )
+        if np.prod(shape, dtype=float) > ROOM:
+            raise Undetermined("too many elements")
+        v = np.broadcast_to(body.v, shape)
+        error = np.broadcast_to(body.e, shape) if some(body.e) else 0
+        mask = None if inner.mask is None else np.broadcast_to(inner.mask, shape)
+        axes = tuple(range(count))
+        if op in ("argmax", "argmin"):
+            return self._place(op, v, error, mask, inner, names, s)
+        return self.combined(op, e.dtype, v, error, mask, axes)
+
+    def _empty(self, op: str, e: Expr) -> Num:
+        if op in ("argmax", "argmin"):
+            return Num(np.int64(0))
+        c = neutral(op, e.dtype)
+        return self.a.const(c.attr, c.dtype)
+
+    def combined(self, op: str, dtype: str, v: Any, e: Any, mask: Any, axes: tuple[int, ...]) -> Num:
+        """A reduction along axes, of the values where the mask holds."""
+        if mask is not None:
+            c = neutral(op, dtype)
+            v = np.where(mask, v, np.asarray(c.attr).astype(v.dtype))
+            e = np.where(mask, e, 0) if some(e) else 0
+        with np.errstate(all="ignore"):
+            if op in ("any", "all"):
+                out = np.any(v, axis=axes) if op == "any" else np.all(v, axis=axes)
+                if not some(e):
+                    return Num(out)
+                sure = v & ~e if op == "any" else ~v & ~e
+                return Num(out, np.any(e, axis=axes) & ~np.any(sure, axis=axes))
+            if op in ("max", "min"):
+                out = np.max(v, axis=axes) if op == "max" else np.min(v, axis=axes)
+                error: Any = 0
+                if some(e):
+                    near = v + e >= np.max(v - e, axis=axes) if op == "max" else v - e <= np.min(v + e, axis=axes)
+                    error = np.max(np.where(near, e, 0.0), axis=axes)
+                if self.track and is_float(dtype) and not np.all(out == out):
+                    error = np.where(np.isnan(out), np.inf, error)
+                return Num(out, error)
+            if op == "sum":
+                out = np.sum(v, axis=axes, dtype=v.dtype)
+            else:
+                out = np.prod(v, axis=axes, dtype=v.dtype)
+            if not self.track or not is_float(dtype):
+                return Num(out, np.sum(e, axis=axes) if some(e) and op == "sum" else np.inf if some(e) else 0)
+            return self._rounding(op, dtype, v, e, mask, axes, out)
+
+    def _rounding(self, op: str, dtype: str, v: Any, e: Any, mask: Any, axes: tuple[int, ...], out: Any) -> Num:
+        """A sum or product of floats in any order."""
+        n = np.sum(mask, axis=axes) if mask is not None else np.prod([v.shape[k] for k in axes])
+        size = np.sum(np.abs(v) + e, axis=axes) if op == "sum" else np.prod(np.abs(v) + e, axis=axes)
+        if op == "sum":
+            own = np.sum(e, axis=axes) if some(e) else 0.0
+            error = own + n * UNIT[dtype] * size
+        else:
+            error = size * (1 + UNIT[dtype]) ** n - np.prod(np.abs(v), axis=axes)
+        sure = np.all(np.isfinite(e), axis=axes) if some(e) else np.True_
+        error = np.where(~np.isfinite(out) & sure, 0.0, np.where(np.isnan(error), np.inf, error))
+        return self.a.rounded(out, error, dtype, [Num(out, error)])
+
+    def _place(self, op: str, v: Any, e: Any, mask: Any, inner: Space, names: tuple[str, ...], s: Space) -> Num:
+        """argmax, argmin: the first place, or the row-major position of several variables."""
+        count, rest = len(names), v.shape[len(names) :]
+        order = tuple(range(count))[::-1] + tuple(range(count, v.ndim))
+        rank = (v if op == "argmax" else -v.astype(float) if v.dtype.kind == "u" else -v).transpose(order)
+        rank = rank.reshape(-1, *rest).astype(float if v.dtype.kind != "f" else v.dtype)
+        error = np.broadcast_to(e, v.shape).transpose(order).reshape(-1, *rest) if some(e) else 0
+        if mask is not None:
+            rank = np.where(np.broadcast_to(mask, v.shape).transpose(order).reshape(-1, *rest), rank, -np.inf)
+        best = np.argmax(rank, axis=0)
+        position: Any = best
+        if count == 1:
+            position = best + int(np.asarray(inner.names[names[0]].v).flat[0])
+        elif mask is not None and s.axes:
+            raise Undetermined("the position in a range that varies")
+        if not some(error) and np.all(v == v):
+            return Num(position.astype(np.int64))
+        with np.errstate(all="ignore"):
+            floor_ = np.max(rank - error, axis=0)
+            could = ~(rank + error <= floor_)
+        where = np.arange(rank.shape[0]).reshape(-1, *([1] * len(rest)))
+        far = np.max(np.where(could, np.abs(where - best), 0), axis=0)
+        return Num(position.astype(np.int64), far.astype(float))
+
+    def on_scan(self, e: Expr, s: Space) -> Num:
+        """A running reduction along an index of the left side."""
+        op, name = e.attr  # type: ignore[misc]
+        at = s.names[str(name)]
+        axis = int(np.argmax(np.shape(at.v))) if at.v.size > 1 else 0
+        axis -= np.ndim(at.v)
+        body = self.value(e.args[0], s)
+        shape = np.broadcast_shapes(np.shape(body.v), np.shape(body.e), np.shape(at.v))
+        v = np.broadcast_to(body.v, shape)
+        error = np.broadcast_to(body.e, shape) if some(body.e) else np.zeros(shape)
+        with np.errstate(all="ignore"):
+            if op in ("max", "min"):
+                f = np.maximum if op == "max" else np.minimum
+                out = f.accumulate(v, axis=axis)
+                return Num(out, np.maximum.accumulate(error, axis=axis) if some(error) else 0)
+            out = (np.cumsum if op == "sum" else np.cumprod)(v, axis=axis, dtype=v.dtype)
+            if not self.track or not is_float(e.dtype):
+                return Num(out, np.cumsum(error, axis=axis) if some(error) else 0)
+            n = np.asarray(at.v) + 1
+            if op == "sum":
+                bound = np.cumsum(error + n.max() * UNIT[e.dtype] * (np.abs(v) + error), axis=axis)
+            else:
+                bound = np.cumprod(np.abs(v) + error, axis=axis) * (1 + UNIT[e.dtype]) ** n - np.abs(out)
+            return self.a.rounded(out, np.where(np.isnan(bound), np.inf, bound), e.dtype, [Num(out, bound)])
+
+    # ------------------------------------------------------------ calls
+
+    def on_call(self, e: Expr, s: Space) -> Num:
+        """A definition from numbers to a number."""
+        key = str(e.attr[0] if isinstance(e.attr, tuple) else e.attr)
+        args = [self.value(a, s) for a in e.args]
+        if key == "close":
+            return self.close(e, *args)
+        d = self.lookup(key)
+        if isinstance(d, Procedure):
+            return self._each(d, args, s)
+        assert isinstance(d, Formula)
+        if self.track and self.elementary(d):
+            return self.elementary_value(d, args)
+        return self._inside(d, args, s)
+
+    def close(self, e: Expr, a: Num, b: Num) -> Num:
+        """`close(a, b, rel=...)` of a `then`: uncertain as far as its own operands are."""
+        _, *tolerance = e.attr  # type: ignore[misc]
+        kind, amount = tolerance or ("ulp", CLOSE_ULPS)
+        with np.errstate(all="ignore"):
+            gap = np.abs(a.v - b.v)
+            room = np.maximum(np.abs(a.v), np.abs(b.v)) * (amount * (2 * UNIT[e.args[0].dtype] if kind == "ulp" else 1))
+            held = (gap <= room) | np.equal(a.v, b.v)
+            return Num(held, ~held & (gap <= room + a.e + b.e))
+
+    def _inside(self, d: Formula, args: list[Num], s: Space) -> Num:
+        """A formula of numbers, its equations evaluated over the caller's index space."""
+        found = self.inside(d, {p.name: a for p, a in zip(d.params, args, strict=True)}, s)
+        return self._each(d, args, s) if found is None else found[d.outs[0].name]
+
+    def inside(self, d: Formula, values: Mapping[str, Num], s: Space) -> dict[str, Num] | None:
+        """All values of a formula of numbers over an index space; None if it has loops of its own."""
+        if any(q.vars or q.accumulate for q in d.equations):
+            return None
+        inner = replace(s, names=dict(values), arrays=dict(values))
+        for q in d.equations:
+            inner.arrays[q.lhs] = inner.names[q.lhs] = self.value(q.rhs, inner)
+        return inner.arrays
+
+    def _each(self, d: Definition, args: list[Num], s: Space) -> Num:
+        """A definition of numbers that has to be run, one element at a time."""
+        shape = np.broadcast_shapes((), *(np.shape(a.v) for a in args), *(np.shape(a.e) for a in args))
+        mask = np.broadcast_to(True if s.mask is None else s.mask, np.broadcast_shapes(shape, np.shape(s.mask)))
+        out = d.outs[0]
+        v, e = np.zeros(shape, self.a.dtype(out.dtype)), np.zeros(shape)
+        spread = [(np.broadcast_to(a.v, shape), np.broadcast_to(a.e, shape)) for a in args]
+        needed = mask.any(axis=tuple(range(mask.ndim - len(shape)))) if mask.ndim > len(shape) else mask
+        needed = (
+            np.broadcast_to(needed, shape) if mask.shape == shape or mask.ndim > len(shape) else np.ones(shape, bool)
+        )
+        for at in np.ndindex(shape):
+            if not needed[at]:
+                continue
+            given = {p.name: Num(x[at], y[at] if y[at] else 0) for p, (x, y) in zip(d.params, spread, strict=True)}
+            result = self.run(d, given, {})[out.name]
+            v[at], e[at] = result.v, result.e
+        return Num(v, e if some(e) else 0)
+
+    def elementary(self, d: Definition) -> bool:
+        """Does a definition of numbers work on the bits of floats?"""
+        if d.key not in self._elementary:
+            found = False
+            if isinstance(d, Formula) and d.is_scalar and is_float(d.outs[0].dtype):
+                casts = [n for q in d.equations for n in walk(q.rhs) if n.op == "bitcast"]
+                found = any(is_float(n.dtype) != is_float(n.args[0].dtype) for n in casts)
+                found = found and all(is_float(p.dtype) for p in d.params)
+            self._elementary[d.key] = found
+        return self._elementary[d.key]
+
+    def twin(self, d: Definition) -> Formula:
+        """The f64 version of a definition of numbers, or itself."""
+        if d.key.endswith("_f32"):
+            try:
+                other = self.lookup(d.key[:-3] + "f64")
+            except KeyError:
+                other = d
+            if isinstance(other, Formula) and len(other.params) == len(d.params):
+                return other
+        assert isinstance(d, Formula)
+        return d
+
+    def elementary_value(self, d: Definition, args: list[Num]) -> Num:
+        """The value of the f64 version, computed as its kernel would; the bound is what the arguments' errors do to
+        it, and the stated number of units in the last place for both versions."""
+        twin = self.twin(d)
+        if self._emulated is None:
+            self._emulated = Oracle(self.lookup, track=False)
+        dtype, kind = d.outs[0].dtype, np.dtype("f4") if twin.params[0].dtype == "f32" else np.dtype("f8")
+
+        def f(*xs: Any) -> Any:
+            plain = [Num(np.asarray(x).astype(kind)) for x in xs]
+            return np.asarray(self._emulated._inside(twin, plain, Space({}, {})).v)  # type: ignore[union-attr]
+
+        own = self.a.dtype(dtype)
+        with np.errstate(all="ignore"):
+            v = f(*(a.v for a in args)).astype(own)
+            cut = [Num(a.v, np.maximum(a.e, np.abs(a.v - a.v.astype(kind)))) if a.v.dtype != kind else a
+                   for a in (Num(np.asarray(x.v), x.e) for x in args)]  # fmt: skip
+            far = self.a.spread(lambda *xs: f(*xs).astype(own), cut, v)
+            ulps = 2 * ELEMENTARY_ULPS if twin is d else ELEMENTARY_ULPS
+            e = far + ulps * 2 * UNIT[dtype] * np.abs(v)
+            e = np.where(np.isfinite(v), e + LEAST_NORMAL[dtype], far)
+            return self.a.rounded(v, e, dtype, [Num(v, e)])
+
+    # ------------------------------------------------------------ equations and formulas
+
+    def equation(self, q: Equation, s: Space) -> None:
+        """One index equation; what it writes is an array of the space."""
+        dims = [int(self.whole(n, s).v) for n in q.dims]
+        inner = s
+        for name, n in list(zip(q.vars, dims, strict=True))[::-1]:
+            inner = inner.with_index(name, np.arange(max(n, 0), dtype=np.int64))
+        if np.prod(dims, dtype=float) > ROOM:
+            raise Undetermined("too many elements")
+        target = s.arrays[q.lhs]
+        if 0 in dims:
+            return
+        rhs = self.value(q.rhs, inner)
+        shape = tuple(dims)
+        order = shape
+        v = np.broadcast_to(rhs.v, order)
+        e = np.broadcast_to(rhs.e, order) if some(rhs.e) else 0
+        plain = len(q.idx) == len(q.vars) and all(
+            k.op == "var" and k.attr == n for k, n in zip(q.idx, q.vars, strict=True)
+        )
+        if plain and not q.accumulate and target.v.shape == shape:
+            target.v[...] = v
+            target.e[...] = e
+            return
+        index, unsure = self.places(q.idx, target.v.shape, inner, q.lhs)
+        if unsure is not None and some(unsure):
+            raise Undetermined("where a value goes depends on rounding")
+        if index is None:
+            return
+        at = tuple(np.broadcast_to(k, order) for k in index)
+        if not q.accumulate:
+            target.v[at], target.e[at] = v, e
+            return
+        self._accumulate(q, target, at, v, e, np.broadcast_shapes(order))
+
+    def _accumulate(
+        self, q: Equation, target: Num, at: tuple[Any, ...], v: Any, e: Any, shape: tuple[int, ...]
+    ) -> None:
+        """Several values added to elements, in any order."""
+        with np.errstate(all="ignore"):
+            if self.track and is_float(q.rhs.dtype):
+                mass, count = np.abs(target.v).astype(float), np.zeros(target.v.shape)
+                np.add.at(mass, at, np.abs(v) + e)
+                np.add.at(count, at, 1.0)
+                np.add.at(target.e, at, np.broadcast_to(e, shape).astype(float))
+                target.e[...] += count * UNIT[q.rhs.dtype] * (mass + target.e)
+            elif some(e):
+                np.add.at(target.e, at, np.broadcast_to(e, shape).astype(float))
+            np.add.at(target.v, at, np.broadcast_to(v, shape).astype(target.v.dtype))
+            if self.track:
+                bad = ~np.isfinite(target.v.astype(float))
+                if some(bad):
+                    target.e[bad & ~np.isfinite(target.e)] = 0.0 if not some(e) else np.inf
+
+    def blank(self, dtype: str, shape: tuple[int, ...]) -> Num:
+        """An array of zeros."""
+        if np.prod(shape, dtype=float) > ROOM:
+            raise Undetermined("too many elements")
+        return Num(np.zeros(shape, self.a.dtype(dtype)), np.zeros(shape, bool if dtype == "bool" else float))
+
+    def shape(self, p: Param, s: Space) -> tuple[int, ...]:
+        """The shape of a parameter or local with the sizes of the space."""
+        return tuple(max(int(self.whole(n, s).v), 0) for n in p.shape)
+
+    def run(self, d: Definition, numbers: Mapping[str, Num], arrays: Mapping[str, Num]) -> dict[str, Num]:
+        """All arrays of a definition by name after it ran; `numbers` holds its sizes too."""
+        if isinstance(d, Procedure):
+            from .procedures import run_procedure
+
+            return run_procedure(self, d, numbers, arrays)
+        assert isinstance(d, Formula)
+        s = Space(dict(numbers), dict(arrays))
+        for p in [*d.outs, *d.temps]:
+            s.arrays[p.name] = self.blank(p.dtype, self.shape(p, s))
+        for q in d.equations:
+            self.equation(q, s)
+        return s.arrays
+
+
+def _needed(x: Any, mask: Any) -> Any:
+    return x if mask is None else np.logical_and(x, mask)

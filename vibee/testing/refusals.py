@@ -1,0 +1,192 @@
+"""Wrong arguments: each must be refused with a ValueError that names what is wrong, and nothing else may happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vibee.api.arrays import NUMPY
+from vibee.tree.defs import Definition, Param
+from vibee.tree.expr import Expr, loads, show
+from vibee.tree.types import DTYPES, is_float
+
+from .checks import place
+from .draw import Case, Elements, Search, made
+from .subject import Subject
+
+
+def raises(subject: Subject, line: int) -> None:
+    """`raises("text", x=...)`: the call is refused with a message that contains the text."""
+    law = subject.line("raises", line)
+    named: dict[str, Any] = {}
+    for name, x in law.args:
+        p = subject.d.param(name)
+        named[name] = np.asarray(x).astype(_kind(p)) if isinstance(x, list) else x
+    try:
+        subject.function()(**named)
+    except ValueError as e:
+        assert law.name in str(e), f"{place(law.span)}: {subject.d.key}: refused with {str(e)!r}, not {law.name!r}"
+        return
+    raise AssertionError(f"{place(law.span)}: {subject.d.key}: this call must be refused, but was carried out")
+
+
+def _kind(p: Param) -> Any:
+    return NUMPY[p.dtype]
+
+
+def refusals(subject: Subject) -> None:
+    """Every way to call it wrongly that its head and `given` tell."""
+    case = _valid(subject)
+    if case is None:
+        pytest.skip("no sizes and values were found that satisfy `given`")
+    count, where = 0, f"{place(subject.d.span)}: {subject.d.key}"
+    for what, words, named in wrong_calls(subject, case):
+        before = {n: x.tobytes() for n, x in named.items() if isinstance(x, np.ndarray)}
+        try:
+            subject.function()(**named)
+        except ValueError as e:
+            text = str(e)
+            named_so = " or ".join(words)
+            assert any(w in text for w in words), f"{where}: {what} is refused without naming {named_so}: {text}"
+        except Exception as e:
+            raise AssertionError(f"{where}: {what} gives {type(e).__name__}: {e}") from e
+        else:
+            raise AssertionError(f"{where}: {what} is not refused, with {case}")
+        for n, x in named.items():
+            if isinstance(x, np.ndarray):
+                assert x.tobytes() == before[n], f"{where}: {what} changed {n}"
+        count += 1
+    if not count:
+        pytest.skip("there is no wrong argument to try")
+
+
+def _valid(subject: Subject, d: Definition | None = None) -> Case | None:
+    for seed in range(12):
+        sizes = {n: 2 + (seed + k) % 3 for k, n in enumerate(subject.head.sizes)}
+        case = made(d or subject.head, subject.oracle(), sizes, "normal", seed)
+        if case is not None and all(x.size for x in case.arrays.values()):
+            return case
+    return None
+
+
+def wrong_calls(subject: Subject, case: Case) -> Iterator[tuple[str, list[str], dict[str, Any]]]:
+    """What is wrong, words of which the message must have one, and the arguments."""
+    d = subject.d
+    good = _arguments(subject, case)
+    for p in d.params:
+        if subject.mapped or not (p.is_array and p.shape):
+            yield f"text for the number {p.name}", [p.name], {**good, p.name: "text"}
+            continue
+        x = good[p.name]
+        yield f"{p.name} with one axis more", [p.name], {**good, p.name: x[None]}
+        yield f"{p.name} of another type", [p.name], {**good, p.name: x.astype(np.complex64)}
+        yield f"{p.name} that is no array", [p.name], {**good, p.name: object()}
+        yield (
+            f"{p.name} with gaps",
+            [p.name],
+            {**good, p.name: np.repeat(x, 2, axis=-1)[..., ::2]} if x.shape[-1] > 1 else {**good, p.name: x[None]},
+        )
+        for axis, e in enumerate(p.shape):
+            if d.sizes.get(str(e.attr)) != ("arg", p.name, axis) or e.op != "var":
+                pad = [(0, int(a == axis)) for a in range(x.ndim)]
+                yield f"{p.name} longer along axis {axis}", [p.name, "given"], {**good, p.name: np.pad(x, pad)}
+    yield from _aliases(subject, good)
+    yield from _broken(subject, case, good)
+    first = d.params[0]
+    if first.default is None:
+        yield f"a call without {first.name}", [first.name], {n: x for n, x in good.items() if n != first.name}
+
+
+def _arguments(subject: Subject, case: Case) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for p in subject.d.params:
+        if p.name in case.arrays:
+            x = subject._raw(p, case.arrays[p.name])
+            out[p.name] = x[0].item() if subject.mapped else x if p.shape else x.item()
+        else:
+            out[p.name] = case.numbers[p.name]
+    return out | {n: case.sizes[n] for n, w in subject.d.sizes.items() if w[0] == "out"}
+
+
+def _aliases(subject: Subject, good: dict[str, Any]) -> Iterator[tuple[str, list[str], dict[str, Any]]]:
+    """Outputs that share memory with an input."""
+    d = subject.d
+    outs = [o for o in d.outs if o.shape]
+    if subject.mapped or not outs:
+        return
+    copies: dict[str, Any] = {n: x.copy() if isinstance(x, np.ndarray) else x for n, x in good.items()}
+    back = subject.function()(**copies)
+    results = [x for x, o in zip(back if isinstance(back, tuple) else (back,), d.outs, strict=True) if o.shape]
+    for k, o in enumerate(outs):
+        for p in d.params:
+            x = good.get(p.name)
+            if not isinstance(x, np.ndarray) or not x.nbytes or not results[k].nbytes:
+                continue
+            memory = np.zeros(max(x.nbytes, results[k].nbytes) + 16, np.uint8)
+            shared = memory[: x.nbytes].view(x.dtype).reshape(x.shape)
+            shared[...] = x
+            out = list(results)
+            out[k] = memory[: results[k].nbytes].view(results[k].dtype).reshape(results[k].shape)
+            given = {n: y for n, y in good.items() if not (n in d.sizes and d.sizes[n][0] == "out")}
+            yield f"{o.name} in the memory of {p.name}", [o.name, p.name], {**given, p.name: shared, "out": tuple(out)}
+
+
+def _broken(subject: Subject, case: Case, good: dict[str, Any]) -> Iterator[tuple[str, list[str], dict[str, Any]]]:
+    """Each condition of `given` broken, the others kept where that is possible."""
+    d = subject.d
+    if subject.mapped:
+        return
+    oracle = subject.oracle()
+    for c in d.given:
+        read = {str(ld.attr) for ld in loads(c)}
+        if read:
+            yield from _elements(subject, case, good, c, read)
+            continue
+        others = [g for g in d.given if g is not c]
+        other = replace(d, given=[*others, Expr("not", (c,), None, "bool")])
+        found = Search(other, oracle, dict.fromkeys(d.sizes, 2), np.random.default_rng(1), 2000).run()
+        if found is None:
+            continue
+        arrays = Elements(replace(d, given=others), oracle, found, "normal", np.random.default_rng(1)).run()
+        if arrays is None:
+            continue
+        bad = Case(
+            {n: int(found[n]) for n in d.sizes}, {p.name: found[p.name] for p in d.params if p.name in found}, arrays
+        )
+        yield f"given({show(c)}) broken", ["given", *(p.name for p in d.params)], _arguments(subject, bad)
+
+
+def _elements(
+    subject: Subject, case: Case, good: dict[str, Any], c: Expr, read: set[str]
+) -> Iterator[tuple[str, list[str], dict[str, Any]]]:
+    """One element that breaks a condition."""
+    d = subject.d
+    for name in sorted(read):
+        p = d.param(name)
+        x = good.get(name)
+        if not isinstance(x, np.ndarray) or not x.size or p.dtype == "bool":
+            continue
+        tries: list[Any] = (
+            [-1e30, 1e30, 0.0, -1.0] if is_float(p.dtype) else [-1, 1 << (DTYPES[p.dtype].bits - 2), -(1 << 20), 0]
+        )
+        if DTYPES[p.dtype].kind == "u":
+            tries = [(1 << DTYPES[p.dtype].bits) - 1, 0]
+        for value in tries:
+            bad = x.copy()
+            if not is_float(p.dtype) and not np.iinfo(x.dtype).min <= value <= np.iinfo(x.dtype).max:
+                continue
+            bad.flat[-1 if bad.size > 1 else 0] = value
+            broken = Elements(
+                replace(d, given=[c]),
+                subject.oracle(),
+                {**case.sizes, **case.numbers},
+                "normal",
+                np.random.default_rng(1),
+            )
+            if broken.broken(c, {**case.arrays, name: bad}) is not None:
+                yield f"{name}[...] = {value}, which breaks given({show(c)}),", ["given", name], {**good, name: bad}
+                break
