@@ -16,7 +16,7 @@ from vibee.lower.build import add, div, i, ix, mul, sub
 from vibee.lower.cost import Work, moved, work
 from vibee.tree.defs import Definition, Param
 from vibee.tree.expr import Expr, const, free_vars, load, rebuild, show, var, walk
-from vibee.tree.types import is_float, is_int
+from vibee.tree.types import DTYPES, is_float, is_int
 
 LENGTH = "n"  # of the arrays over which a definition of numbers is mapped
 _FLIPPED = {"le": "ge", "ge": "le", "lt": "gt", "gt": "lt", "eq": "eq"}
@@ -82,7 +82,7 @@ def _mapped(d: Definition, w: Work) -> dict[str, Any]:
         "given": [],
         "hints": {},
         "flops": show(mul(w.flops, var(LENGTH))) if told and w.flops is not None else None,
-        "bytes": show(mul(moved(d, w), var(LENGTH))),
+        "bytes": show(mul(i(sum(DTYPES[q.dtype].bits // 8 for q in work_on)), var(LENGTH))),
         "loose": False,
         "wide": _wide(d),
     }
