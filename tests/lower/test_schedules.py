@@ -7,6 +7,7 @@ import pytest
 
 import vibee
 from vibee.check import load_text
+from vibee.grad import vjp
 from vibee.lower import lower_with_report
 from vibee.tree.listing import definition
 
@@ -221,7 +222,12 @@ def notes_and_text(name, words, isa="v3"):
     program = load_text(f"def f{FORMULAS[name]}\n    with schedule(cpu): {words}\n", "case.vibee")
     assert not program.errors
     procedure, notes = lower_with_report(program, program.by_key("f"), isa)
-    return [o.what for o in notes], definition(procedure)
+    return unproved(notes), definition(procedure)
+
+
+def unproved(report):
+    """What a report says of a procedure beyond what was proved."""
+    return [o.what for o in report if not getattr(o, "proved", False)]
 
 
 def loops(name, words):
@@ -293,12 +299,27 @@ def test_unrolled_loops():
     assert "for k_2_k in range(0, k_2_run // 4 * 4, 4):" in text
 
 
-def test_without_a_schedule_nothing_changes():
+@pytest.mark.parametrize("isa", ["v2", "v3", "v4", "plain"])
+def test_every_access_is_proved(isa):
+    """No schedule leaves a check: all that a report holds are notes on loops."""
     program = load_text(written(), "case.vibee")
-    for name in FORMULAS:
-        plain = program.by_key(name)
-        assert not plain.schedule
-        assert lower_with_report(program, plain)[1] == []
+    assert not program.errors
+    for versions in program.defs.values():
+        for d in versions:
+            p, report = lower_with_report(program, d, isa)
+            assert "# checked" not in definition(p), d.name
+            assert all(text.startswith("the loop") for text in unproved(report)), d.name
+            assert d.schedule or not unproved(report)
+
+
+def test_a_derived_gradient_has_no_schedule():
+    program = load_text(written(), "case.vibee")
+    texts = []
+    for name in ("matmul", "matmul_8"):
+        g = vjp(program.by_key(name), program.by_key)
+        assert not g.schedule
+        texts.append(definition(lower_with_report(program, g)[0]).replace(f"{name}_grad", "grad"))
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize(
