@@ -297,6 +297,9 @@ def test_unrolled_loops():
     assert "for k" not in text and "x[n, 3]" in text
     text = notes_and_text("matmul", "unroll(k)")[1]
     assert "for k_2_k in range(0, k_2_run // 4 * 4, 4):" in text
+    text = notes_and_text("matmul_nt", "unroll(k)")[1]  # lanes for few rows, register tiles for more
+    assert "for k_0 in range(0, K // 16 * 16 // 64 * 64, 64):" in text
+    assert "for k_2_k in range(0, k_2_run // 4 * 4, 4):" in text
 
 
 @pytest.mark.parametrize("isa", ["v2", "v3", "v4", "plain"])

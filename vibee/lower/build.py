@@ -25,6 +25,7 @@ class Fresh:
         self.signed = signed or set()  # variables that may be negative; sizes and indices may not
         self.origin: dict[str, str] = {}  # loop variable -> the index that it comes from
         self.parts: set[str] = set()  # loop variables that run over blocks of an index, or within one
+        self.rests: set[str] = set()  # loop variables that run over what fills no vector
 
     def __call__(self, base: str) -> str:
         """`base`, or `base_2`, `base_3`, ..., whichever is new."""

@@ -79,7 +79,7 @@ class Nests:
         return self._fused(g, mine, temps)
 
     def _alone(self, e: Equation) -> list:
-        """One equation: its last variable goes innermost where memory likes that better."""
+        """One equation: vectors along its last variable, or the one that the schedule names."""
         e = self._renamed(e)
         keep = 1
         if e.rhs.op == "reduce":
@@ -226,7 +226,8 @@ class Nests:
         loops = [(v, d) for v, d in zip(e.vars[outer:], e.dims[outer:], strict=True) if v != col]
         inside = outer > 0 and self.plan.inside(e.vars[outer:], e.vars[:outer], e.span)
         for v in bound_vars(r):
-            self.plan.serial(v, f"sums along {self.plan.base(col)} lie side by side, and each runs over {v}", e.span)
+            why = f"sums along {self.plan.base(col)} lie side by side, and each runs over {self.plan.base(v)}"
+            self.plan.serial(v, why, e.span)
         return self.plan.arrange([*loops, (block, ceil_div(dim, side))], body, inside=inside)
 
     def _scalar(self, e: Equation) -> list:
@@ -253,11 +254,11 @@ class Nests:
         dim = dict(zip(e.vars, e.dims, strict=True))
         run = nest(self.plan.cut_all([(along, i(0), dim[along])]), step)
         self.plan.serial(along, "each element of a running sum needs the one before", e.span)
-        wanted = self.plan.vector(e.vars)
+        wanted, base = self.plan.vector(e.vars), self.plan.base(along)
         if wanted == along:
-            self.schedule.note(f"the loop over {along} has no vectors: each element needs the one before", e.span)
+            self.schedule.note(f"the loop over {base} has no vectors: each element needs the one before", e.span)
         elif wanted is not None:
-            self.plan.not_inner(wanted, f"the running sum along {along} is", e.span)
+            self.plan.not_inner(wanted, f"the running sum along {base} is", e.span)
         loop = [Decl(str(acc.attr), acc.dtype, neutral(op, acc.dtype)), *run]
         return self.plan.arrange([(v, dim[v]) for v in e.vars if v != along], loop)
 

@@ -96,7 +96,7 @@ def _short(r: tuple[str, Expr, Expr]) -> bool:
 def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
     name, lo, hi = ranges[-1]
     lanes, lane, base = fresh("lanes"), fresh("lane"), fresh.part(name, "0")
-    fresh.origin[name] = ""  # the loop over what fills no lanes is short
+    fresh.rests.add(name)
     acc = local(fresh("acc"), e.dtype)
     body = e.args[0]
     at = lambda k: load(lanes, (k,), e.dtype)  # noqa: E731 - a name for one indexing form

@@ -184,11 +184,8 @@ class Plan:
             return [], r
         block = self.fresh.part(name, "block")
         start = add(lo, mul(local(block), i(size)))
-        return [(block, i(0), ceil_div(at_least_zero(sub(hi, lo)), size))], (
-            name,
-            start,
-            ix("min", add(start, i(size)), hi),
-        )
+        blocks = ceil_div(at_least_zero(sub(hi, lo)), size)
+        return [(block, i(0), blocks)], (name, start, ix("min", add(start, i(size)), hi))
 
     def cut_all(self, ranges: list[Range]) -> list[Range]:
         """The ranges of a reduction or scan, cut as asked: all blocks first, unless a range depends on another."""
@@ -250,7 +247,7 @@ class Plan:
             name = self.base(s.var)
             innermost = not any(isinstance(t, For) and self.base(t.var) == name for t in nested(s.body))
             s = replace(s, body=self._unroll(s.body, done))
-            if name in self.unroll and innermost:
+            if name in self.unroll and innermost and s.var not in self.fresh.rests:
                 done.add(name)
                 out += unroll(s, self.fresh.signed)
             else:
