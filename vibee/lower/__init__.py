@@ -20,9 +20,9 @@ from vibee.tree.defs import Assign, Decl, Definition, Equation, For, Formula, If
 from vibee.tree.expr import Expr, bound_vars, const, loads, walk
 from vibee.tree.normal import hoist
 
-from .build import Fresh, div, i, local, mul, not_negative
+from .build import Fresh, div, i, local, map_stmts, mul, not_negative, serial
 from .cover import written_whole
-from .nest import Nests, map_stmts, nest, parallel_nest, serial
+from .nest import Nests, nest, parallel_nest
 from .procedure import Lookup, Statements
 
 __all__ = ["Open", "lower", "lower_with_report"]

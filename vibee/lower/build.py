@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from dataclasses import replace
 
-from vibee.tree.defs import Alloc, Store
+from vibee.tree.defs import Alloc, For, Store
 from vibee.tree.expr import Expr, const, substitute, var
 
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
@@ -172,3 +172,8 @@ def subst_stmt(s: object, names: dict[str, Expr]) -> object:
         return replace(t, **changes) if changes else t  # type: ignore[type-var]
 
     return map_stmts([s], one)[0]
+
+
+def serial(stmts: list) -> list:
+    """The same statements without parallel loops (inside a loop that is parallel already)."""
+    return map_stmts(stmts, lambda s: replace(s, parallel=False) if isinstance(s, For) and s.parallel else s)  # type: ignore[type-var]

@@ -8,7 +8,7 @@ from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, Param, 
 from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, rebuild, show, substitute
 from vibee.tree.normal import neutral
 
-from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, map_stmts, mul, sub, subst_stmt
+from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, serial, sub, subst_stmt
 from .contraction import in_place, is_contraction, lower_contraction, tiles
 from .direct import Direct, direct_parts, in_place_tiles
 from .group import Group, fuse, local_temps, refit, rename
@@ -300,8 +300,3 @@ def equation_text(e: Equation) -> str:
     """The equation in the spec's notation."""
     sign = "+=" if e.accumulate else "="
     return f"{e.lhs}[{', '.join(map(show, e.idx))}] {sign} {show(e.rhs)}" if e.idx else f"{e.lhs} {sign} {show(e.rhs)}"
-
-
-def serial(stmts: list) -> list:
-    """The same statements without parallel loops (inside a loop that is parallel already)."""
-    return map_stmts(stmts, lambda s: replace(s, parallel=False) if isinstance(s, For) and s.parallel else s)  # type: ignore[type-var]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from vibee.tree.defs import Equation, For, If
 from vibee.tree.expr import Expr, Span, bound_vars, free_vars, loads, walk
 
-from .build import Fresh, add, at_least_zero, ceil_div, div, i, is_const, ix, local, mul, sub, subst_stmt
+from .build import Fresh, add, at_least_zero, ceil_div, div, i, is_const, ix, local, mul, serial, sub, subst_stmt
 
 Range = tuple[str, Expr, Expr]
 
@@ -264,6 +264,8 @@ def unroll(s: For, signed: set[str]) -> list:
     run = UNROLL * s.step
     whole = add(s.lo, mul(div(at_least_zero(sub(s.hi, s.lo), signed), i(run)), i(run)))
     copies = [t for k in range(UNROLL) for t in moved(s, add(local(s.var), i(k * s.step)))]
+    if s.parallel:
+        copies = serial(copies)
     return [replace(s, hi=whole, body=copies, step=run), replace(s, lo=whole, parallel=False)]
 
 
