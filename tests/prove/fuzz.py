@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from brute import machine, search
+from brute import inner, machine, search
 from random_specs import UNKNOWN, spec
 
 from vibee.check import load_text, modules
@@ -29,10 +29,11 @@ from vibee.check.errors import Errors
 from vibee.check.surface import RawFile
 from vibee.lower.unit import Unit
 from vibee.prove.replay import Fault
-from vibee.tree.defs import Definition
+from vibee.tree.defs import Call, Definition
 from vibee.tree.expr import Span
 
 KIND = {"unwritten": "written", "endless": "ends"}  # a fault's kind as the prover calls it
+DECIDED = {"bounds", "race"}  # what the prover decides wherever it matters; of other kinds, only what it lists
 WORK = 15_000  # loop iterations that a definition is run for
 
 
@@ -72,20 +73,20 @@ def parse_once() -> None:
 
 def claims(unit: Unit, d: Definition) -> list[Claim]:
     """What the prover says of a definition."""
-    unit.procedure(d)
-    found = getattr(unit, "obligations", unit.open)[d.key]
-    return [
-        Claim(getattr(o, "kind", "bounds"), o.span, "PROVED" if getattr(o, "proved", False) else "UNPROVED", o.what)
-        for o in found
-    ]
+    p = unit.procedure(d)
+    if not hasattr(unit, "obligations"):  # only what is open is told, and nothing of views, which are tested
+        calls = [Claim("bounds", c.span, "UNPROVED", "a view") for c in inner(p.body) if isinstance(c, Call)]
+        open_ = unit.open[d.key]
+        return [Claim("race" if "serially" in o.what else "bounds", o.span, "UNPROVED", o.what) for o in open_] + calls
+    return [Claim(o.kind, o.span, "PROVED" if o.proved else "UNPROVED", o.what) for o in unit.obligations[d.key]]
 
 
 def said_safe(fault: Fault, said: list[Claim]) -> bool:
     """Does the prover claim that this fault cannot happen?"""
     kind = KIND.get(fault.kind, fault.kind)
     about = [c for c in said if c.kind == kind]
-    here = [c for c in about if c.span == fault.span] or about
-    return bool(said) and all(c.outcome == "PROVED" for c in here or said)
+    about = [c for c in about if c.span == fault.span] or about
+    return all(c.outcome == "PROVED" for c in about) if about else kind in DECIDED
 
 
 def judge(seed: int) -> Judged:
@@ -102,8 +103,8 @@ def judge(seed: int) -> Judged:
 def _judge(seed: int, text: str, planted: str | None) -> Judged:
     program = load_text(text, "case.vibee")
     if program.errors:
-        row = "planted, refused by the front end" if planted not in (None, UNKNOWN) else "clean, refused"
-        return Judged(seed, row, wrong="" if planted else f"refused: {program.errors[0]}")
+        row = {None: "clean", UNKNOWN: "wild"}.get(planted, "planted")
+        return Judged(seed, f"{row}, refused", wrong="" if planted else f"refused: {program.errors[0]}")
     unit = Unit(program, "v3")
     definitions = [d for ds in program.defs.values() for d in ds]
     said = {d.key: claims(unit, d) for d in definitions}
@@ -111,7 +112,7 @@ def _judge(seed: int, text: str, planted: str | None) -> Judged:
     faults = [f for d in definitions if (f := search(unit, d, m=m, work=WORK).fault) is not None]
     for f in faults:
         if said_safe(f, said[f.key]):
-            return Judged(seed, "a fault, said to be safe", wrong=f"{f.kind} said to be safe: {f}")
+            return Judged(seed, f"{f.kind}, said to be safe", wrong=f"{f.kind} said to be safe: {f}")
     if faults:
         row = "planted" if planted not in (None, UNKNOWN) else "wild with a fault"
         return Judged(seed, f"{row}, not said to be safe", wrong="" if planted else f"clean, but {faults[0]}")

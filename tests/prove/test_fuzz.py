@@ -47,10 +47,9 @@ def test_a_false_claim_is_noticed(monkeypatch):
 
     def liar(unit, d):
         said = honest(unit, d)
-        return [fuzz.Claim("bounds", d.span, "PROVED", "all is well")] + [
-            fuzz.Claim(c.kind, c.span, "PROVED", c.text) for c in said
-        ]
+        return [fuzz.Claim(c.kind, c.span, "PROVED", c.text) for c in said]
 
     monkeypatch.setattr(fuzz, "claims", liar)
     rows, _, wrong = fuzz.fuzz(60)
-    assert rows["a fault, said to be safe"] == len(wrong) > 20
+    assert rows["bounds, said to be safe"] > 10 and rows["race, said to be safe"] > 1
+    assert len(wrong) > 15
