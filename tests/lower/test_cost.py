@@ -195,3 +195,13 @@ def test_every_definition_of_the_specs_is_counted() -> None:
                 moved(d, w)
                 unknown |= {d.name} if w.flops is None else set()
     assert {"matmul", "softmax", "exp"}.isdisjoint(unknown)
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [(PRODUCT, False), (SHIFTED, False), (TRIANGLES, False), (SIZES_DECIDE, False), (CALLS, False), (BLOCKS, True),
+     (HALVING, True)],
+)  # fmt: skip
+def test_a_count_from_above_says_so(text: str, bound: bool) -> None:
+    program = load_text(MODULE + text, "m.vibee")
+    assert work(program.defs["f"][0], program.by_key).bound is bound

@@ -54,6 +54,7 @@ def _plain(d: Definition, w: Work) -> dict[str, Any]:
     told = [g for g in facts if _told(g, names)]
     return {
         "name": d.name,
+        "label": d.key.removesuffix("_f32"),
         "module": d.module,
         "sizes": list(d.sizes),
         "numbers": [(q.name, q.dtype, _default(q)) for q in numbers],
@@ -61,6 +62,7 @@ def _plain(d: Definition, w: Work) -> dict[str, Any]:
         "given": list(dict.fromkeys(map(show, told))),
         "hints": _hints(told, names),
         "flops": None if w.flops is None else show(w.flops),
+        "bound": w.bound,
         "bytes": show(moved(d, w)),
         "loose": w.loose(d),
         "wide": _wide(d),
@@ -75,6 +77,7 @@ def _mapped(d: Definition, w: Work) -> dict[str, Any]:
     told = w.flops is not None and not free_vars(w.flops)
     return {
         "name": d.name,
+        "label": d.key.removesuffix("_f32"),
         "module": d.module,
         "sizes": [LENGTH],
         "numbers": [],
@@ -82,6 +85,7 @@ def _mapped(d: Definition, w: Work) -> dict[str, Any]:
         "given": [],
         "hints": {},
         "flops": show(mul(w.flops, var(LENGTH))) if told and w.flops is not None else None,
+        "bound": w.bound,
         "bytes": show(mul(i(sum(DTYPES[q.dtype].bits // 8 for q in work_on)), var(LENGTH))),
         "loose": False,
         "wide": _wide(d),

@@ -104,9 +104,10 @@ def described() -> dict[str, Kernel]:
     """What the kernels of this program are."""
     try:
         from vibee._kernels.table import TABLE
-    except ImportError:
-        raise UserError("the kernels are not described: they were built before; run `make kernels`") from None
-    return {key: Kernel(**x) for key, x in TABLE.items()}
+
+        return {key: Kernel(**x) for key, x in TABLE.items()}
+    except (ImportError, TypeError):
+        raise UserError("the kernels are not described, or as in an older version; run `make kernels`") from None
 
 
 def bench(specs: list[str], as_json: bool, quick: bool, peers: list[str], threads: int) -> int:
@@ -178,9 +179,10 @@ class _Table:
             other = row[f"{p}_microseconds"]
             cells += f"{'-':>10}" if other is None else f"{other / row['microseconds']:>9.2f}x"
         rate, share = row["gflops"], row["share_of_roof"]
-        flops = "?" if rate is None else f"{rate:.1f}" if row["flops"] else "-"
+        most = "<" if row["flops_at_most"] and row["flops"] else ""
+        flops = "?" if rate is None else f"{most}{rate:.1f}" if row["flops"] else "-"
         moved = f"{'<' if row['bytes_at_most'] else ''}{row['gbytes']:.1f}"
-        part = "?" if share is None else f"{share:.0%}"
+        part = "?" if share is None else f"{most}{share:.0%}"
         sizes = " ".join(f"{n}={size}" for n, size in row["sizes"].items())
         self._print(f"{row['name']:26}{row['microseconds']:>11.1f}{flops:>9}{moved:>9}{part:>7}{cells}  {sizes}")
 

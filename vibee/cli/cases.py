@@ -50,6 +50,7 @@ class Kernel:
 
     function: str
     name: str
+    label: str  # the name, with the type if it is not f32
     module: str
     sizes: list[str]
     numbers: list[tuple[str, str, Any]]  # name, type, default
@@ -57,6 +58,7 @@ class Kernel:
     given: list[str]
     hints: dict[str, list[tuple[str, bool]]]  # values to try; True where only they will do
     flops: str | None
+    bound: bool  # it may do fewer operations than `flops`
     bytes: str
     loose: bool  # it may touch less than `bytes`
     wide: bool  # it computes in f64

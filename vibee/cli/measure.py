@@ -161,12 +161,12 @@ def row(k: Kernel, run: dict[str, Any], bench: Bench) -> Row:
     """One kernel.  Where it takes too long or too much memory, it is tried with smaller sizes."""
     case = choose(k, run, bench.most, bench.operations)
     if case is None:
-        return {"name": k.name, "sizes": {}, "reason": "no sizes of the general rule satisfy its conditions"}
+        return {"name": k.label, "sizes": {}, "reason": "no sizes of the general rule satisfy its conditions"}
     while True:
         found = isolated(partial(measure, case, bench), bench.patience)
         smaller = choose(k, run, bench.most, bench.operations, case.scale - found.pop("smaller", case.scale + 1))
         if smaller is None or smaller.names == case.names:
-            return {"name": k.name, "sizes": case.shown, **found}
+            return {"name": k.label, "sizes": case.shown, **found}
         case = smaller
 
 
@@ -203,7 +203,8 @@ def rates(case: Case, seconds: float, top: dict[str, float]) -> Row:
     if flops is not None:
         least = max(least, flops * (2 if case.kernel.wide else 1) / (top["gflops"] * 1e9))
     return {
-        "flops": flops, "bytes": moved, "gflops": None if flops is None else flops / seconds / 1e9,
-        "gbytes": moved / seconds / 1e9, "bytes_at_most": case.kernel.loose,
+        "flops": flops, "flops_at_most": case.kernel.bound, "bytes": moved,
+        "bytes_at_most": case.kernel.loose, "gflops": None if flops is None else flops / seconds / 1e9,
+        "gbytes": moved / seconds / 1e9,
         "share_of_roof": None if flops is None or case.kernel.loose else least / seconds,
     }  # fmt: skip

@@ -14,6 +14,7 @@ in it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from vibee.tree.defs import (
     For,
     Formula,
     If,
+    Jump,
     Param,
     Procedure,
     Store,
@@ -52,11 +54,14 @@ UNKNOWN = var("?")
 
 @dataclass(slots=True)
 class Work:
-    """What one call does; `reads` and `writes` count accesses to elements of array parameters."""
+    """What one call does; `reads` and `writes` count accesses to elements of array parameters.
+
+    `bound`: it may do fewer operations, by more than what a `where` leaves out."""
 
     flops: Expr | None
     reads: dict[str, Expr | None]
     writes: dict[str, Expr | None]
+    bound: bool
 
     def loose(self, d: Definition) -> bool:
         """Is it not told how much of an array is touched, so that `moved` only says how much that can be?"""
@@ -117,6 +122,7 @@ class _Walk:
         self.env: dict[str, Expr] = {name: var(name) for name in plain}
         self.loops: dict[str, Expr] = {}  # counters from 0, and how often they go round
         self.made = 0
+        self.bound = False
 
     def run(self) -> Work:
         """The counts in sizes and numbers."""
@@ -128,7 +134,7 @@ class _Walk:
             t = self.equations(hoist(d).equations)
         arrays = {p.name for p in [*d.params, *d.outs] if p.is_array}
         reads, writes = ({k: self.expr(n) for k, n in x.items() if k in arrays} for x in (t.reads, t.writes))
-        return Work(self.expr(t.flops), reads, writes)
+        return Work(self.expr(t.flops), reads, writes, self.bound)
 
     def expr(self, p: Count) -> Expr | None:
         """A count as an expression."""
@@ -145,18 +151,15 @@ class _Walk:
         names = {n: self.env.get(n, UNKNOWN) for n in free_vars(e)}
         return substitute(e, names)
 
-    def count(self, e: Expr) -> Count:
-        """A number of sizes, numbers and local names: exact if it is a polynomial in counters, else from above."""
-        return self.bounded(self.resolve(e))
-
-    def bounded(self, e: Expr) -> Count:
-        """`count` of what is resolved already."""
-        if self.told(e):
-            p = self.sizes.poly(e)
-            if all(not self.moves(self.sizes.atoms[a]) for m in p for a in m if a in self.sizes.atoms):
-                return {m: Fraction(c) for m, c in p.items()}
-        found = self.edge(e, True)
-        return None if found is None else {m: Fraction(c) for m, c in self.sizes.poly(found).items()}
+    def count(self, e: Expr) -> tuple[Count, bool]:
+        """The value of a resolved expression, and whether that is exact: it is for a polynomial in counters, else it
+        is a bound from above."""
+        exact = self.told(e)
+        if exact:
+            atoms = [self.sizes.atoms[a] for m in self.sizes.poly(e) for a in m if a in self.sizes.atoms]
+            exact = not any(map(self.moves, atoms))
+        found = e if exact else self.edge(e, True)
+        return None if found is None else {m: Fraction(c) for m, c in self.sizes.poly(found).items()}, exact
 
     def told(self, e: Expr) -> bool:
         """Is an expression made of sizes, numbers and counters alone?"""
@@ -202,13 +205,15 @@ class _Walk:
         """`inside` for name = lo, lo + step, ... before hi."""
         span = sub(hi, lo) if step > 0 else sub(lo, hi)
         trips = self.resolve(span if abs(step) == 1 else div(add(span, i(abs(step) - 1)), i(abs(step))))
-        n = self.bounded(trips)
+        n, exact = self.count(trips)
         self.made += 1
         counter = f"%{self.made}"
         before = self.env.get(name)
         self.env[name] = add(self.resolve(lo), mul(i(step), var(counter)))
         self.loops[counter] = trips
-        t = inside().map(repeated(counter, n))
+        once = inside()
+        t = once.map(repeated(counter, n))
+        self.bound |= bool(once.flops) and not exact
         del self.loops[counter]
         self.env[name] = UNKNOWN if before is None else before
         return t
@@ -229,7 +234,7 @@ class _Walk:
             if n.op == "call":
                 f = self.by_key(str(n.attr[0] if isinstance(n.attr, tuple) else n.attr))
                 names = {p.name: a for p, a in zip(f.params, n.args, strict=True)}
-                t.flops = plus(t.flops, self.called(work(f, self.by_key, self.known).flops, names))
+                t.flops = plus(t.flops, self.called(f, names))
             elif n.op in ("load", "load?"):
                 reads[str(n.attr)] += 1
             elif n.op in OPERATIONS or n.op == "scan":
@@ -271,18 +276,22 @@ class _Walk:
         mapped = not self.d.sizes and not any(self.shapes.values())  # over arrays: each element has its own numbers
         return self.told(cond) and not self.moves(cond) and not mapped and not free_vars(cond) & numbers
 
-    def called(self, count: Expr | None, names: Mapping[str, Expr]) -> Count:
-        """A count of something that is called, its sizes and numbers put in."""
-        return None if count is None else self.count(substitute(count, names))
+    def called(self, f: Definition, names: Mapping[str, Expr]) -> Count:
+        """The operations of something that is called, its sizes and numbers put in."""
+        w = work(f, self.by_key, self.known)
+        found, exact = self.put(w.flops, names)
+        self.bound |= bool(found) and (w.bound or not exact)
+        return found
+
+    def put(self, count: Expr | None, names: Mapping[str, Expr]) -> tuple[Count, bool]:
+        """`count` of an expression in the names of what is called."""
+        return (None, True) if count is None else self.count(self.resolve(substitute(count, names)))
 
     # ------------------------------------------------------------ statements
 
     def equations(self, found: list[Equation]) -> Tally:
         """Equations in normal form, one after the other."""
-        t = Tally()
-        for q in found:
-            t.add(self.equation(q, 0))
-        return t
+        return functools.reduce(Tally.add, (self.equation(q, 0) for q in found), Tally())
 
     def equation(self, q: Equation, k: int) -> Tally:
         """One equation, its indices from the k-th on still to run."""
@@ -295,10 +304,7 @@ class _Walk:
 
     def stored(self, array: str, idx: tuple[Expr, ...]) -> Tally:
         """One element written."""
-        t = Tally(writes={array: constant(1)})
-        for e in idx:
-            t.add(self.value(e))
-        return t
+        return functools.reduce(Tally.add, map(self.value, idx), Tally(writes={array: constant(1)}))
 
     def body(self, statements: list) -> Tally:
         """Statements, one after the other; what they declare ends with them."""
@@ -328,9 +334,14 @@ class _Walk:
                 return ends.add(self.loop(s.var, s.lo, s.hi, s.step, lambda: self.body(s.body)))
             case While():
                 n = constant(64) if _shrinks(s) else None
+                self.bound = True
                 return self.value(s.cond).add(self.body(s.body)).map(repeated("", n))
             case If():
-                return self.value(s.cond).add(self.choice(s.cond, self.body(s.then), self.body(s.orelse)))
+                then, other = self.body(s.then), self.body(s.orelse)
+                self.bound |= then.flops != other.flops and not self.settled(s.cond)
+                return self.value(s.cond).add(self.choice(s.cond, then, other))
+            case Jump(kind="break" | "continue" | "return"):
+                self.bound = True
             case Call():
                 return self.call(s)
         return Tally()
@@ -349,13 +360,13 @@ class _Walk:
         f = self.by_key(s.fn)
         w = work(f, self.by_key, self.known)
         names = dict(s.sizes) | {p.name: a for p, a in zip(f.params, s.args, strict=True) if isinstance(a, Expr)}
-        t = Tally(self.called(w.flops, names))
+        t = Tally(self.called(f, names))
         for p, a in zip([*f.params, *f.outs], [*s.args, *s.outs], strict=True):
             if isinstance(a, View):
                 more = Tally()
                 for mine, counts in ((more.reads, w.reads), (more.writes, w.writes)):
                     if p.name in counts:
-                        mine[a.array] = self.called(counts[p.name], names)
+                        mine[a.array], _ = self.put(counts[p.name], names)
                 t.add(more)
             elif isinstance(a, Expr):
                 t.add(self.value(a))
@@ -370,13 +381,9 @@ def _shrinks(s: While) -> bool:
     values = [t.value for t in _nested(s.body) if isinstance(t, Assign) and t.name == name.attr]
     always = any(isinstance(t, Assign) and t.name == name.attr for t in s.body)
     return always and all(
-        e.op in ("floordiv", "shr") and e.args[0] == name and _least(e.args[1]) >= 1 + (e.op == "floordiv")
-        for e in values
-    )
-
-
-def _least(e: Expr) -> int:
-    return int(e.attr) if e.op == "const" and isinstance(e.attr, int) else 0
+        e.op in ("floordiv", "shr") and e.args[0] == name and e.args[1].op == "const"
+        and e.args[1].attr > (e.op == "floordiv") for e in values
+    )  # fmt: skip
 
 
 def _nested(statements: list) -> list:
