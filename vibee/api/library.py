@@ -106,7 +106,7 @@ class Library:
         out: dict[str, None] = {}
         for d in definitions:
             self._unit.procedure(d)
-            out |= {f"{o.span}: {o.what}": None for o in self._unit.open[d.key]}
+            out |= {str(o): None for o in self._unit.open[d.key]}
         return list(out)
 
     def _build_of(self, d: Definition) -> Build:

@@ -42,14 +42,11 @@ def _notes(program) -> list[str]:  # type: ignore[no-untyped-def]
     for d in own:
         for o in unit.open[d.key]:
             texts = found.setdefault((d.name, o.span.line), [])
-            if o.what not in texts:
-                texts.append(o.what)
+            if str(o) not in texts:
+                texts.append(str(o))
     return [
-        f"{program.path}:{line}: note: {name} is checked at run time here, since it is not proved that {texts[0]}"
-        + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
-        if not texts[0].startswith("the loop")
-        else f"{program.path}:{line}: note: {name}: {texts[0]}"
-        for (name, line), texts in sorted(found.items(), key=lambda item: item[0][1])
+        f"{texts[0]} (note, {name})" + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
+        for (name, _), texts in sorted(found.items(), key=lambda item: item[0][1])
     ]
 
 

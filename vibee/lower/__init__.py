@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from vibee.prove.bounds import Open, VectorBounds, check_bounds
+from vibee.prove.bounds import check_bounds
+from vibee.prove.report import Obligation, VectorBounds
 from vibee.tree.defs import Assign, Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
 from vibee.tree.expr import Expr, bound_vars, const, loads, walk
 from vibee.tree.normal import hoist
@@ -25,7 +26,7 @@ from .cover import written_whole
 from .nest import Nests, nest, parallel_nest
 from .procedure import Lookup, Statements
 
-__all__ = ["Open", "lower", "lower_with_report"]
+__all__ = ["Obligation", "lower", "lower_with_report"]
 
 
 def lower(program: object, d: Definition, isa: str = "v3") -> Procedure:
@@ -33,36 +34,40 @@ def lower(program: object, d: Definition, isa: str = "v3") -> Procedure:
     return lower_with_report(program, d, isa)[0]
 
 
-def lower_with_report(program: object, d: Definition, isa: str = "v3") -> tuple[Procedure, list[Open]]:
-    """The loops, and the obligations that could not be proved (those accesses are checked)."""
+def lower_with_report(
+    program: object, d: Definition, isa: str = "v3", thorough: bool = False
+) -> tuple[Procedure, list[Obligation]]:
+    """The loops, and what had to hold: proved, or what happens instead at run time.
+
+    `thorough`: also what changes nothing in the loops, since it is tested at run time in any case."""
     lookup: Lookup = program.by_key  # type: ignore[attr-defined]
     try:
-        return _lower(d, isa, lookup)
+        return _lower(d, isa, lookup, thorough)
     except VectorBounds:
-        return _lower(d, "plain", lookup)
+        return _lower(d, "plain", lookup, thorough)
 
 
-def _lower(d: Definition, isa: str, lookup: Lookup) -> tuple[Procedure, list[Open]]:
+def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Procedure, list[Obligation]]:
     if isinstance(d, Formula):
         d = hoist(d)
     fresh = Fresh(*names_of(d), signed_of(d))
-    notes: list[Open] = []
+    notes: list[Obligation] = []
     if isinstance(d, Procedure):
         s = Statements(d, fresh, isa, lookup)
         blank = [o for o in d.outs if o.shape and not d.is_scalar and not written_whole(o, d.body)]
         body = [t for o in blank for t in fill(o.name, o.dtype, o.shape, fresh)] + s.body(d.body)
-        notes = [Open(text, span) for text, span in s.notes]
+        notes = [Obligation("race", text, span, False, instead="the loop runs serially") for text, span in s.notes]
         p = replace(d, body=body)
     else:
         assert isinstance(d, Formula)
         p, notes = _formula(d, fresh, isa)
     if d.is_scalar:
         p = replace(p, body=serial(p.body))
-    p, open_ = check_bounds(replace(p, body=[*guards(d), *p.body]))
+    p, open_ = check_bounds(replace(p, body=[*guards(d), *p.body]), lookup, thorough)
     return replace(p, body=collapse(p.body, fresh)), notes + open_
 
 
-def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Open]]:
+def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Obligation]]:
     f = d  # in normal form
     first: set[str] = set()
     zero: list = []
@@ -81,7 +86,7 @@ def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Open]]
         body = [*zero, *nests.lower(f.equations, {t.name: t for t in f.temps})]
         nests.schedule.finish(f.span)
     common = {k: getattr(f, k) for k in ("name", "key", "params", "outs", "sizes", "given", "laws", "doc", "source")}
-    notes = [Open(text, span) for text, span in nests.schedule.notes]
+    notes = [Obligation("schedule", text, span, False) for text, span in nests.schedule.notes]
     return Procedure(**common, module=f.module, span=f.span, body=body), notes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..tree.defs import Call, Model, Param, Procedure, Store, View
-from ..tree.expr import Expr, const, free_vars, var
+from ..tree.expr import Expr, const, free_vars, loads, var
 from ..tree.poly import Sizes
 from ..tree.types import is_float
 from .model_backward import Backward
@@ -92,9 +92,15 @@ def _sizes(m: Model, *planned: Planned | None) -> Procedure:
     outs = [Param(free_name(f"{x}_length", taken), "out", "i64") for x in ("weights", "forward", "loss", "gradient")]
     body: list = [Store(o.name, (), e) for o, e in zip(outs, lengths, strict=True)]
     sizes: dict[str, tuple] = {p.name: ("param", p.name) for p in params}
-    return Procedure(f"{m.name}_sizes", suffixed(m.key, m.name, "sizes"), params, outs, sizes,
+    return Procedure(f"{m.name}_sizes", suffixed(m.key, m.name, "sizes"), params, outs, sizes, _known(m, params),
                      doc=f"Lengths of the weights of {m.name} and of the arenas; derived.", module=m.module,
                      span=m.span, body=body)  # fmt: skip
+
+
+def _known(m: Model, params: list[Param]) -> list[Expr]:
+    """What is given of these sizes alone."""
+    names = {p.name for p in params}
+    return [g for g in m.given if free_vars(g) <= names and not any(True for _ in loads(g))]
 
 
 def _init(m: Model, program: Registry) -> Procedure:
@@ -127,6 +133,6 @@ def _init(m: Model, program: Registry) -> Procedure:
             body.append(Call(fill(program, dtype), [x], [target], {"N": p.total}, p.weight.span))
     sizes = {p.name: ("param", p.name) for p in params if p.kind == "size"}
     out = Param(flat, "out", dtype, (weights_length(m),))
-    return Procedure(f"{m.name}_init", suffixed(m.key, m.name, "init"), params, [out], sizes,
+    return Procedure(f"{m.name}_init", suffixed(m.key, m.name, "init"), params, [out], sizes, _known(m, params),
                      doc=f"Initial weights of {m.name}; derived.", module=m.module, span=m.span,
                      body=body)  # fmt: skip

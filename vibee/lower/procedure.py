@@ -20,7 +20,6 @@ from vibee.tree.defs import (
     Param,
     Procedure,
     Store,
-    View,
     While,
 )
 from vibee.tree.expr import Expr, Span, free_vars, load, loads, rebuild, walk
@@ -151,7 +150,7 @@ class Statements:
         pre += more
         if not s.parallel or inside:
             return [*pre, replace(s, lo=lo, hi=hi, parallel=False, body=self.body(s.body, inside))]
-        clash = conflict(s, self.lookup)
+        clash = conflict(s)
         if clash:
             self.notes.append((f"the loop over {s.var} runs serially: {clash}", s.span))
             return [*pre, replace(s, lo=lo, hi=hi, parallel=False, body=self.body(s.body, inside))]
@@ -235,64 +234,21 @@ def _reads_scalar(e: Expr, name: str) -> bool:
     return name in free_vars(e) or any(ld.attr == name for ld in loads(e))
 
 
-def _accesses(t: object, lookup: Lookup) -> list[tuple[str, tuple[Expr, ...], bool]]:
-    """(array, leading indices, is written) for each array access of one statement."""
-    out: list[tuple[str, tuple[Expr, ...], bool]] = []
-    exprs: list[Expr] = []
-    for part in ("value", "init", "lo", "hi", "cond"):
-        e = getattr(t, part, None)
-        if isinstance(e, Expr):
-            exprs.append(e)
-    if isinstance(t, Store):
-        out.append((t.array, t.idx, True))
-        exprs += t.idx
-    if isinstance(t, Equations):
-        for q in t.equations:
-            out.append((q.lhs, q.idx, True))
-            exprs += [q.rhs, *q.idx, *q.dims]
-    if isinstance(t, Call):
-        for a, param in zip(t.args, lookup(t.fn).params, strict=True):
-            if isinstance(a, View):
-                out.append((a.array, a.lead, param.kind == "mut"))
-                exprs += a.lead
-            elif isinstance(a, Expr):
-                exprs.append(a)
-        out += [(o.array, o.lead, True) for o in t.outs if isinstance(o, View)]
-    for e in exprs:
-        out += [(str(ld.attr), ld.args, False) for ld in loads(e)]
-    return out
+def conflict(s: For) -> str | None:
+    """Why iterations share a scalar in a way that is no sum of parts, or None if they do not.
 
-
-def conflict(s: For, lookup: Lookup) -> str | None:
-    """Why two iterations might touch the same element, or None if they cannot.
-
-    Sufficient: in every access to an array that the loop writes, the loop variable itself is the
-    index of one and the same axis; then accesses of different iterations differ in that axis.
-    """
+    Whether they share elements of arrays, the prover decides on the lowered loop (vibee.prove.races)."""
     own = _own(s)
     sums = reductions(s)
-    found: dict[str, list[tuple[tuple[Expr, ...], bool]]] = {}
     for t in _walk(s.body):
-        for array, idx, write in _accesses(t, lookup):
-            if array not in own and array not in sums:
-                found.setdefault(array, []).append((idx, write))
         stored = isinstance(t, Store) and not t.idx
         if isinstance(t, Assign) or stored:
             name = t.array if stored else t.name  # type: ignore[union-attr]
-            if name in own:
-                continue
-            value = t.value  # type: ignore[union-attr]
-            if name not in sums or not _is_step(value, name):
+            if name not in own and (name not in sums or not _is_step(t.value, name)):  # type: ignore[union-attr]
                 return f"{name} is written by every iteration"
     for name in sums:
         if sum(_mentions(t, name) for t in _walk(s.body)) != sum(_updates(t, name) for t in _walk(s.body)):
             return f"{name} is read while it is being accumulated"
-    for array, uses in found.items():
-        if not any(w for _, w in uses):
-            continue
-        axes = [{n for n, e in enumerate(idx) if e.op == "var" and e.attr == s.var} for idx, _ in uses]
-        if not set.intersection(*axes):
-            return f"{array} is not indexed by {s.var} itself in every access"
     return None
 
 

@@ -7,18 +7,19 @@ from typing import Any
 
 from vibee.tree.defs import Definition, Procedure
 
-from . import Open, lower_with_report
+from . import Obligation, lower_with_report
 
 
 class Unit:
     """Lowered procedures of a program, by instance name; derived definitions can be added."""
 
-    def __init__(self, program: Any, isa: str) -> None:
-        self.program = program
+    def __init__(self, program: Any, isa: str, thorough: bool = False) -> None:
+        self.program, self.thorough = program, thorough
         self.isa = isa if isa in ("v2", "v3", "v4") else "v2"  # how wide tiles are made elsewhere
         self.added: dict[str, Definition] = {}
         self.lowered: dict[str, Procedure] = {}
-        self.open: dict[str, list[Open]] = {}  # what could not be proved of each
+        self.obligations: dict[str, list[Obligation]] = {}  # what had to hold in each
+        self.open: dict[str, list[Obligation]] = {}  # what of it could not be proved
 
     def by_key(self, key: str) -> Definition:
         """The definition with this instance name."""
@@ -31,7 +32,8 @@ class Unit:
     def procedure(self, d: Definition) -> Procedure:
         """The lowered form of a definition."""
         if d.key not in self.lowered:
-            self.lowered[d.key], self.open[d.key] = lower_with_report(self, d, self.isa)
+            self.lowered[d.key], found = lower_with_report(self, d, self.isa, self.thorough)
+            self.obligations[d.key], self.open[d.key] = found, [o for o in found if not o.proved]
         return self.lowered[d.key]
 
     def reach(self, definitions: Iterable[Definition]) -> list[Procedure]:

@@ -1,75 +1,39 @@
-"""Bounds: every read and write of the lowered code, for all sizes that `given` allows.
+"""Bounds, divisors and calls: what must hold where lowered code reads, writes, divides and calls.
 
         facts on the way to the access   =>   0 <= index < size of the axis
 
-Facts come from loop ranges, conditions, `given`, and scalars that hold a known value; a fact is
-dropped when a variable in it may have changed.  An access that is not proved becomes a checked one
-(`load?`, Store.checked): slower, never unsafe.  The report says which, and where.
+An access that is not proved becomes a checked one (`load?`, Store.checked): slower, never unsafe.  A parallel
+loop whose iterations are not proved separate (vibee.prove.races) becomes a serial one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, If, Jump, Procedure, Store, View, While
-from vibee.tree.expr import Expr, Span, const, free_vars, loads, rebuild, show, substitute, var, walk
+from vibee.tree.expr import Expr, Span, const, rebuild, show
+from vibee.tree.types import is_int
 
-from .linear import implied
+from .calls import call_obligations
+from .facts import ZERO, Facts, changed, compare, opposite, statements
+from .races import Access, Scope, separate, whole
+from .report import Obligation, VectorBounds
 
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """An obligation that was not proved."""
-
-    what: str
-    span: Span
+Lookup = Callable[[str], Definition]
 
 
-def flatten(e: Expr) -> Iterable[Expr]:
-    """The conjuncts of a condition."""
-    if e.op == "and":
-        for a in e.args:
-            yield from flatten(a)
-    else:
-        yield e
+@dataclass(slots=True)
+class Walk:
+    """Goes through a lowered procedure, marks what is not proved, and keeps the obligations."""
 
-
-def assigned(stmts: list) -> set[str]:
-    """Scalars that statements may change."""
-    out: set[str] = set()
-    for s in stmts:
-        if isinstance(s, (Assign, Decl)):
-            out.add(s.name)
-        elif isinstance(s, For):
-            out |= {s.var} | assigned(s.body)
-        elif isinstance(s, While):
-            out |= assigned(s.body)
-        elif isinstance(s, If):
-            out |= assigned(s.then) | assigned(s.orelse)
-        elif isinstance(s, Call):
-            out |= {o.array for o in s.outs if hasattr(o, "array")} | {o for o in s.outs if isinstance(o, str)}
-    return out
-
-
-class VectorBounds(Exception):
-    """A vector access is not proved in bounds: the caller lowers again without vectors."""
-
-
-class Bounds:
-    """Walks a lowered procedure and decides each access."""
-
-    def __init__(self, d: Definition) -> None:
-        self.shapes = {p.name: p.shape for p in [*d.params, *d.outs] if p.is_array}
-        self.fixed = {p.name for p in d.params if p.kind == "in"}
-        self.facts: list[Expr] = []
-        self.patterns: list[Expr] = []  # facts about every element of a read-only array
-        self.open: list[Open] = []
-        for s in [*d.sizes, *(p.name for p in d.params if p.kind == "size")]:
-            self.facts.append(Expr("ge", (var(s), const(0, "i64")), None, "bool"))
-        for g in d.given:
-            for c in flatten(g):
-                (self.patterns if any(True for _ in loads(c)) else self.facts).append(c)
+    d: Definition
+    lookup: Lookup
+    facts: Facts
+    shapes: dict[str, tuple[Expr, ...]]
+    thorough: bool = False  # also what is tested at run time in any case
+    found: list[Obligation] = field(default_factory=list)
+    scopes: list[Scope] = field(default_factory=list)  # of the parallel loops around
 
     # ---- statements
 
@@ -82,219 +46,229 @@ class Bounds:
             out.append(self.stmt(s))
         return out
 
-    def drop(self, names: set[str]) -> None:
-        """Forget what is known of variables that may have changed."""
-        if names:
-            self.facts = [f for f in self.facts if not (free_vars(f) & names)]
-
     def stmt(self, s: object) -> object:
         """One statement; updates the facts that hold after it."""
         if isinstance(s, Decl):
             init = self.expr(s.init, s.span) if s.init is not None else None
-            self.drop({s.name})
-            if init is not None:
-                self.know(s.name, s.dtype, init)
+            self.own(s.name)
+            self.facts.drop({s.name})
+            if s.init is not None:
+                self.facts.know(s.name, s.dtype, s.init)
             return replace(s, init=init)
         if isinstance(s, Assign):
             value = self.expr(s.value, s.span)
-            self.drop({s.name})
-            if s.name not in free_vars(value):
-                self.know(s.name, value.dtype, value)
+            self.assigned(s)
+            self.facts.know(s.name, s.value.dtype, s.value)
             return replace(s, value=value)
         if isinstance(s, Alloc):
             self.shapes[s.name] = s.shape
+            self.own(s.name)
             return replace(s, shape=tuple(self.expr(e, s.span) for e in s.shape))
         if isinstance(s, Store):
-            idx = tuple(self.expr(e, s.span) for e in s.idx)
-            run = width(s.value.dtype)
-            ok = self.inside(s.array, s.idx, run, s.span)
-            if run > 1 and not ok:
-                raise VectorBounds(show(s.value))
-            return replace(s, idx=idx, value=self.expr(s.value, s.span), checked=not ok)
-        if isinstance(s, (For, While, If)):
-            return self.block(s)
+            return self.store(s)
+        if isinstance(s, If):
+            return self.branch(s)
+        if isinstance(s, For):
+            return self.loop(s)
+        if isinstance(s, While):
+            return self.repeat(s)
         if isinstance(s, Call):
             return self.call(s)
         return s
 
+    def own(self, name: str) -> None:
+        """A scalar or an array that each iteration of the loops around has for itself."""
+        if self.scopes:
+            self.scopes[-1].own.add(name)
+
+    def assigned(self, s: Assign) -> None:
+        """A scalar from outside that several iterations set."""
+        for scope in reversed(self.scopes):
+            if s.name in scope.own:
+                return
+            scope.shared.append((s.name, s.span))
+
+    def store(self, s: Store) -> Store:
+        """An element, or the lanes of a vector, is written."""
+        idx = tuple(self.expr(e, s.span) for e in s.idx)
+        run = width(s.value.dtype)
+        ok = self.inside(s.array, s.idx, run, s.span)
+        if run > 1 and not ok:
+            raise VectorBounds(show(s.value))
+        value = self.expr(s.value, s.span)
+        self.touch(s.array, s.idx, run, True, s.span)
+        self.facts.drop({s.array})
+        return replace(s, idx=idx, value=value, checked=not ok)
+
+    def branch(self, s: If) -> If:
+        """Facts inside of each side; after it, those that survive both."""
+        cond = self.expr(s.cond, s.span)
+        before, moved = self.facts.known, changed([s])
+        self.facts.assume(s.cond)
+        then = self.stmts(s.then)
+        self.facts.known = before
+        self.facts.assume(opposite(s.cond))
+        orelse = self.stmts(s.orelse)
+        self.facts.known = before
+        self.facts.drop(moved)
+        if not s.orelse and leaves(s.then):
+            self.facts.assume(opposite(s.cond))
+        return replace(s, cond=cond, then=then, orelse=orelse)
+
+    def loop(self, s: For) -> For:
+        """A counted loop; a parallel one is asked whether its iterations are separate."""
+        lo, hi = self.expr(s.lo, s.span), self.expr(s.hi, s.span)
+        self.own(s.var)
+        before, moved = self.facts.known, changed([s])
+        scope = Scope(s, {s.var})
+        if s.parallel:
+            self.scopes.append(scope)
+        self.facts.enter(s)
+        body = self.stmts(s.body)
+        self.facts.known = before
+        self.facts.drop(moved)
+        parallel = s.parallel
+        if s.parallel:
+            self.scopes.pop()
+            if self.scopes:
+                self.scopes[-1].own |= scope.own
+            clash = separate(scope, self.facts)
+            self.found += clash
+            parallel = all(o.proved for o in clash)
+        return replace(s, lo=lo, hi=hi, body=body, parallel=parallel)
+
+    def repeat(self, s: While) -> While:
+        """A `while`: what holds at the start of any iteration."""
+        before = self.facts.known
+        self.facts.drop(changed([s]))
+        cond = self.expr(s.cond, s.span)
+        self.facts.assume(s.cond)
+        body = self.stmts(s.body)
+        self.facts.known = before
+        self.facts.drop(changed([s]))
+        if not any(isinstance(t, Jump) and t.kind == "break" for t in statements(s.body)):
+            self.facts.assume(opposite(s.cond))
+        return replace(s, cond=cond, body=body)
+
+    # ---- calls
+
     def views(self, s: Call) -> list[If]:
         """Tests before a call that its array arguments lie inside their arrays, where that is not plain.
 
-        A test costs nothing beside the call, so the solver is not asked.
-        """
+        A test costs nothing beside the call, so the solver is asked only for a thorough report."""
         out: list[If] = []
         for v in [*s.args, *s.outs]:
             if not isinstance(v, View):
                 continue
             shape = self.shapes[v.array]
-            wanted = [(const(0, "i64"), e, size, True) for e, size in zip(v.lead, shape, strict=False)]
+            wanted = [(ZERO, e, size, True) for e, size in zip(v.lead, shape, strict=False)]
             if v.part is not None:
                 size = shape[len(v.lead)]
-                wanted += [(const(0, "i64"), *v.part, False), (v.part[0], v.part[1], size, False)]
+                wanted += [(ZERO, *v.part, False), (v.part[0], v.part[1], size, False)]
             for low, e, high, strict in wanted:
-                below = Expr("lt" if strict else "le", (e, high), None, "bool")
-                above = Expr("le", (low, e), None, "bool")
-                for test in (above, below):
-                    if not self.plain(test):
-                        out.append(If(opposite(test), [Jump("fail", s.span)], span=s.span))
+                for goal in (compare("le", low, e), compare("lt" if strict else "le", e, high)):
+                    if goal not in self.facts.known and not self.facts.plain(goal):
+                        out.append(If(opposite(goal), [Jump("fail", s.span)], span=s.span))
+                    if self.thorough:
+                        what = f"{show(goal)} for an argument in {v.array}"
+                        self.claim("bounds", goal, what, s.span, "tested before the call")
         return out
 
-    def plain(self, goal: Expr) -> bool:
-        """Is a comparison one of the facts, or true of any numbers?"""
-        a, b = goal.args
-        if a.op == b.op == "const":
-            x, y = int(a.attr), int(b.attr)  # type: ignore[call-overload]
-            return x < y if goal.op == "lt" else x <= y
-        if goal in self.facts or (goal.op == "le" and a == b):
-            return True
-        return goal.op == "le" and a.op == "const" and int(a.attr) <= 0 and self.counts(b)  # type: ignore[call-overload]
-
-    def counts(self, e: Expr) -> bool:
-        """Is an expression made of sizes and constants in a way that cannot be negative?"""
-        if e.op == "const":
-            return int(e.attr) >= 0  # type: ignore[call-overload]
-        if e.op == "var":
-            zero = const(0, "i64")
-            return any(
-                f == Expr("ge", (e, zero), None, "bool") or f == Expr("le", (zero, e), None, "bool") for f in self.facts
-            )
-        return e.op in ("add", "mul", "floordiv", "max", "min") and all(map(self.counts, e.args))
-
     def call(self, s: Call) -> Call:
-        """Arguments are evaluated; scalar targets change."""
+        """Arguments are evaluated; what the callee asks must hold; scalar targets change."""
         args = [self.expr(a, s.span) if isinstance(a, Expr) else a for a in s.args]
-        self.drop(assigned([s]))
+        callee = self.lookup(s.fn)
+        if self.thorough:
+            self.found += call_obligations(s, callee, self.facts, self.shapes)
+        for v, p in zip(s.args, callee.params, strict=True):
+            if isinstance(v, View):
+                self.touch_view(v, p.kind == "mut", s.span)
+        for v in s.outs:
+            if isinstance(v, View):
+                self.touch_view(v, True, s.span)
+        self.facts.drop(changed([s]))
         return replace(s, args=args)
-
-    def block(self, s: For | While | If) -> object:
-        """A statement with a body: facts inside, and what survives it."""
-        before = list(self.facts)
-        changed = assigned([s])
-        if isinstance(s, If):
-            cond = self.expr(s.cond, s.span)
-            self.facts += flatten(s.cond)
-            then = self.stmts(s.then)
-            self.facts = before + [opposite(s.cond)]
-            orelse = self.stmts(s.orelse)
-            self.facts = before
-            self.drop(changed)
-            return replace(s, cond=cond, then=then, orelse=orelse)
-        if isinstance(s, For):
-            lo, hi = self.expr(s.lo, s.span), self.expr(s.hi, s.span)
-            self.drop(changed)
-            self.facts += self.range_facts(s, changed - {s.var})
-            body = self.stmts(s.body)
-            self.facts = before
-            self.drop(changed)
-            return replace(s, lo=lo, hi=hi, body=body)
-        self.drop(changed)
-        cond = self.expr(s.cond, s.span)
-        self.facts += flatten(s.cond)
-        body = self.stmts(s.body)
-        self.facts = before
-        self.drop(changed)
-        return replace(s, cond=cond, body=body)
-
-    def range_facts(self, s: For, changed: set[str]) -> list[Expr]:
-        """lo <= v < hi, and v - lo a multiple of the step."""
-        v = var(s.var)
-        up = s.step > 0
-        facts = [
-            Expr("le" if up else "ge", (s.lo, v), None, "bool"),
-            Expr("lt" if up else "gt", (v, s.hi), None, "bool"),
-        ]
-        if abs(s.step) > 1:
-            step = const(abs(s.step), "i64")
-            away = Expr("sub", (v, s.lo), None, "i64")
-            facts.append(Expr("eq", (Expr("mod", (away, step), None, "i64"), const(0, "i64")), None, "bool"))
-        return [f for f in facts if not (free_vars(f) & changed)]
-
-    def know(self, name: str, dtype: str, value: Expr) -> None:
-        """`name` holds `value` from here on."""
-        if dtype == "i64" and all(ld.attr in self.fixed for ld in loads(value)):
-            self.facts.append(Expr("eq", (var(name), value), None, "bool"))
 
     # ---- expressions
 
     def expr(self, e: Expr, span: Span) -> Expr:
         """The same expression, with unproved reads marked `load?`."""
         span = e.span if e.span.line else span
-        if e.op == "where":
-            cond = self.expr(e.args[0], span)
-            before = list(self.facts)
-            self.facts += flatten(e.args[0])
-            a = self.expr(e.args[1], span)
-            self.facts = before + [opposite(e.args[0])]
-            b = self.expr(e.args[2], span)
-            self.facts = before
-            return replace(e, args=(cond, a, b))
-        if e.op in ("and", "or"):
-            a = self.expr(e.args[0], span)
-            before = list(self.facts)
-            self.facts += flatten(e.args[0]) if e.op == "and" else [opposite(e.args[0])]
-            b = self.expr(e.args[1], span)
-            self.facts = before
-            return replace(e, args=(a, b))
+        if e.op in ("where", "and", "or"):
+            first = self.expr(e.args[0], span)
+            before = self.facts.known
+            if e.op != "or":
+                self.facts.assume(e.args[0])
+            else:
+                self.facts.assume(opposite(e.args[0]))
+            second = self.expr(e.args[1], span)
+            self.facts.known = before
+            if e.op != "where":
+                return replace(e, args=(first, second))
+            self.facts.assume(opposite(e.args[0]))
+            third = self.expr(e.args[2], span)
+            self.facts.known = before
+            return replace(e, args=(first, second, third))
         new = rebuild(e, lambda a: self.expr(a, span))
-        if e.op == "load" and not self.inside(str(e.attr), e.args, 1, span):
-            return replace(new, op="load?")
-        if e.op == "vload" and not self.inside(str(e.attr), e.args, width(e.dtype), span):
-            raise VectorBounds(show(e))
+        if e.op in ("load", "vload"):
+            run = width(e.dtype)
+            ok = self.inside(str(e.attr), e.args, run, span)
+            self.touch(str(e.attr), e.args, run, False, span)
+            if not ok and e.op == "vload":
+                raise VectorBounds(show(e))
+            return new if ok else replace(new, op="load?")
+        if e.op in ("floordiv", "mod") and is_int(e.dtype) and e.args[1].op != "const":
+            goal = compare("ne", e.args[1], const(0, e.args[1].dtype))
+            self.claim("divisor", goal, show(goal), span, "tested at each division")
         return new
 
     def inside(self, array: str, idx: tuple[Expr, ...], run: int, span: Span) -> bool:
         """0 <= idx < shape on every axis (for `run` elements along the last)."""
         ok = True
-        shape = self.shapes[array]
-        for n, (e, size) in enumerate(zip(idx, shape, strict=True)):
+        for n, (e, size) in enumerate(zip(idx, self.shapes[array], strict=True)):
             extra = run - 1 if n == len(idx) - 1 else 0
-            if not (self.at_least_zero(e) and self.below(e, size, extra)):
-                ok = False
-                self.open.append(Open(f"0 <= {show(e)} < {show(size)} for axis {n} of {array}", span))
+            last = Expr("add", (e, const(extra, "i64")), None, "i64") if extra else e
+            low, high = compare("le", ZERO, e), compare("lt", last, size)
+            goal = Expr("and", (low, high), None, "bool")
+            text = f"0 <= {show(e)} < {show(size)} for axis {n} of {array}"
+            ok = self.claim("bounds", goal, text, span, "tested at each access") and ok
         return ok
 
-    def at_least_zero(self, e: Expr) -> bool:
-        """0 <= e."""
-        if e.op == "const":
-            return int(e.attr) >= 0  # type: ignore[call-overload]
-        zero = const(0, "i64")
-        if e.op == "var":
-            for f in self.facts:
-                if f.op == "le" and f.args[1] == e and f.args[0].op == "const" and int(f.args[0].attr) >= 0:  # type: ignore[call-overload]
-                    return True
-        return self.prove(Expr("le", (zero, e), None, "bool"))
+    def claim(self, kind: str, goal: Expr, what: str, span: Span, instead: str) -> bool:
+        """One obligation, decided."""
+        proved = all(map(self.facts.prove, goal.args if goal.op == "and" else (goal,)))
+        facts = () if proved else self.facts.about(goal)
+        self.found.append(Obligation(kind, what, span, proved, facts, None if proved else goal, instead))
+        return proved
 
-    def below(self, e: Expr, size: Expr, extra: int) -> bool:
-        """e + extra < size."""
-        if not extra and Expr("lt", (e, size), None, "bool") in self.facts:
-            return True
-        last = Expr("add", (e, const(extra, "i64")), None, "i64") if extra else e
-        return self.prove(Expr("lt", (last, size), None, "bool"))
+    # ---- accesses, for the parallel loops around
 
-    def prove(self, goal: Expr) -> bool:
-        """Ask the solver, with the facts that can matter."""
-        if goal.op == "lt" and all(a.op == "const" for a in goal.args):
-            return int(goal.args[0].attr) < int(goal.args[1].attr)  # type: ignore[call-overload]
-        facts = self.facts + self.instances(goal)
-        return implied(tuple(sorted(relevant(facts, goal), key=show)), goal)
+    def touch(self, array: str, idx: tuple[Expr, ...], run: int, write: bool, span: Span) -> None:
+        """An element, or `run` of them along the last axis, is read or written."""
+        if self.scopes:
+            one = const(1, "i64")
+            counts = [one] * len(idx)
+            if idx:
+                counts[-1] = const(run, "i64")
+            self.note(Access(array, idx, tuple(counts), write, self.facts.known, span))
 
-    def instances(self, goal: Expr) -> list[Expr]:
-        """Facts about elements, for the elements that the goal (or a fact about it) reads."""
-        out: list[Expr] = []
-        wanted = {n for f in [goal, *self.facts] for n in walk(f) if n.op == "load" and n.attr in self.fixed}
-        for pattern in self.patterns:
-            for want in wanted:
-                for at in loads(pattern):
-                    if at.attr == want.attr and all(a.op == "var" for a in at.args):
-                        table = {str(a.attr): b for a, b in zip(at.args, want.args, strict=True)}
-                        out.append(substitute(pattern, table))
-        return out
+    def touch_view(self, v: View, write: bool, span: Span) -> None:
+        """A part of an array is given to a callee."""
+        if self.scopes:
+            start, counts = whole(v, self.shapes[v.array])
+            self.note(Access(v.array, start, counts, write, self.facts.known, span))
+
+    def note(self, a: Access) -> None:
+        """Every parallel loop around for which the array is not its own hears of the access."""
+        for n in reversed(range(len(self.scopes))):
+            if a.array in self.scopes[n].own:
+                return
+            self.scopes[n].accesses.append(a)
 
 
-def opposite(e: Expr) -> Expr:
-    """not e."""
-    flip = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
-    return replace(e, op=flip[e.op]) if e.op in flip else Expr("not", (e,), None, "bool")
+def leaves(body: list) -> bool:
+    """Does a block never reach its end?"""
+    return bool(body) and isinstance(body[-1], Jump)
 
 
 def width(dtype: str) -> int:
@@ -302,25 +276,10 @@ def width(dtype: str) -> int:
     return int(dtype.split("x")[1]) if "x" in dtype else 1
 
 
-def relevant(facts: list[Expr], goal: Expr) -> list[Expr]:
-    """Facts that share variables with the goal, directly or through other facts."""
-    names = free_vars(goal)
-    chosen: list[Expr] = []
-    left = list(dict.fromkeys(facts))
-    grew = True
-    while grew:
-        grew = False
-        for f in list(left):
-            if free_vars(f) & names:
-                chosen.append(f)
-                left.remove(f)
-                names |= free_vars(f)
-                grew = True
-    return chosen
-
-
-def check_bounds(p: Procedure) -> tuple[Procedure, list[Open]]:
-    """`p` with every access proved or marked checked, and the accesses that stayed open."""
-    b = Bounds(p)
-    body = b.stmts(p.body)
-    return replace(p, body=body), b.open
+def check_bounds(p: Procedure, lookup: Lookup, thorough: bool = False) -> tuple[Procedure, list[Obligation]]:
+    """`p` with every access proved or marked checked, every parallel loop proved or made serial; and what had
+    to hold.  `thorough`: what changes nothing in the code, since it is tested on entry, is asked too."""
+    shapes = {q.name: q.shape for q in [*p.params, *p.outs] if q.is_array}
+    w = Walk(p, lookup, Facts(p), shapes, thorough)
+    body = w.stmts(p.body)
+    return replace(p, body=body), w.found

@@ -5,48 +5,72 @@ Every product of atoms becomes one fresh integer, with lemmas that say what mult
 positive factor preserves:      f > 0 and x < y   =>   f*x + f <= f*y
 which is all that bounds of tiled and flattened indices need.  Division and remainder by b > 0 become
 a = q*b + r, 0 <= r < b.
+
+Integers here have no end.  The arithmetic of i64 that is emitted stays within 63 bits (vibee.prove.overflow);
+that of other types may wrap around, so its results are unknowns.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from vibee.tree.expr import Expr
 from vibee.tree.types import is_int
 
+from . import remembered
+
 Monomial = tuple[str, ...]
 Poly = dict[Monomial, int]
 TIMEOUT_MS = 400
+MANY = 40  # products beyond which lemmas about all pairs, and nonlinear arithmetic, are not tried
+
+_names: dict[Expr, str] = {}  # of what is no polynomial
 
 
-class Linear:
+@dataclass(slots=True)
+class Piece:
+    """A condition for the solver, what is known of its atoms, and the products in it."""
+
+    formula: Any
+    side: list[Any] = field(default_factory=list)
+    products: dict[Monomial, None] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=100_000)
+def piece(e: Expr) -> Piece:
+    """The translation of one condition; the same expression has the same atoms everywhere."""
+    t = Translation()
+    f = t.formula(e)
+    return Piece(f, t.side, t.products)
+
+
+class Translation:
     """Translates integer and boolean expressions to z3, collecting side conditions."""
 
     def __init__(self) -> None:
         import z3
 
         self.z3 = z3
-        self.atoms: dict[str, Any] = {}
-        self.products: dict[Monomial, Any] = {}
+        self.products: dict[Monomial, None] = {}
         self.side: list[Any] = []
-        self.opaque: dict[Expr, str] = {}
-        self.memo: dict[Expr, Poly] = {}
+        self.seen: set[str] = set()  # atoms whose side conditions are there already
 
     # ---- polynomials
 
     def poly(self, e: Expr) -> Poly:
         """`e` as a polynomial over atoms."""
-        if e not in self.memo:
-            self.memo[e] = self._poly(e)
-        return self.memo[e]
-
-    def _poly(self, e: Expr) -> Poly:
         if e.op == "const" and isinstance(e.attr, int):
             return {(): int(e.attr)} if e.attr else {}
         if e.op == "var":
             return {(str(e.attr),): 1}
+        if e.op in ("min", "max", "where") and is_int(e.dtype or "i64"):
+            return self._choice(e)
+        if e.dtype not in ("i64", "") and e.op in ("add", "sub", "neg", "mul"):
+            return self._atom(e)[0]
         if e.op in ("add", "sub"):
             return plus(self.poly(e.args[0]), self.poly(e.args[1]), 1 if e.op == "add" else -1)
         if e.op == "neg":
@@ -55,75 +79,58 @@ class Linear:
             return times(self.poly(e.args[0]), self.poly(e.args[1]))
         if e.op in ("floordiv", "mod"):
             return self._divide(e)
-        if e.op == "cast" and is_int(e.dtype) and is_int(e.args[0].dtype) and e.dtype in ("i32", "i64"):
-            if e.dtype == "i64" or e.args[0].dtype in ("i8", "u8", "i32"):
-                return self.poly(e.args[0])
-        if e.op in ("min", "max", "where"):
-            return self._choice(e)
-        return self._atom(e)
+        if e.op == "cast" and e.dtype in ("i32", "i64") and keeps(e.args[0], e.dtype):
+            return self.poly(e.args[0])
+        return self._atom(e)[0]
 
-    def _atom(self, e: Expr) -> Poly:
-        if e not in self.opaque:
-            self.opaque[e] = f"@{len(self.opaque)}"
-        return {(self.opaque[e],): 1}
+    def _atom(self, e: Expr) -> tuple[Poly, bool]:
+        """The unknown that stands for an expression, and whether it is met for the first time here."""
+        name = _names.setdefault(e, f"@{len(_names)}")
+        fresh = name not in self.seen
+        self.seen.add(name)
+        return {(name,): 1}, fresh
 
     def _divide(self, e: Expr) -> Poly:
         a, b = self.poly(e.args[0]), self.poly(e.args[1])
-        key = Expr("floordiv", e.args, None, "i64")
-        fresh = key not in self.opaque
-        q = self._atom(key)
-        r = plus(a, times(q, b), -1)
+        q, fresh = self._atom(Expr("floordiv", e.args, None, "i64"))
+        r, _ = self._atom(Expr("mod", e.args, None, "i64"))  # a name of its own: products with it have lemmas
         if fresh:
             z3 = self.z3
             bz, rz = self.term(b), self.term(r)
             self.side.append(z3.Implies(bz > 0, z3.And(rz >= 0, rz < bz)))
+            self.side.append(rz == self.term(plus(a, times(q, b), -1)))
         return q if e.op == "floordiv" else r
 
     def _choice(self, e: Expr) -> Poly:
-        fresh = e not in self.opaque
-        v = self._atom(e)
+        v, fresh = self._atom(e)
         if fresh:
             z3 = self.z3
             t = self.term(v)
             if e.op == "where":
                 a, b = self.term(self.poly(e.args[1])), self.term(self.poly(e.args[2]))
-                c = self.formula(e.args[0])
-                self.side.append(z3.If(c, t == a, t == b))
+                first = self.formula(e.args[0])
             else:
                 a, b = self.term(self.poly(e.args[0])), self.term(self.poly(e.args[1]))
                 first = a <= b if e.op == "min" else a >= b
-                self.side.append(z3.If(first, t == a, t == b))
+            self.side.append(z3.If(first, t == a, t == b))
         return v
 
     # ---- z3 terms
-
-    def atom(self, name: str) -> Any:
-        """The integer of one atom."""
-        if name not in self.atoms:
-            self.atoms[name] = self.z3.Int(name)
-        return self.atoms[name]
-
-    def monomial(self, m: Monomial) -> Any:
-        """The integer that stands for a product of atoms."""
-        if len(m) == 1:
-            return self.atom(m[0])
-        if m not in self.products:
-            self.products[m] = self.z3.Int("*".join(m))
-            self.monomial(m[1:])
-        return self.products[m]
 
     def term(self, p: Poly) -> Any:
         """A linear term for a polynomial."""
         total: Any = self.z3.IntVal(p.get((), 0))
         for m, c in p.items():
             if m:
-                total = total + c * self.monomial(m)
+                if len(m) > 1:
+                    self.products[m] = None
+                total = total + c * integer(m)
         return total
 
     def formula(self, e: Expr) -> Any:
         """A boolean expression; what is not understood becomes an unknown boolean."""
         z3 = self.z3
-        if e.op in ("lt", "le", "gt", "ge", "eq", "ne") and all(is_int(a.dtype) for a in e.args):
+        if e.op in ("lt", "le", "gt", "ge", "eq", "ne") and all(is_int(a.dtype or "i64") for a in e.args):
             a, b = (self.term(self.poly(x)) for x in e.args)
             return {"lt": a < b, "le": a <= b, "gt": a > b, "ge": a >= b, "eq": a == b, "ne": a != b}[e.op]
         if e.op in ("and", "or"):
@@ -133,30 +140,95 @@ class Linear:
             return z3.Not(self.formula(e.args[0]))
         if e.op == "const":
             return z3.BoolVal(bool(e.attr))
-        return z3.Bool(f"?{self._atom(e)}")
+        return z3.Bool("?" + _names.setdefault(e, f"@{len(_names)}"))
 
-    def lemmas(self) -> list[Any]:
-        """What multiplication by a positive factor preserves, for the products that occur."""
-        z3, out = self.z3, []
-        splits: list[tuple[Any, Any, Any, Monomial]] = []
-        for m, p in list(self.products.items()):
-            for n, name in enumerate(m):
-                if name in m[:n]:
-                    continue
-                rest = m[:n] + m[n + 1 :]
-                splits.append((self.atom(name), self.monomial(rest), p, rest))
-                if len(rest) > 1 or rest[0] != name:
-                    splits.append((self.monomial(rest), self.atom(name), p, (name,)))
-        for f, x, p, _ in splits:
-            out.append(z3.Implies(f == 0, p == 0))
-            signs = (z3.Implies(x < 0, p + f <= 0), z3.Implies(x == 0, p == 0), z3.Implies(x > 0, p >= f))
-            out.append(z3.Implies(f > 0, z3.And(*signs)))
-        for (f, x, p, _), (g, y, q, _) in itertools.combinations(splits, 2):
-            if f.eq(g) and not p.eq(q):
-                lower = z3.Implies(x < y, p + f <= q)
-                upper = z3.Implies(x > y, q + f <= p)
-                out.append(z3.Implies(f > 0, z3.And(lower, upper, z3.Implies(x == y, p == q))))
-        return out
+
+def keeps(a: Expr, to: str) -> bool:
+    """Does a cast keep the value?  A u64 does only where it is a remainder by what was an i64."""
+    if a.dtype == "u64" and a.op == "mod" and to == "i64":
+        return a.args[1].op in ("cast", "const")
+    return a.dtype in ("i8", "u8", "i32", to) or (to == "i64" and a.dtype == "u32")
+
+
+@lru_cache(maxsize=100_000)
+def integer(m: Monomial) -> Any:
+    """The integer that stands for an atom or a product of atoms."""
+    import z3
+
+    return z3.Int("*".join(m))
+
+
+# ---- lemmas about products
+
+
+@lru_cache(maxsize=100_000)
+def splits(m: Monomial) -> tuple[tuple[Monomial, Monomial], ...]:
+    """A product as f * x, in every way that takes one atom out."""
+    out: list[tuple[Monomial, Monomial]] = []
+    for n, name in enumerate(m):
+        if name in m[:n]:
+            continue
+        rest = m[:n] + m[n + 1 :]
+        out.append(((name,), rest))
+        if rest != (name,):
+            out.append((rest, (name,)))
+    return tuple(out)
+
+
+@lru_cache(maxsize=100_000)
+def signs(m: Monomial) -> tuple[Any, ...]:
+    """A product with a positive factor has the other one's sign, and is at least as far from zero."""
+    import z3
+
+    out, p = [], integer(m)
+    for a, b in splits(m):
+        f, x = integer(a), integer(b)
+        out.append(z3.Implies(f == 0, p == 0))
+        parts = (z3.Implies(x < 0, p + f <= 0), z3.Implies(x == 0, p == 0), z3.Implies(x > 0, p >= f),
+                 z3.Implies(x <= 1, p <= f))  # fmt: skip
+        out.append(z3.Implies(f > 0, z3.And(*parts)))
+    return tuple(out)
+
+
+@lru_cache(maxsize=400_000)
+def order(m: Monomial, n: Monomial) -> tuple[Any, ...]:
+    """What multiplication by a positive factor preserves, where two products have a factor in common."""
+    import z3
+
+    out, p, q = [], integer(m), integer(n)
+    for (a, b), (c, d) in itertools.product(splits(m), splits(n)):
+        if a == c:
+            f, x, y = integer(a), integer(b), integer(d)
+            lower, upper = z3.Implies(x < y, p + f <= q), z3.Implies(x > y, q + f <= p)
+            out.append(z3.Implies(f > 0, z3.And(lower, upper, z3.Implies(x == y, p == q))))
+    return tuple(out)
+
+
+@lru_cache(maxsize=100_000)
+def meaning(m: Monomial) -> Any:
+    """A product as what it is: no longer linear."""
+    value = integer(m[:1])
+    for name in m[1:]:
+        value = value * integer((name,))
+    return integer(m) == value
+
+
+def with_parts(products: Iterable[Monomial]) -> dict[Monomial, None]:
+    """The products and their own tails: a product of three is one of two, times one."""
+    return {m[n:]: None for m in products for n in range(len(m) - 1)}
+
+
+# ---- polynomials
+
+
+def constant_apart(a: Expr, b: Expr) -> int | None:
+    """b - a where that is a constant."""
+    try:
+        t = Translation()
+    except ImportError:
+        return 0 if a == b else None
+    rest = plus(t.poly(b), t.poly(a), -1)
+    return rest.get((), 0) if set(rest) <= {()} else None
 
 
 def plus(a: Poly, b: Poly, sign: int) -> Poly:
@@ -177,27 +249,72 @@ def times(a: Poly, b: Poly) -> Poly:
     return {m: c for m, c in out.items() if c}
 
 
+# ---- the question
+
+
 @lru_cache(maxsize=200_000)
 def implied(facts: tuple[Expr, ...], goal: Expr) -> bool:
     """Do `facts` imply `goal` for all integers?  False also when the solver gives up."""
     try:
-        lin = Linear()
+        import z3  # noqa: F401
     except ImportError:
         return False
-    hyps = [lin.formula(f) for f in facts]
-    target = lin.formula(goal)
-    for nonlinear in (False, True):
-        if nonlinear and not lin.products:
-            return False
-        solver = lin.z3.SolverFor("QF_LIA") if not nonlinear else lin.z3.Solver()
-        solver.set("timeout", TIMEOUT_MS)
-        solver.add(*hyps, *lin.side, *lin.lemmas(), lin.z3.Not(target))
-        if nonlinear:  # the products' meaning, in case the lemmas were not enough
-            for m, p in lin.products.items():
-                value = lin.atom(m[0])
-                for name in m[1:]:
-                    value = value * lin.atom(name)
-                solver.add(p == value)
-        if solver.check() == lin.z3.unsat:
-            return True
+    key = remembered.key(facts, goal)
+    if remembered.proved(key):
+        return True
+    if any(_impossible(kind, claim) for kind, claim in _attempts(facts, goal)):
+        remembered.remember(key)
+        return True
     return False
+
+
+def proved_before(facts: tuple[Expr, ...], goal: Expr) -> bool:
+    """Is the answer known to be yes?"""
+    return remembered.proved(remembered.key(facts, goal))
+
+
+def _attempts(facts: tuple[Expr, ...], goal: Expr) -> Iterable[tuple[str, list[Any]]]:
+    """Claims that are impossible only if the goal follows, each stronger and slower than the one before."""
+    import z3
+
+    wanted = piece(goal)
+    pieces = [wanted, *map(piece, facts)]
+    products = with_parts(m for p in pieces for m in p.products)
+    claim = [z3.Not(wanted.formula), *(p.formula for p in pieces[1:]), *(x for p in pieces for x in p.side)]
+    claim += [x for m in products for x in signs(m)]
+    yield "QF_LIA", claim
+    asked = with_parts(wanted.products)
+    if not products:
+        return
+    if asked:
+        yield "QF_LIA", claim + [x for m in asked for n in products if m != n for x in order(m, n)]
+    if len(products) <= MANY:
+        claim += [x for m, n in itertools.combinations(products, 2) for x in order(m, n)]
+        if asked.keys() != products.keys():
+            yield "QF_LIA", claim
+        yield "", claim + [meaning(m) for m in products]
+
+
+def _impossible(kind: str, claim: list[Any]) -> bool:
+    """No numbers satisfy the claim."""
+    import z3
+
+    solver = z3.SolverFor(kind) if kind else z3.Solver()
+    solver.set("timeout", TIMEOUT_MS)
+    solver.add(*claim)
+    return bool(solver.check() == z3.unsat)
+
+
+def satisfiable(facts: Iterable[Expr], more: Iterable[Expr] = ()) -> dict[str, int] | None:
+    """Numbers for the variables that satisfy the facts, as the solver sees them; None if there are none."""
+    import z3
+
+    pieces = [piece(f) for f in (*facts, *more)]
+    products = with_parts(m for p in pieces for m in p.products)
+    solver = z3.Solver()
+    solver.set("timeout", TIMEOUT_MS)
+    solver.add(*(p.formula for p in pieces), *(x for p in pieces for x in p.side), *map(meaning, products))
+    if solver.check() != z3.sat:
+        return None
+    model = solver.model()
+    return {str(x): model[x].as_long() for x in model.decls() if model[x] is not None and z3.is_int_value(model[x])}

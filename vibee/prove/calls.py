@@ -1,0 +1,95 @@
+"""What a call must keep: the callee's `given`, and shapes that agree.
+
+A condition on the elements of an array holds at a call if the caller knows it of every element of that array.
+Every definition also tests its `given` on entry, so that an unproved call stays safe.
+"""
+
+from __future__ import annotations
+
+from vibee.tree.defs import Call, Definition, View
+from vibee.tree.expr import Expr, loads, rebuild, show, substitute, var, walk
+
+from .facts import Facts, compare, conjuncts
+from .report import Obligation
+
+TESTED = "tested on entry"
+
+
+def call_obligations(
+    s: Call, callee: Definition, facts: Facts, shapes: dict[str, tuple[Expr, ...]]
+) -> list[Obligation]:
+    """One for each condition of the callee, and one for each array argument."""
+    table: dict[str, Expr] = dict(s.sizes)
+    arrays: dict[str, View] = {}
+    for a, p in [*zip(s.args, callee.params, strict=True), *zip(s.outs, callee.outs, strict=True)]:
+        if isinstance(a, View):
+            arrays[p.name] = a
+        elif isinstance(a, Expr):
+            table[p.name] = a
+    out = []
+    for g in callee.given:
+        for c in conjuncts(g):
+            goal, known = _translated(c, table, arrays, facts)
+            what = f"{show(c)} at the call of {callee.name}"
+            if goal is None:
+                out.append(Obligation("given", what, s.span, False, instead=TESTED))
+                continue
+            proved = known.prove(goal)
+            out.append(Obligation("given", what, s.span, proved, () if proved else known.about(goal),
+                                  None if proved else goal, TESTED))  # fmt: skip
+    for p in [*callee.params, *callee.outs]:
+        if p.name in arrays:
+            out.append(_shape(s, callee, p.shape, arrays[p.name], p.name, table, facts, shapes))
+    return out
+
+
+def _translated(c: Expr, table: dict[str, Expr], arrays: dict[str, View], facts: Facts) -> tuple[Expr | None, Facts]:
+    """A condition in the caller's terms and the facts to prove it from; None where it reads what is not known."""
+    if any(n.op in ("reduce", "scan") for n in walk(c)):
+        return None, facts
+    read = {str(ld.attr) for ld in loads(c)}
+    if not read:
+        return substitute(c, table), facts
+    if len(read) > 1:
+        return None, facts
+    view = arrays.get(next(iter(read)))
+    if view is None or view.array not in facts.fixed:
+        return None, facts
+    more = facts.copy()
+    more.patterns = []
+    about = [p for p in facts.patterns if {str(x.attr) for x in loads(p)} == {view.array}]
+    more.known = [*facts.known, *map(_element, about)]
+    return substitute(_element(c), table), more
+
+
+def _element(e: Expr) -> Expr:
+    """A condition on every element as one on any: reads become one unknown number."""
+    if e.op in ("load", "load?"):
+        return var("any element", e.dtype)
+    return rebuild(e, _element)
+
+
+def _shape(
+    s: Call, callee: Definition, wanted: tuple[Expr, ...], v: View, name: str, table: dict[str, Expr], facts: Facts,
+    shapes: dict[str, tuple[Expr, ...]],
+) -> Obligation:  # fmt: skip
+    """The callee sees as many elements as the argument has, in the shape that it asks for."""
+    rest = shapes[v.array][len(v.lead) :]
+    if v.part is not None:
+        rest = (Expr("sub", (v.part[1], v.part[0]), None, "i64"), *rest[1:])
+    seen = tuple(substitute(e, table) for e in wanted)
+    goals = [compare("eq", product(rest), product(seen))]
+    goals += [compare("eq", a, b) for a, b in zip(v.shape, seen, strict=False) if a != b] if v.shape else []
+    what = f"{name} of {callee.name} is {v.array} with the shape [{', '.join(map(show, seen))}]"
+    bad = next((g for g in goals if g.args[0] != g.args[1] and not facts.prove(g)), None)
+    if bad is None:
+        return Obligation("shape", what, s.span)
+    return Obligation("shape", what, s.span, False, facts.about(bad), bad, "tested by the front end")
+
+
+def product(shape: tuple[Expr, ...]) -> Expr:
+    """Elements of a shape."""
+    out = Expr("const", (), 1, "i64")
+    for e in shape:
+        out = e if out.op == "const" else Expr("mul", (out, e), None, "i64")
+    return out

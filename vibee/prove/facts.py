@@ -1,0 +1,212 @@
+"""What is known at a place of lowered code: sizes, loop ranges, conditions, `given`, scalars of known value.
+
+A fact is an expression over scalars and array elements.  It is dropped as soon as a variable or an array in it
+may have changed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+from vibee.tree.defs import Assign, Call, Decl, Definition, For, Store, View, While
+from vibee.tree.expr import Expr, const, free_vars, loads, substitute, var, walk
+from vibee.tree.poly import Sizes, add
+
+from .linear import implied, proved_before
+
+ZERO = const(0, "i64")
+CONSTANTS = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq,
+             "ne": operator.ne}  # fmt: skip
+FLIP = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
+
+
+def compare(op: str, a: Expr, b: Expr) -> Expr:
+    """A comparison as an expression."""
+    return Expr(op, (a, b), None, "bool")
+
+
+def conjuncts(e: Expr) -> Iterable[Expr]:
+    """The parts of a condition that all hold."""
+    if e.op == "and":
+        for a in e.args:
+            yield from conjuncts(a)
+    else:
+        yield e
+
+
+def opposite(e: Expr) -> Expr:
+    """not e.  For integers only: `not a < b` is `a >= b` unless one is a NaN."""
+    if e.op in FLIP and not any(a.dtype[:1] == "f" or a.dtype == "bf16" for a in e.args):
+        return replace(e, op=FLIP[e.op])
+    return Expr("not", (e,), None, "bool")
+
+
+def statements(stmts: list) -> Iterator[Any]:
+    """Every statement, those in blocks too."""
+    for s in stmts:
+        yield s
+        for part in ("body", "then", "orelse"):
+            yield from statements(getattr(s, part, None) or [])
+
+
+def changed(stmts: list) -> set[str]:
+    """Scalars and arrays that statements may change."""
+    out: set[str] = set()
+    for s in statements(stmts):
+        if isinstance(s, (Assign, Decl)):
+            out.add(s.name)
+        elif isinstance(s, For):
+            out.add(s.var)
+        elif isinstance(s, Store):
+            out.add(s.array)
+        elif isinstance(s, Call):
+            # An argument may be one that the callee changes.
+            out |= {v.array for v in [*s.args, *s.outs] if isinstance(v, View)}
+            out |= {o for o in s.outs if isinstance(o, str)}
+    return out
+
+
+def names_in(e: Expr) -> set[str]:
+    """Scalars and arrays that an expression reads."""
+    return free_vars(e) | {str(ld.attr) for ld in loads(e)}
+
+
+class Facts:
+    """The facts at a place; `saved` gives them to a branch and takes them back."""
+
+    def __init__(self, d: Definition) -> None:
+        self.fixed = {p.name for p in d.params if p.kind == "in"}
+        self.sizes = Sizes(d.given)
+        self.known: list[Expr] = []
+        self.patterns: list[Expr] = []  # about every element of a read-only array
+        self.lengths = {*d.sizes, *(p.name for p in d.params if p.kind == "size")}
+        for s in sorted(self.lengths):
+            self.known.append(compare("ge", var(s), ZERO))
+        for g in d.given:
+            for c in conjuncts(g):
+                reads = {str(ld.attr) for ld in loads(c)}
+                if reads <= self.fixed:
+                    (self.patterns if reads else self.known).append(c)
+
+    def copy(self) -> Facts:
+        """The same facts, to go another way from here."""
+        other = copy(self)
+        other.known = list(self.known)
+        return other
+
+    def assume(self, e: Expr) -> None:
+        """A condition holds from here on."""
+        self.known = [*self.known, *conjuncts(e)]
+
+    def drop(self, names: set[str]) -> None:
+        """Forget what is known of what may have changed."""
+        if names:
+            self.known = [f for f in self.known if not (names_in(f) & names)]
+
+    def know(self, name: str, dtype: str, value: Expr) -> None:
+        """The scalar `name` holds `value` from here on."""
+        self.drop({name})
+        if dtype == "i64" and name not in free_vars(value) and all(ld.attr in self.fixed for ld in loads(value)):
+            self.known = [*self.known, compare("eq", var(name), value)]
+
+    def enter(self, s: For | While) -> None:
+        """Facts at the start of any iteration."""
+        moved = changed([s])
+        self.drop(moved)
+        if isinstance(s, While):
+            self.assume(s.cond)
+        else:
+            self.known = [*self.known, *range_facts(s, moved - {s.var})]
+
+    def prove(self, goal: Expr) -> bool:
+        """Do the facts imply the goal?"""
+        if goal in self.known or self.plain(goal):
+            return True
+        near, every = self.about(goal, near=True), self.about(goal)
+        if len(near) == len(every) or proved_before(every, goal):
+            return implied(every, goal)
+        if implied(near, goal):
+            return True
+        return implied(every, goal)
+
+    def plain(self, goal: Expr) -> bool:
+        """Is a comparison true of any numbers, or a sum of products of what is not negative?"""
+        if goal.op not in ("le", "lt", "ge", "gt", "eq", "ne"):
+            return False
+        a, b = goal.args if goal.op in ("le", "lt", "eq", "ne") else goal.args[::-1]
+        if a.op == b.op == "const":
+            return bool(CONSTANTS[goal.op](*(x.attr for x in goal.args)))
+        if not all(x.dtype in ("i64", "") for x in (a, b)):
+            return False
+        rest = add(self.sizes.poly(b), self.sizes.poly(a), -1)
+        if goal.op == "eq":
+            return not rest
+        if goal.op == "ne" or (goal.op in ("lt", "gt") and rest.get((), 0) < 1):
+            return False
+        return all(c > 0 and all(map(self.natural, m)) for m, c in rest.items() if m) and rest.get((), 0) >= 0
+
+    def natural(self, name: str) -> bool:
+        """Is the name that of a size, or known to be no negative number?"""
+        v = var(name)
+        for f in self.known:
+            if f.op in ("ge", "gt") and f.args[0] == v and f.args[1].op == "const" and int(f.args[1].attr) >= 0:  # type: ignore[call-overload]
+                return True
+            if f.op in ("le", "lt") and f.args[1] == v and f.args[0].op == "const" and int(f.args[0].attr) >= 0:  # type: ignore[call-overload]
+                return True
+        what = self.sizes.atoms.get(name)
+        if what is None or what.op not in ("floordiv", "mod"):
+            return False
+        above, below = compare("le", ZERO, what.args[0]), compare("lt", ZERO, what.args[1])
+        return self.plain(above) and (self.plain(below) or self.prove(below))
+
+    def about(self, goal: Expr, near: bool = False) -> tuple[Expr, ...]:
+        """The facts that can matter for the goal; with `near`, those that probably do."""
+        facts = [*self.known, *self.instances([goal, *self.known])]
+        return tuple(relevant(facts, goal, self.lengths if near else None))
+
+    def instances(self, texts: list[Expr]) -> list[Expr]:
+        """Facts about elements, for the elements that are read in `texts`."""
+        if not self.patterns:
+            return []
+        out: list[Expr] = []
+        wanted = dict.fromkeys(n for f in texts for n in walk(f) if n.op in ("load", "load?") and n.attr in self.fixed)
+        for pattern in self.patterns:
+            for want in wanted:
+                for at in loads(pattern):
+                    if at.attr == want.attr and all(a.op == "var" for a in at.args):
+                        table = {str(a.attr): b for a, b in zip(at.args, want.args, strict=True)}
+                        out.append(substitute(pattern, table))
+        return out
+
+
+def range_facts(s: For, moved: set[str]) -> list[Expr]:
+    """lo <= v < hi, and v - lo a multiple of the step."""
+    v = var(s.var)
+    up = s.step > 0
+    facts = [compare("le" if up else "ge", s.lo, v), compare("lt" if up else "gt", v, s.hi)]
+    if abs(s.step) > 1:
+        step = const(abs(s.step), "i64")
+        away = Expr("sub", (v, s.lo), None, "i64")
+        facts.append(compare("eq", Expr("mod", (away, step), None, "i64"), ZERO))
+    return [f for f in facts if not (names_in(f) & moved)]
+
+
+def relevant(facts: list[Expr], goal: Expr, sizes: set[str] | None = None) -> list[Expr]:
+    """Facts that share variables with the goal, directly or through other facts.
+
+    With `sizes`, only the near ones: those linked by other names than sizes, and those about sizes in them alone."""
+    names = names_in(goal)
+    chosen: list[Expr] = []
+    left = [(f, names_in(f)) for f in dict.fromkeys(facts)]
+    while True:
+        near = [x for x in left if x[1] & (names - (sizes or set())) or not x[1]]
+        if not near:
+            break
+        chosen += [f for f, _ in near]
+        left = [x for x in left if x not in near]
+        names = names.union(*(own for _, own in near))
+    return chosen + ([f for f, own in left if own <= names] if sizes else [])

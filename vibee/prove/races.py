@@ -1,0 +1,165 @@
+"""Races: two iterations of a parallel loop never touch the same element, one of them writing.
+
+        facts(i) and facts(j) and i < j   =>   for some axis: a's indices(i) and b's indices(j) do not meet
+
+for every write a and every access b of the same array; what an iteration changes has one name in i and another
+in j.  Indices of several accesses that differ by constants, under the same facts, are taken together as one range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from vibee.tree.defs import For, View
+from vibee.tree.expr import Expr, Span, const, rename_arrays, show, substitute, var
+
+from .facts import ZERO, Facts, changed, compare, range_facts, relevant
+from .linear import constant_apart, implied
+from .report import Obligation
+
+SERIAL = "the loop runs serially"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """`counts` elements from `start` on, along each axis, under `facts`."""
+
+    array: str
+    start: tuple[Expr, ...]
+    counts: tuple[Expr, ...]
+    write: bool
+    facts: list[Expr] = field(compare=False)
+    span: Span = field(compare=False)
+
+
+@dataclass(slots=True)
+class Scope:
+    """A parallel loop while its body is walked."""
+
+    loop: For
+    own: set[str]  # what each iteration has for itself
+    accesses: list[Access] = field(default_factory=list)
+    shared: list[tuple[str, Span]] = field(default_factory=list)  # outer scalars that iterations set
+
+
+def whole(v: View, shape: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+    """The elements that a view stands for: first index and count along each axis."""
+    start, counts = list(v.lead), [const(1, "i64")] * len(v.lead)
+    rest = shape[len(v.lead) :]
+    if v.part is not None:
+        lo, hi = v.part
+        start.append(lo)
+        counts.append(Expr("sub", (hi, lo), None, "i64"))
+        rest = rest[1:]
+    return (*start, *[ZERO] * len(rest)), (*counts, *rest)
+
+
+def separate(scope: Scope, facts: Facts) -> list[Obligation]:
+    """One obligation for each array that the loop writes, and for each outer scalar that it sets."""
+    v = scope.loop.var
+    out = [
+        Obligation("race", f"{name} is set by several iterations of the loop over {v}", span, False, instead=SERIAL)
+        for name, span in dict(scope.shared).items()
+    ]
+    order = sorted(range(len(scope.accesses)), key=lambda n: (scope.accesses[n].array, n))
+    for array, group in groupby((scope.accesses[n] for n in order), key=lambda a: a.array):
+        accesses = list(group)
+        if any(a.write for a in accesses):
+            out.append(_array(scope, array, accesses, facts))
+    return out
+
+
+def _array(scope: Scope, array: str, accesses: list[Access], facts: Facts) -> Obligation:
+    v = scope.loop.var
+    what = f"iterations of the loop over {v} touch different elements of {array}"
+    if _own_row(accesses, v):
+        return Obligation("race", what, scope.loop.span)
+    merged = hulls(accesses)
+    moved = changed([scope.loop])
+    for n, a in enumerate(merged):
+        for b in merged[n:]:
+            if not (a.write or b.write):
+                continue
+            for x, y in ((a, b), (b, a)) if a is not b else ((a, b),):
+                known, goal = _claim(scope, x, y, moved, facts)
+                if not implied(known, goal):
+                    text = f"{what}: {_place(x)} and {_place(y)}"
+                    return Obligation("race", text, x.span, False, known, goal, SERIAL)
+    return Obligation("race", what, scope.loop.span)
+
+
+def _own_row(accesses: list[Access], v: str) -> bool:
+    """Is the loop variable itself the index of one and the same axis everywhere?"""
+    one = const(1, "i64")
+    axes = [{n for n, (e, c) in enumerate(zip(a.start, a.counts, strict=True))
+             if e.op == "var" and e.attr == v and c == one} for a in accesses]  # fmt: skip
+    return bool(set.intersection(*axes))
+
+
+def _claim(scope: Scope, a: Access, b: Access, moved: set[str], facts: Facts) -> tuple[tuple[Expr, ...], Expr]:
+    """Facts of an earlier iteration at `a` and a later one at `b`, and that they are apart on some axis."""
+    later = {n: var(f"{n}'") for n in moved}
+    arrays = {n: f"{n}'" for n in moved}
+
+    def prime(e: Expr) -> Expr:
+        return rename_arrays(substitute(e, later), arrays)
+
+    v = scope.loop.var
+    own = range_facts(scope.loop, moved - {v})
+    known = [*own, *map(prime, own), compare("lt" if scope.loop.step > 0 else "gt", var(v), prime(var(v)))]
+    known += [*a.facts, *map(prime, b.facts)]
+    known = [*known, *facts.instances(known)]
+    sides = []
+    for x, m, y, k in zip(a.start, a.counts, b.start, b.counts, strict=True):
+        y, k = prime(y), prime(k)
+        one = const(1, "i64")
+        if m == one == k:
+            sides.append(compare("ne", x, y))
+        else:
+            sides += [compare("le", _plus(x, m), y), compare("le", _plus(y, k), x)]
+    goal = Expr("or", tuple(sides), None, "bool") if len(sides) > 1 else sides[0] if sides else const(False, "bool")
+    return tuple(relevant(known, goal)), goal
+
+
+def hulls(accesses: list[Access]) -> list[Access]:
+    """Accesses under the same facts whose indices differ by constants become one that holds them all."""
+    out: list[Access] = []
+    for a in dict.fromkeys(accesses):
+        for n, h in enumerate(out):
+            both = _joined(h, a)
+            if both is not None:
+                out[n] = both
+                break
+        else:
+            out.append(a)
+    return out
+
+
+def _joined(a: Access, b: Access) -> Access | None:
+    if a.facts is not b.facts and a.facts != b.facts:
+        return None
+    start, counts = [], []
+    for x, m, y, k in zip(a.start, a.counts, b.start, b.counts, strict=True):
+        if x == y and m == k:
+            start.append(x)
+            counts.append(m)
+            continue
+        apart = constant_apart(x, y)
+        if apart is None or m.op != "const" or k.op != "const":
+            return None
+        first, end = min(0, apart), max(int(m.attr), apart + int(k.attr))  # type: ignore[call-overload]
+        start.append(x if apart >= 0 else y)
+        counts.append(const(end - first, "i64"))
+    return replace(a, start=tuple(start), counts=tuple(counts), write=a.write or b.write)
+
+
+def _plus(a: Expr, b: Expr) -> Expr:
+    return Expr("add", (a, b), None, "i64")
+
+
+def _place(a: Access) -> str:
+    one = const(1, "i64")
+    ranges = zip(a.start, a.counts, strict=True)
+    parts = [show(e) if c == one else f"{show(e)} to {show(_plus(e, c))}" for e, c in ranges]
+    return f"{a.array}[{', '.join(parts)}]"

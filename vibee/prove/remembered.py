@@ -1,0 +1,64 @@
+"""Proofs that were found before, by content, in the cache folder: a build does not prove the same thing twice.
+
+Only what was proved is kept; what was not may be proved by a faster machine.  The name of the file holds a hash of
+the prover itself, so that a changed prover starts with nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+from vibee.tree.expr import Expr
+
+SIZE = 16  # bytes of one key
+
+
+def key(facts: tuple[Expr, ...], goal: Expr) -> bytes:
+    """What identifies a claim: the text of its parts, types included."""
+    text = "\n".join([_text(goal), *sorted(map(_text, facts))])
+    return hashlib.blake2b(text.encode(), digest_size=SIZE).digest()
+
+
+def _text(e: Expr) -> str:
+    return f"{e.op}:{e.dtype}:{e.attr!r}({','.join(map(_text, e.args))})"
+
+
+def proved(which: bytes) -> bool:
+    """Was this proved before?"""
+    return which in _known()
+
+
+def remember(which: bytes) -> None:
+    """Keep a proof; a full or read-only disk only means that it is found again."""
+    _known().add(which)
+    try:
+        fd = os.open(_file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(fd, which)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
+@cache
+def _known() -> set[bytes]:
+    try:
+        data = _file().read_bytes()
+    except OSError:
+        data = b""
+    return {data[n : n + SIZE] for n in range(0, len(data) - SIZE + 1, SIZE)}
+
+
+@cache
+def _file() -> Path:
+    here = Path(__file__).parent
+    own = hashlib.blake2b(digest_size=8)
+    for part in sorted(here.glob("*.py")):
+        own.update(part.read_bytes())
+    from vibee.build.cache import cache_folder
+
+    return cache_folder() / f"proofs-{own.hexdigest()}"
