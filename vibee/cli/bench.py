@@ -114,6 +114,7 @@ def bench(specs: list[str], as_json: bool, quick: bool, peers: list[str], thread
     """Measure and show: this program, or what the specs define."""
     check_peers(peers)
     programs = bench_specs.programs(specs) if specs else []
+    own = {} if programs else described()
     threads = threads or available_processors()
     result: dict[str, Any] = {
         "processor": processor_name(), "threads": threads, "isa": f"x86-64-{isa_level()}", "quick": quick, "roof": {},
@@ -128,7 +129,7 @@ def bench(specs: list[str], as_json: bool, quick: bool, peers: list[str], thread
     if "reason" in result["roof"]:
         raise UserError(f"the machine's own limits could not be measured: {result['roof']['reason']}")
     show.roof(result["roof"])
-    for module, table in map(bench_specs.compiled, programs) if programs else [(limits, described())]:
+    for module, table in map(bench_specs.compiled, programs) if programs else [(limits, own)]:
         for row in rows(Bench(module, table, threads, quick, peers, result["roof"])):
             result["not_measured" if "reason" in row else "kernels"].append(row)
             show.row(row)
