@@ -31,8 +31,16 @@ def nested(w: Writer) -> str:
         target = w.one(f"y[{at}]", f"y[{at}]", element(w, names))
         lines.append(f"{here}{target} = {w.value(w.one('1.0', '0.5', target, f'x[{names[0]}, 0]', element(w, names)))}")
     asks = w.one("N >= 1", "N == M", "M >= N", "N >= 2, M >= 1", "N % T == 0", "N * T <= M", "N >= 0")
-    params = f"x: f32[N, M], y: mut[f32[{size}]], z: mut[f32[N, M]], T: size"
-    return head(w, params) + f"    given(T >= 1, {asks})\n" + "\n".join(lines) + "\n"
+    arrays = {"y": f"f32[{size}]", "z": "f32[N, M]"}
+    results = w.one("", "", "y", "z", "yz")
+    params = ", ".join(["x: f32[N, M]", *(f"{a}: mut[{t}]" for a, t in arrays.items() if a not in results), "T: size"])
+    outs = ", ".join(f"{a}({t})" for a, t in arrays.items() if a in results)
+    return (
+        head(w, params, f"({outs})" if len(results) > 1 else outs)
+        + f"    given(T >= 1, {asks})\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def term(w: Writer, names: list[str]) -> str:
@@ -79,7 +87,8 @@ class Stateful:
     def whole(self) -> str:
         """A procedure."""
         w = self.w
-        params = f"at: {w.one('mut[i64[M]]', 'mut[i64[M]]', 'i64[M]')}, y: mut[f32[N]], a: i64"
+        y = w.one(True, True, False)  # given, or a result
+        params = f"at: {w.one('mut[i64[M]]', 'mut[i64[M]]', 'i64[M]')}, {'y: mut[f32[N]]' if y else 'N: size'}, a: i64"
         asks = w.one(
             "0 <= at[m], at[m] < N", "0 <= at[m], at[m] < N, M == N", "0 <= a, a < N", "N >= 1, M >= 1", "M >= N"
         )
@@ -87,7 +96,7 @@ class Stateful:
         self.fixed = "at: i64" in params
         while self.left > 0:
             lines += self.statement("    ")
-        text = head(w, params) + "\n".join(lines) + "\n"
+        text = head(w, params, "" if y else "y(f32[N])") + "\n".join(lines) + "\n"
         return (HELPERS if "f8(" in text or "f9(" in text else "") + text
 
     def number(self) -> str:
@@ -96,7 +105,7 @@ class Stateful:
         v, u, c = w.one(*self.vars), w.one(*self.vars, "a"), w.number(1, 2)
         return w.one(
             v, v, v, u, str(c - 1), f"{v} + {c}", f"{v} - {c}", f"{v} + {u}", "N - 1", f"{v} // 2", f"{v} % max(N, 1)",
-            f"max({v}, 0)", f"min({v}, N - 1)",
+            f"max({v}, 0)", f"min({v}, N - 1)", f"{v} * {u}", f"{v} // {u}", f"{v} % {u}", f"{v} * {c + 1}",
         )  # fmt: skip
 
     def test(self) -> str:
@@ -116,7 +125,7 @@ class Stateful:
         """One statement, with what belongs to it."""
         w = self.w
         self.left -= 1
-        kinds = ["store", "store", "set", "set", "index", "call"]
+        kinds = ["store", "store", "set", "set", "index", "element", "call"]
         if len(pad) < 16:
             kinds += ["if", "if", "for", "while"]
         if self.inside and not self.fixed:
@@ -124,13 +133,22 @@ class Stateful:
         return getattr(self, f"a_{w.one(*kinds)}")(pad)
 
     def guarded(self, pad: str, at: str, size: str, then: str) -> list[str]:
-        """An access, or a test and an access; sometimes something changes between the two."""
-        w = self.w
-        if w.one(True, False, False):
+        """An access, or a test and an access.  The test may be a little wrong, and something may change between."""
+        w, deeper = self.w, pad + "    "
+        if w.one(True, False, False, False):
             return [f"{pad}{then}"]
-        test = w.one(f"0 <= {at} and {at} < {size}", f"{at} >= 0 and {at} < {size}", f"0 <= {at} < {size}")
-        between = self.a_set(pad + "    ") if w.number(0, 3) == 0 else []
-        return [f"{pad}if {test}:", *between, f"{pad}    {then}"]
+        between = self.statement(deeper) if self.left > 0 and w.number(0, 2) == 0 else []
+        if w.one(True, False, False):  # the other way round
+            end = w.one(size, size, size, f"{size} + 1", f"{size} - 1")
+            test = w.one(
+                f"{at} < 0 or {at} >= {end}", f"not ({at} >= 0) or {at} > {end} - 1", f"not (0 <= {at} < {end})"
+            )
+            return [f"{pad}if {test}:", *self.a_set(deeper), f"{pad}else:", *between, f"{deeper}{then}"]
+        low = w.one("0", "0", "0", "0", "-1", "1")
+        test = w.one(f"{low} <= {at} and {at} < {size}", f"{at} >= {low} and {at} < {size}", f"{low} <= {at} < {size}")
+        if w.number(0, 7) == 0:
+            test = f"{low} <= {at} <= {size}"
+        return [f"{pad}if {test}:", *between, f"{deeper}{then}"]
 
     def a_store(self, pad: str) -> list[str]:
         at = self.number()
@@ -147,6 +165,12 @@ class Stateful:
         if self.fixed and use.startswith("at"):
             use = f"y[at[{at}]] = 3.0"
         return self.guarded(pad, at, "M", use)
+
+    def a_element(self, pad: str) -> list[str]:
+        """A use of an element that was tested before, which may have changed since."""
+        w, v = self.w, self.w.one(*self.vars)
+        inside = self.guarded(pad + "    ", f"at[{v}]", "N", w.one(f"y[at[{v}]] = 4.0", f"f9(y, at[{v}])"))
+        return [f"{pad}if 0 <= {v} and {v} < M:", *inside]
 
     def a_call(self, pad: str) -> list[str]:
         w, at = self.w, self.number()

@@ -70,6 +70,10 @@ FAULTS = {
         "@procedure\ndef f(x: f32[N], k: i64) -> y(f32[N]):\n    for i in range(N):\n        y[i] = x[i % k]\n",
         {"N": 2}, {"k": 0}, "case.vibee:4:18: i % k divides by 0: N=2, i=0, k=0",
     ),
+    "divisor of a range": (
+        "@procedure\ndef f(x: mut[f32[N]], k: i64):\n    for i in range(N // k):\n        x[i] = 0.0\n",
+        {"N": 2}, {"k": 0}, "case.vibee:3:20: N // k divides by 0: N=2, k=0",
+    ),
     "overflow": (
         "@procedure\ndef f(x: f32[N], k: i64) -> y(f32[N]):\n    given(N >= 1)\n    for i in range(N):\n"
         "        y[i] = x[(k * (i + 1)) % N]\n",

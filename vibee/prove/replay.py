@@ -231,13 +231,14 @@ class Machine(Views):
             return [d.name for d in leading]
 
         def run(f: Frame) -> str | None:
+            span = range(lo(f), hi(f), s.step)
             region = Region(s.var, f.procedure.key)
             if s.parallel:
                 self.regions.append(region)
                 self.first.append(start)
             f.loops.append(s.var)
             jump = None
-            for k in range(lo(f), hi(f), s.step):
+            for k in span:
                 self.tick(f)
                 f.env[s.var] = region.now = k
                 jump = body(f)
