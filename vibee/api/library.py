@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from vibee.emit import emit_module
 from vibee.lower.unit import Unit
 from vibee.runtime.machine import LEVELS, supported_levels
 from vibee.tree.defs import Definition, Formula, Model, Procedure
+
+from .memo import remembered
 
 
 class Build:
@@ -31,8 +34,12 @@ class Build:
         with self._lock:
             if self._text is None:
                 wrap = [d.key for d in self.definitions]
-                self._text = emit_module(self.unit.reach(self.definitions), wrap=wrap)
+                made = functools.partial(self._emitted, wrap)
+                self._text = remembered(self.unit.program, self.isa, self.stem, wrap, made)
             return self._text
+
+    def _emitted(self, wrap: list[str]) -> str:
+        return emit_module(self.unit.reach(self.definitions), wrap=wrap)
 
     @property
     def module(self) -> ModuleType:

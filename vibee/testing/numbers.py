@@ -60,6 +60,7 @@ class Arithmetic:
 
     def __init__(self, track: bool = True) -> None:
         self.track = track
+        self._consts: dict[tuple[Any, str], Num] = {}
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """The numpy type that values of a type are kept in."""
@@ -67,9 +68,17 @@ class Arithmetic:
 
     def const(self, value: Any, dtype: str) -> Num:
         """A literal, which the kernel rounds to its type."""
+        if not value or value != value:  # 0 and -0 are equal, nan is not
+            return self._const(value, dtype)
+        key = (value, dtype)
+        if key not in self._consts:
+            self._consts[key] = self._const(value, dtype)
+        return self._consts[key]
+
+    def _const(self, value: Any, dtype: str) -> Num:
         if not is_float(dtype):
-            return Num(np.array(value, OWN[dtype]) if dtype == "bool" else np.array(int(value)).astype(OWN[dtype]))
-        v = np.asarray(float(value)).astype(self.dtype(dtype))
+            return Num(OWN[dtype].type(value) if dtype == "bool" else np.array(int(value)).astype(OWN[dtype])[()])
+        v = np.asarray(float(value)).astype(self.dtype(dtype))[()]
         if not self.track or dtype == "bf16" or not np.isfinite(v):
             return Num(v)
         with np.errstate(all="ignore"):
@@ -80,16 +89,15 @@ class Arithmetic:
 
     def apply(self, op: str, dtype: str, args: list[Num], source: str) -> Num:
         """`op` of operands of type `source`, the result of type `dtype`."""
-        with np.errstate(all="ignore"):
-            if op in COMPARE:
-                return self._compare(op, *args)
-            if dtype == "bool":
-                return self._logic(op, args)
-            if op in ("min", "max"):
-                return self._extreme(op, args[0], args[1], real=is_float(dtype))
-            if is_float(dtype):
-                return self._real(op, dtype, args)
-            return self._whole(op, dtype, args)
+        if op in COMPARE:
+            return self._compare(op, *args)
+        if dtype == "bool":
+            return self._logic(op, args)
+        if op in ("min", "max"):
+            return self._extreme(op, args[0], args[1], real=is_float(dtype))
+        if is_float(dtype):
+            return self._real(op, dtype, args)
+        return self._whole(op, dtype, args)
 
     def rounded(self, v: Any, e: Any, dtype: str, args: list[Num], tiny: bool = False) -> Num:
         """After one rounding of v; e is what the operands' errors make of it."""

@@ -7,6 +7,7 @@ index variable is an array along an axis of its own, the first variable of a red
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ from vibee.tree.expr import Expr, bound_vars, walk
 from vibee.tree.normal import neutral
 from vibee.tree.types import is_float
 
+from .emulate import Unable, emulated
 from .numbers import ELEMENTARY_ULPS, LEAST_NORMAL, UNIT, Arithmetic, Failure, Num, Undetermined, some
 
 CLOSE_ULPS = 8  # what `close(a, b)` means by itself
@@ -56,8 +58,12 @@ class Oracle:
         self.track = track
         self.a = Arithmetic(track)
         self.budget = budget  # statements of procedures that may still be carried out
-        self._emulated: Oracle | None = None
+        self._emulations: dict[str, Callable[..., Any]] = {}
         self._elementary: dict[str, bool] = {}
+
+    def share(self, other: Oracle) -> None:
+        """Know of definitions what another oracle of the program knows."""
+        self._emulations, self._elementary, self.a = other._emulations, other._elementary, other.a
 
     # ------------------------------------------------------------ expressions
 
@@ -85,6 +91,9 @@ class Oracle:
         array = s.arrays[str(e.attr)]
         if not e.args:  # as it is now: the array may change
             return Num(array.v[()], array.e[()] if isinstance(array.e, np.ndarray) else array.e)
+        at = None if s.axes else self.element(e.args, array.v.shape, s, str(e.attr))
+        if at is not None:
+            return Num(array.v[at], array.e[at] if np.ndim(array.e) else array.e)
         index, unsure = self.places(e.args, array.v.shape, s, str(e.attr))
         if index is None:
             return Num(np.zeros((), array.v.dtype))
@@ -93,6 +102,35 @@ class Oracle:
         if unsure is not None:
             error = np.where(unsure, True if v.dtype == bool else np.inf, error)
         return Num(v, error)
+
+    def quick(self, e: Expr, s: Space) -> int | None:
+        """A certain 64-bit integer by Python's own arithmetic, None where that will not do: most of what procedures
+        compute is indices."""
+        if e.op == "const":
+            return int(e.attr)  # type: ignore[call-overload,no-any-return]
+        if e.op == "var":
+            x = s.names[str(e.attr)]
+            return int(x.v) if e.dtype == "i64" and type(x.e) is int and np.ndim(x.v) == 0 else None
+        f = QUICK.get(e.op)
+        if f is None or e.dtype != "i64":
+            return None
+        a, b = (self.quick(x, s) for x in e.args)
+        if a is None or b is None or (b == 0 and e.op in ("floordiv", "mod")):
+            return None
+        n: int = f(a, b)
+        return n if -(2**63) <= n < 2**63 else None
+
+    def element(self, idx: tuple[Expr, ...], shape: tuple[int, ...], s: Space, name: str) -> tuple[int, ...] | None:
+        """One place of an array by quick integers."""
+        at = []
+        for axis, (k, n) in enumerate(zip(idx, shape, strict=True)):
+            i = self.quick(k, s)
+            if i is None or (s.mask is not None and not 0 <= i < n):
+                return None
+            if not 0 <= i < n:
+                raise Failure(f"{name}: index {axis} out of bounds")
+            at.append(i)
+        return tuple(at)
 
     def places(self, idx: tuple[Expr, ...], shape: tuple[int, ...], s: Space, name: str) -> tuple[Any, Any]:
         """Index arrays, inside of the shape, and where they are uncertain; None if nothing is needed."""
@@ -364,17 +402,27 @@ class Oracle:
         assert isinstance(d, Formula)
         return d
 
+    def emulation(self, d: Formula) -> Callable[..., Any]:
+        """A definition of numbers as a function of arrays that rounds as its kernel does."""
+        if d.key not in self._emulations:
+            try:
+                self._emulations[d.key] = emulated(d, self.lookup)
+            except Unable:
+                plain = Oracle(self.lookup, track=False)
+                self._emulations[d.key] = lambda *xs: np.asarray(
+                    plain._inside(d, [Num(x) for x in xs], Space({}, {})).v
+                )
+        return self._emulations[d.key]
+
     def elementary_value(self, d: Definition, args: list[Num]) -> Num:
         """The value of the f64 version, computed as its kernel would; the bound is what the arguments' errors do to
         it, and the stated number of units in the last place for both versions."""
         twin = self.twin(d)
-        if self._emulated is None:
-            self._emulated = Oracle(self.lookup, track=False)
+        body = self.emulation(twin)
         dtype, kind = d.outs[0].dtype, np.dtype("f4") if twin.params[0].dtype == "f32" else np.dtype("f8")
 
         def f(*xs: Any) -> Any:
-            plain = [Num(np.asarray(x).astype(kind)) for x in xs]
-            return np.asarray(self._emulated._inside(twin, plain, Space({}, {})).v)  # type: ignore[union-attr]
+            return body(*(np.asarray(x).astype(kind) for x in xs))
 
         own = self.a.dtype(dtype)
         with np.errstate(all="ignore"):
@@ -465,6 +513,12 @@ class Oracle:
         for q in d.equations:
             self.equation(q, s)
         return s.arrays
+
+
+QUICK: dict[str, Callable[[int, int], int]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv,
+    "mod": operator.mod, "min": min, "max": max,
+}  # fmt: skip
 
 
 def _needed(x: Any, mask: Any) -> Any:

@@ -81,7 +81,8 @@ class Run:
 
     def number(self, e: Expr) -> int:
         """An integer that must be certain."""
-        return int(self.oracle.whole(e, self.s).v)
+        n = self.oracle.quick(e, self.s)
+        return n if n is not None else int(self.oracle.whole(e, self.s).v)
 
     def holds(self, e: Expr) -> bool:
         """A condition that must be certain."""
@@ -146,7 +147,7 @@ class Run:
         count = 0
         for i in range(lo, hi, s.step):
             before = {n: self._scalar(n) for n in sums}
-            self.s.names[s.var] = Num(np.int64(i))
+            self.s.names[s.var] = Num(np.int64(i), 0)
             if self._turn(s.body):
                 break
             count += 1

@@ -62,6 +62,7 @@ class Spec:
         self.program = check(path)
         if self.program.errors:
             raise SpecError([str(e) for e in self.program.errors])
+        self.oracle = Oracle(self.program.by_key)  # what is known of definitions, for all others
         self._libraries: dict[str, Library] = {}
         self._subjects: dict[str, Subject] = {}
         self._gradients = False
@@ -145,13 +146,16 @@ class Subject:
         self.mapped = on_numbers(d)
         self.head = elementwise(d) if self.mapped else d
         self.compared = 0
+        self.steps = 0  # statements that the oracle may still carry out in this test
 
     def __repr__(self) -> str:
         return self.d.key
 
     def oracle(self, budget: int = 20_000) -> Oracle:
         """A fresh oracle."""
-        return Oracle(self.spec.program.by_key, budget=budget)
+        oracle = Oracle(self.spec.program.by_key, budget=budget)
+        oracle.share(self.spec.oracle)
+        return oracle
 
     # ------------------------------------------------------------ the oracle's side
 
@@ -182,7 +186,11 @@ class Subject:
         d = self.d
         if not self.mapped:
             changed = {n: Num(a.v.copy(), np.array(a.e)) for n, a in arrays.items() if d.param(n).kind == "mut"}
-            after = oracle.run(d, names, arrays | changed)
+            before = oracle.budget
+            try:
+                after = oracle.run(d, names, arrays | changed)
+            finally:
+                self.steps -= before - oracle.budget
             return {p.name: after[p.name] for p in written(d)}
         args = [arrays[p.name] for p in d.params]
         shape = args[0].v.shape
