@@ -17,7 +17,8 @@ from typing import Any
 
 from vibee.prove.bounds import check_bounds
 from vibee.prove.report import Obligation, VectorBounds
-from vibee.tree.defs import Assign, Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
+from vibee.prove.written import check_written
+from vibee.tree.defs import Alloc, Assign, Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
 from vibee.tree.expr import Expr, bound_vars, const, loads, walk
 from vibee.tree.normal import hoist
 
@@ -63,8 +64,21 @@ def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Pro
         p, notes = _formula(d, fresh, isa)
     if d.is_scalar:
         p = replace(p, body=serial(p.body))
-    p, open_ = check_bounds(replace(p, body=[*guards(d), *p.body]), lookup, thorough)
-    return replace(p, body=collapse(p.body, fresh)), notes + open_
+    p, found = check_bounds(replace(p, body=[*guards(d), *p.body]), lookup, thorough)
+    p, more = zeroed(p, lookup, fresh)
+    return replace(p, body=collapse(p.body, fresh)), notes + found + more
+
+
+def zeroed(p: Procedure, lookup: Lookup, fresh: Fresh) -> tuple[Procedure, list[Obligation]]:
+    """Arrays that are not proved to be written before they are read begin as zeros."""
+    found = check_written(p, lookup)
+    unsure = {array for array, o in found if not o.proved}
+    outs = [t for o in p.outs if o.name in unsure for t in fill(o.name, o.dtype, o.shape, fresh)]
+
+    def one(s: object) -> object:
+        return replace(s, zero=True) if isinstance(s, Alloc) and s.name in unsure else s
+
+    return replace(p, body=[*outs, *map_stmts(p.body, one)]), [o for _, o in found]
 
 
 def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Obligation]]:
