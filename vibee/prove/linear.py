@@ -295,6 +295,12 @@ def _attempts(facts: tuple[Expr, ...], goal: Expr) -> Iterable[tuple[str, list[A
         yield "", claim + [meaning(m) for m in products]
 
 
+def limit(milliseconds: int) -> None:
+    """Time for one question, from here on."""
+    global TIMEOUT_MS
+    TIMEOUT_MS = milliseconds
+
+
 def _impossible(kind: str, claim: list[Any]) -> bool:
     """No numbers satisfy the claim."""
     import z3

@@ -1,0 +1,89 @@
+"""`vibee verify`: what was proved of specs, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from vibee.runtime.errors import UserError
+
+
+def verify_specs(paths: list[str], as_json: bool, timeout: int, isa: str) -> int:
+    """0 if everything is proved or tested at run time, 1 if something is refuted, 2 for wrong input."""
+    try:
+        import z3  # noqa: F401
+    except ImportError:
+        raise UserError("verify needs the solver: pip install z3-solver, or pip install . in vibee's folder") from None
+    from vibee.check import load
+    from vibee.prove import linear
+    from vibee.prove.report import KINDS
+    from vibee.prove.verify import PROVED, REFUTED, UNPROVED, verify_program
+    from vibee.testing.command import spec_files
+
+    linear.limit(timeout)
+    files = spec_files(paths)
+    if isinstance(files, str):
+        raise UserError(files)
+    start, rows, mistakes = time.perf_counter(), [], 0
+    for path in map(str, files):
+        program = load(path)
+        for error in program.errors:
+            print(error, file=sys.stderr)
+        mistakes += len(program.errors)
+        if not program.errors:
+            rows += [(path, found) for found in verify_program(program, isa)]
+    seconds = time.perf_counter() - start
+    totals = {o: sum(found.count(o) for _, found in rows) for o in (PROVED, REFUTED, UNPROVED)}
+    if as_json:
+        print(json.dumps({"seconds": round(seconds, 3), "isa": isa, **totals,
+                          "definitions": [_row(p, f) for p, f in rows]}, indent=1))  # fmt: skip
+    else:
+        _table(rows)
+        for _, found in rows:
+            for v in found.verdicts:
+                if v.outcome != PROVED:
+                    print(_failure(found.definition.name, v, KINDS))
+        print(f"{len(rows)} definitions, {sum(totals.values())} obligations: {totals[PROVED]} proved, "
+              f"{totals[REFUTED]} refuted, {totals[UNPROVED]} unproved, {seconds:.1f} s")  # fmt: skip
+    return 2 if mistakes else 1 if totals[REFUTED] else 0
+
+
+def _table(rows: list[tuple[str, Any]]) -> None:
+    names = [(f"{found.definition.key}", found) for _, found in rows]
+    wide = max([10, *(len(n) for n, _ in names)])
+    print(f"{'definition':{wide}}  obligations  proved  refuted  unproved       ms")
+    for name, found in names:
+        counts = [found.count(o) for o in ("PROVED", "REFUTED", "UNPROVED")]
+        print(f"{name:{wide}}  {sum(counts):11}  {counts[0]:6}  {counts[1]:7}  {counts[2]:8}  {found.ms:7.0f}")
+
+
+def _failure(name: str, v: Any, kinds: dict[str, str]) -> str:
+    """What failed, in the words of the spec: the claim, what is known there, and the run that breaks it."""
+    from vibee.tree.expr import show
+
+    o = v.obligation
+    lines = [f"{o.span}: {v.outcome} in {name}: {o.what} ({o.kind}: {kinds.get(o.kind, '')})"]
+    if v.counterexample is not None:
+        lines.append(f"    counterexample, run: {v.counterexample}")
+        return "\n".join(lines)
+    if o.goal is not None:
+        lines.append(f"    claim: {show(o.goal)}")
+        known = list(dict.fromkeys(map(show, o.facts)))
+        lines.append("    known: " + ("; ".join(known[:8]) or "nothing") + ("; ..." if len(known) > 8 else ""))
+    if o.instead:
+        lines.append(f"    so: {o.instead}")
+    return "\n".join(lines)
+
+
+def _row(path: str, found: Any) -> dict[str, Any]:
+    return {
+        "file": path, "definition": found.definition.key, "ms": round(found.ms, 1),
+        "obligations": [
+            {"kind": v.kind, "outcome": v.outcome, "what": v.text, "line": v.span.line, "column": v.span.col,
+             **({"counterexample": str(v.counterexample)} if v.counterexample else {}),
+             **({"instead": v.obligation.instead} if v.outcome == "UNPROVED" else {})}
+            for v in found.verdicts
+        ],
+    }  # fmt: skip

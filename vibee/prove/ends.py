@@ -1,0 +1,185 @@
+"""Loops end: a `while` has a whole number that each iteration makes smaller, and that stays above a bound.
+
+        facts and the way through an iteration   =>   m' <= m - 1   and   m' >= 0
+
+for every way from the start of an iteration to its next one.  Candidates for m are the distances in the loop's
+condition and in the conditions under which it is left: `b - a` for `a < b`, and the distance that makes `a == b`
+false.  A counted loop always ends: its range is fixed when it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vibee.tree.defs import Assign, Call, Decl, For, If, Jump, Procedure, Store, View, While
+from vibee.tree.expr import Expr, const, loads, show, substitute, var
+from vibee.tree.types import is_int
+
+from .facts import Facts, changed, compare, conjuncts, opposite, statements
+from .report import Obligation
+
+PATHS = 64  # ways through an iteration beyond which none is looked at
+
+
+@dataclass(slots=True)
+class Way:
+    """One way through statements: what was assumed on it, and what scalars hold in terms of those before it."""
+
+    assumed: list[Expr] = field(default_factory=list)
+    values: dict[str, Expr] = field(default_factory=dict)
+    on: bool = True  # it has not left the iteration yet
+    leaves: bool = False  # it leaves the loop
+
+    def now(self, e: Expr) -> Expr:
+        """An expression in terms of what scalars held at the start."""
+        return substitute(e, self.values)
+
+    def set(self, name: str, e: Expr | None, unknown: str) -> None:
+        """A scalar is assigned; None: with what is not known."""
+        self.values = {**self.values, name: e if e is not None else var(unknown)}
+
+
+def obligations(p: Procedure) -> list[Obligation]:
+    """One for each `while` of a lowered procedure."""
+    out: list[Obligation] = []
+    facts = Facts(p)
+    _look(p.body, facts, out)
+    return out
+
+
+def _look(stmts: list, facts: Facts, out: list[Obligation]) -> None:
+    """Facts on the way to each loop, kept as they are for the whole of it."""
+    for s in stmts:
+        if isinstance(s, While):
+            measure = next((m for m in _measures(s) if _shrinks(s, m, facts)), None)
+            what = "the loop ends" if measure is None else f"the loop ends: {show(measure)} becomes smaller"
+            out.append(Obligation("ends", what, s.span, measure is not None, instead="it runs as it is written"))
+        before = facts.known
+        if isinstance(s, (Decl, Assign)):
+            value = s.init if isinstance(s, Decl) else s.value
+            facts.drop({s.name})
+            if value is not None:
+                facts.know(s.name, value.dtype, value)
+        elif isinstance(s, (For, While)):
+            facts.enter(s)
+            _look(s.body, facts, out)
+            facts.known = before
+            facts.drop(changed([s]))
+        elif isinstance(s, If):
+            facts.assume(s.cond)
+            _look(s.then, facts, out)
+            facts.known = before
+            facts.assume(opposite(s.cond))
+            _look(s.orelse, facts, out)
+            facts.known = before
+            facts.drop(changed([s]))
+            if not s.orelse and s.then and isinstance(s.then[-1], Jump):
+                facts.assume(opposite(s.cond))
+        else:
+            facts.drop(changed([s]))  # type: ignore[list-item]
+
+
+# ---- candidates
+
+
+def _measures(s: While) -> Iterator[Expr]:
+    """Distances in the conditions that keep the loop going, scalars' own values among them."""
+    seen: set[Expr] = set()
+    stay = [*conjuncts(s.cond), *(opposite(c) for t in statements(s.body) if isinstance(t, If) and _leaves(t.then)
+                                  for c in _disjuncts(t.cond))]  # fmt: skip
+    for c in stay:
+        if c.op in ("lt", "le", "gt", "ge", "ne") and all(is_int(a.dtype or "i64") for a in c.args):
+            a, b = c.args if c.op in ("lt", "le", "ne") else c.args[::-1]
+            for x, y in ((a, b), (b, a)) if c.op == "ne" else ((a, b),):
+                m = Expr("sub", (y, x), None, "i64")
+                if m not in seen:
+                    seen.add(m)
+                    yield m
+
+
+def _disjuncts(e: Expr) -> Iterator[Expr]:
+    if e.op == "or":
+        for a in e.args:
+            yield from _disjuncts(a)
+    else:
+        yield e
+
+
+def _leaves(body: list) -> bool:
+    return bool(body) and isinstance(body[-1], Jump) and body[-1].kind != "continue"
+
+
+# ---- one candidate
+
+
+def _shrinks(s: While, measure: Expr, facts: Facts) -> bool:
+    """Is the measure smaller after every iteration, and not below 0 if there is a next one?"""
+    here = facts.copy()
+    here.drop(changed([s]))
+    here.assume(s.cond)
+    ways = _ways(s.body, [Way()])
+    if ways is None:
+        return False
+    for w in ways:
+        if w.leaves:
+            continue
+        then = here.copy()
+        again = w.now(s.cond)
+        for c in (*w.assumed, again):
+            then.assume(c)
+        after = w.now(measure)
+        below = compare("lt", after, measure)
+        if after == measure or not (then.prove(below) and then.prove(compare("le", const(-1, "i64"), after))):
+            if not then.prove(const(False, "bool")):
+                return False
+    return True
+
+
+def _ways(stmts: list, ways: list[Way]) -> list[Way] | None:
+    """Every way through statements; None if there are too many."""
+    for s in stmts:
+        out: list[Way] = []
+        for w in ways:
+            if not w.on or w.leaves:
+                out.append(w)
+                continue
+            step = _step(s, w)
+            if step is None:
+                return None
+            out += step
+        ways = out
+        if len(ways) > PATHS:
+            return None
+    return ways
+
+
+def _step(s: object, w: Way) -> list[Way] | None:
+    if isinstance(s, (Decl, Assign)):
+        value = s.init if isinstance(s, Decl) else s.value
+        known = value is not None and value.dtype == "i64" and not any(True for _ in loads(value))
+        w.set(s.name, w.now(value) if known and value is not None else None, f"{s.name}#{id(s)}")
+        return [w]
+    if isinstance(s, If):
+        cond = w.now(s.cond)
+        sides = []
+        for body, c in ((s.then, cond), (s.orelse, opposite(cond))):
+            way = Way([*w.assumed, c], dict(w.values))
+            found = _ways(body, [way])
+            if found is None:
+                return None
+            sides += found
+        return sides
+    if isinstance(s, Jump):
+        w.on, w.leaves = False, s.kind != "continue"
+        return [w]
+    if isinstance(s, (For, While, Call)):
+        for n in changed([s]):  # type: ignore[list-item]
+            w.set(n, None, f"{n}#{id(s)}")
+        if isinstance(s, (For, While)):
+            arrays = changed([s])
+            w.assumed = [c for c in w.assumed if not {str(ld.attr) for ld in loads(c)} & arrays]
+    if isinstance(s, (Store, Call)):
+        arrays = {s.array} if isinstance(s, Store) else {v.array for v in [*s.args, *s.outs] if isinstance(v, View)}
+        w.assumed = [c for c in w.assumed if not {str(ld.attr) for ld in loads(c)} & arrays]
+    return [w]

@@ -1,0 +1,116 @@
+"""`vibee verify`: every obligation of every definition, PROVED, REFUTED with a counterexample, or UNPROVED.
+
+It looks at the loops that are emitted, of a definition and of its derived procedures.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from vibee.tree.defs import Definition, Model, Procedure
+from vibee.tree.expr import Span, loads, show, walk
+
+from . import ends
+from .facts import conjuncts
+from .linear import satisfiable
+from .refute import search
+from .replay import Fault
+from .report import Obligation
+
+PROVED, REFUTED, UNPROVED = "PROVED", "REFUTED", "UNPROVED"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one obligation."""
+
+    obligation: Obligation
+    outcome: str
+    counterexample: Fault | None = None
+
+    @property
+    def kind(self) -> str:
+        """A key of vibee.prove.report.KINDS."""
+        return self.obligation.kind
+
+    @property
+    def text(self) -> str:
+        """What had to hold."""
+        return self.obligation.what
+
+    @property
+    def span(self) -> Span:
+        """Where."""
+        return self.obligation.span
+
+
+@dataclass(slots=True)
+class Verified:
+    """A definition and its verdicts."""
+
+    definition: Definition
+    verdicts: list[Verdict] = field(default_factory=list)
+    ms: float = 0.0
+
+    def count(self, outcome: str) -> int:
+        """How many came to this."""
+        return sum(v.outcome == outcome for v in self.verdicts)
+
+
+def verify_program(program: Any, isa: str = "v3") -> list[Verified]:
+    """Every definition of a spec's own, with the procedures derived from models."""
+    from vibee.lower.model import lower_model
+    from vibee.lower.unit import Unit
+
+    unit = Unit(program, isa, thorough=True)
+    out = []
+    for versions in program.defs.values():
+        for d in versions:
+            start = time.perf_counter()
+            parts = [unit.add(p) for p in lower_model(d, unit).procedures] if isinstance(d, Model) else [d]
+            for part in parts:
+                found = Verified(part, verify(unit, part))
+                now = time.perf_counter()
+                found.ms, start = 1000 * (now - start), now
+                out.append(found)
+    return out
+
+
+def verify(unit: Any, d: Definition) -> list[Verdict]:
+    """The obligations of one definition, decided."""
+    p: Procedure = unit.procedure(d)
+    found = [*unit.obligations[d.key], *possible(d), *ends.obligations(p)]
+    if all(o.proved for o in found):
+        return [Verdict(o, PROVED) for o in found]
+    faults = search(unit, d).faults
+    return [Verdict(o, PROVED) if o.proved else _decided(o, faults) for o in found] + _unexpected(found, faults)
+
+
+def _decided(o: Obligation, faults: dict[tuple[str, Span], Fault]) -> Verdict:
+    fault = faults.get((o.kind, o.span))
+    return Verdict(o, REFUTED if fault else UNPROVED, fault)
+
+
+def _unexpected(found: list[Obligation], faults: dict[tuple[str, Span], Fault]) -> list[Verdict]:
+    """Faults at places where nothing is listed as unproved: in a callee, or of a kind that has no obligation there."""
+    known = {(o.kind, o.span) for o in found if not o.proved}
+    return [
+        Verdict(Obligation(kind, fault.text, span, False), REFUTED, fault)
+        for (kind, span), fault in faults.items()
+        if (kind, span) not in known
+    ]
+
+
+def possible(d: Definition) -> list[Obligation]:
+    """Can what is given hold at all?"""
+    plain = [c for g in d.given for c in conjuncts(g)
+             if not any(n.op in ("reduce", "scan") for n in walk(c)) and not any(True for _ in loads(c))]  # fmt: skip
+    if not plain:
+        return []
+    from .facts import Facts
+
+    model = satisfiable([*Facts(d).known, *plain])
+    what = "given can hold: " + ", ".join(map(show, plain))
+    return [Obligation("given", what, d.given[0].span, model is not None)]
