@@ -74,25 +74,27 @@ def search(
     unit: Unit, d: Definition, top: int = 4, limit: int = 60, work: int = 60_000, m: Machine | None = None
 ) -> Search:
     """Run a definition for small sizes (up to `limit` of those that its `given` allows) with drawn arguments, until a
-    fault is found or `work` loop iterations are done."""
+    fault is found or `work` loop iterations are done.  A machine that notes every fault goes on."""
     m = m or machine(unit)
     p = m.lookup(d.key)
     choices = assignments(list(d.sizes), top)
     seeds = max(2, 24 // len(choices))
-    runs = refused = steps = 0
+    out = Search(None, 0, 0)
+    steps = 0
     for sizes in choices:
         for seed in range(seeds):
             result = m.run(p, sizes, seed=seed)
             steps += result.steps
-            if result.fault:
-                return Search(result.fault, runs + 1, refused)
-            if result.refused:
-                refused += 1
+            out.fault = out.fault or result.fault
+            out.runs += not result.refused
+            out.refused += bool(result.refused)
+            if out.fault and m.every is None:
+                return out
+            if result.refused and not result.steps:
                 break
-            runs += 1
-        if runs >= limit * seeds or steps > work:
+        if out.runs >= limit * seeds or steps > work:
             break
-    return Search(None, runs, refused)
+    return out
 
 
 def brute(unit: Unit, d: Definition, top: int = 4, limit: int = 300) -> Fault | None:

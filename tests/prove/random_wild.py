@@ -167,10 +167,14 @@ class Stateful:
         return self.guarded(pad, at, "M", use)
 
     def a_element(self, pad: str) -> list[str]:
-        """A use of an element that was tested before, which may have changed since."""
+        """A use of an element that was tested before, and may have changed since."""
         w, v = self.w, self.w.one(*self.vars)
-        inside = self.guarded(pad + "    ", f"at[{v}]", "N", w.one(f"y[at[{v}]] = 4.0", f"f9(y, at[{v}])"))
-        return [f"{pad}if 0 <= {v} and {v} < M:", *inside]
+        use = w.one(f"y[at[{v}]] = 4.0", f"f9(y, at[{v}])")
+        deeper = pad + "    "
+        changes = ["f8(at)", f"at[{v}] = {self.number()}", f"at[{self.number()}] = N"] if not self.fixed else []
+        change = w.one("", "", f"{w.one('k', 'l')} = {self.number()}", *changes)
+        lines = [f"{pad}if 0 <= {v} and {v} < M:", f"{deeper}if 0 <= at[{v}] and at[{v}] < N:"]
+        return [*lines, *([f"{deeper}    {change}"] if change else []), f"{deeper}    {use}"]
 
     def a_call(self, pad: str) -> list[str]:
         w, at = self.w, self.number()

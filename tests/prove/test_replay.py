@@ -254,6 +254,16 @@ def test_other_kinds_are_passed_over():
     assert replay(None, p, {"N": 2}, {"k": 0}, kinds=frozenset({"race"})) is None
 
 
+def test_every_fault_of_a_run():
+    text = "@procedure\ndef f(x: f32[N], k: i64) -> y(f32):\n    given(N >= 1)\n    y = x[5 // k] + x[7]\n"
+    _, p = lowered(text, "f")
+    m = Machine(lambda key: p)
+    m.every = {}
+    m.run(p, {"N": 2}, {"k": 0})
+    m.run(p, {"N": 2}, {"k": 1})
+    assert sorted((kind, span.col) for kind, span in m.every) == [("bounds", 9), ("bounds", 21), ("divisor", 11)]
+
+
 def test_roots_of_negative_numbers_only_if_asked():
     text = "def f(x: f32[N]) -> y[N]:\n    y[i] = sqrt(x[i])\n"
     _, p = lowered(text, "f")

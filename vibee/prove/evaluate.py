@@ -15,6 +15,7 @@ from .values import BINARY, FIT, UNARY, Value, bitcast, cast, constant, lanes, l
 
 Run = Callable[["Frame"], Value]
 KINDS = frozenset({"bounds", "race", "unwritten", "divisor", "overflow", "given", "endless", "shape", "overlap"})
+STOPS = frozenset({"given", "shape", "overlap", "endless"})  # after these no run can go on
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class Expressions:
         self.names: set[str] = set()  # arrays of the procedure that is being read
         self.shared: list[set[str]] = []  # for each parallel loop around, the outer scalars it assigns
         self.top: Definition | None = None
+        self.every: dict[tuple[str, Span], Fault] | None = None  # where all faults are noted instead of the first
 
     # ---- faults
 
@@ -86,12 +88,15 @@ class Expressions:
         other: dict[str, int] | None = None,
         key: str = "",
     ) -> None:
-        """Stop with a fault, if its kind is looked for."""
+        """Stop with a fault, if its kind is looked for; or note it and go on as the generated code would."""
         if kind not in self.kinds:
             return
         indices = {n: f.env[n] for n in f.loops} | (more or {})
         where = "" if f.base == 0 and f.procedure is self.top else f" (in {f.procedure.name})"
-        raise Found(Fault(kind, span, text + where, dict(self.sizes), indices, other or {}, key or f.procedure.key))
+        fault = Fault(kind, span, text + where, dict(self.sizes), indices, other or {}, key or f.procedure.key)
+        if self.every is None or kind in STOPS:
+            raise Found(fault)
+        self.every.setdefault((kind, span), fault)
 
     # ---- accesses
 

@@ -76,6 +76,8 @@ class Machine(Views):
             f = arrange(self, p, self.sizes, arguments or {}, seed)
             self.enter(p, f)
         except Found as e:
+            if self.every is not None:
+                self.every.setdefault((e.fault.kind, e.fault.span), e.fault)
             return Result(e.fault, steps=self.steps)
         except (Refused, TooLarge) as e:
             return Result(refused=str(e), steps=self.steps)
@@ -102,7 +104,8 @@ class Machine(Views):
 
     def holds(self, p: Procedure, f: Frame) -> Expr | None:
         """The first condition of `given` that does not hold."""
-        kinds, self.kinds = self.kinds, KINDS
+        saved = self.kinds, self.every
+        self.kinds, self.every = KINDS, None
         try:
             for g, test in self.code(p).given:
                 try:
@@ -111,7 +114,7 @@ class Machine(Views):
                 except Found:  # it reads outside of an array, or divides by zero
                     return g
         finally:
-            self.kinds = kinds
+            self.kinds, self.every = saved
         return None
 
     def enter(self, p: Procedure, f: Frame) -> None:
