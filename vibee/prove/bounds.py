@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, If, Jump, Procedure, Store, View, While
-from vibee.tree.expr import Expr, Span, const, rebuild, show
+from vibee.tree.expr import Expr, Span, const, rebuild, show, substitute
 from vibee.tree.types import is_int
 
 from .calls import call_obligations
-from .facts import ZERO, Facts, changed, compare, opposite, statements
+from .facts import ZERO, Facts, changed, compare, conjuncts, opposite, statements
 from .races import Access, Scope, separate, whole
 from .report import Obligation, VectorBounds
 
@@ -220,7 +220,17 @@ class Walk:
         if e.op in ("floordiv", "mod") and is_int(e.dtype) and e.args[1].op != "const":
             goal = compare("ne", e.args[1], const(0, e.args[1].dtype))
             self.claim("divisor", goal, show(goal), span, "tested at each division")
+        if e.op == "call" and self.thorough:
+            self.number(e, span)
         return new
+
+    def number(self, e: Expr, span: Span) -> None:
+        """A function of numbers is called: what is given of its arguments."""
+        callee = self.lookup(str(e.attr[0]) if isinstance(e.attr, tuple) else str(e.attr))
+        table = {p.name: a for p, a in zip(callee.params, e.args, strict=False)}
+        for g in callee.given:
+            for c in conjuncts(g):
+                self.claim("given", substitute(c, table), f"{show(c)} at the call of {callee.name}", span, "not tested")
 
     def inside(self, array: str, idx: tuple[Expr, ...], run: int, span: Span) -> bool:
         """0 <= idx < shape on every axis (for `run` elements along the last)."""

@@ -6,6 +6,8 @@ Every definition also tests its `given` on entry, so that an unproved call stays
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from vibee.tree.defs import Call, Definition, View
 from vibee.tree.expr import Expr, loads, rebuild, show, substitute, var, walk
 
@@ -50,16 +52,25 @@ def _translated(c: Expr, table: dict[str, Expr], arrays: dict[str, View], facts:
     read = {str(ld.attr) for ld in loads(c)}
     if not read:
         return substitute(c, table), facts
-    if len(read) > 1:
+    if len(read) > 1 or not _of_any_element(c, table):
         return None, facts
     view = arrays.get(next(iter(read)))
     if view is None or view.array not in facts.fixed:
         return None, facts
     more = facts.copy()
     more.patterns = []
-    about = [p for p in facts.patterns if {str(x.attr) for x in loads(p)} == {view.array}]
+    mine = [p for p in facts.patterns if {str(x.attr) for x in loads(p)} == {view.array}]
+    about = [p for p in mine if _of_any_element(p, facts.lengths)]
     more.known = [*facts.known, *map(_element, about)]
     return substitute(_element(c), table), more
+
+
+def _of_any_element(c: Expr, known: Container[str]) -> bool:
+    """Does a condition speak of one element, at indices that are free?"""
+    places = {ld.args for ld in loads(c)}
+    place = next(iter(places))
+    return len(places) == 1 and len(set(place)) == len(place) and all(
+        a.op == "var" and str(a.attr) not in known for a in place)  # fmt: skip
 
 
 def _element(e: Expr) -> Expr:

@@ -79,7 +79,7 @@ class Facts:
     """The facts at a place; `saved` gives them to a branch and takes them back."""
 
     def __init__(self, d: Definition) -> None:
-        self.fixed = {p.name for p in d.params if p.kind == "in"}
+        self.fixed = {p.name: p.shape for p in d.params if p.kind == "in"}
         self.sizes = Sizes(d.given)
         self.known: list[Expr] = []
         self.patterns: list[Expr] = []  # about every element of a read-only array
@@ -89,7 +89,7 @@ class Facts:
         for g in d.given:
             for c in conjuncts(g):
                 reads = {str(ld.attr) for ld in loads(c)}
-                if reads <= self.fixed:
+                if reads <= set(self.fixed):
                     (self.patterns if reads else self.known).append(c)
 
     def copy(self) -> Facts:
@@ -169,7 +169,7 @@ class Facts:
         return tuple(relevant(facts, goal, self.lengths if near else None))
 
     def instances(self, texts: list[Expr]) -> list[Expr]:
-        """Facts about elements, for the elements that are read in `texts`."""
+        """Facts about elements, for the elements that are read in `texts`: those inside their array."""
         if not self.patterns:
             return []
         out: list[Expr] = []
@@ -179,7 +179,10 @@ class Facts:
                 for at in loads(pattern):
                     if at.attr == want.attr and all(a.op == "var" for a in at.args):
                         table = {str(a.attr): b for a, b in zip(at.args, want.args, strict=True)}
-                        out.append(substitute(pattern, table))
+                        # a read that is not proved to be inside gives 0, whatever is given of elements
+                        outside = [opposite(compare(op, *sides)) for b, size in zip(want.args, self.fixed[str(at.attr)],
+                                   strict=True) for op, sides in (("le", (ZERO, b)), ("lt", (b, size)))]  # fmt: skip
+                        out.append(Expr("or", (*outside, substitute(pattern, table)), None, "bool"))
         return out
 
 

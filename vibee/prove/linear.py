@@ -98,7 +98,8 @@ class Translation:
             z3 = self.z3
             bz, rz = self.term(b), self.term(r)
             self.side.append(z3.Implies(bz > 0, z3.And(rz >= 0, rz < bz)))
-            self.side.append(rz == self.term(plus(a, times(q, b), -1)))
+            # x // 0 and x % 0 are 0 in the emitted code, after an error was noted
+            self.side.append(z3.Implies(bz != 0, rz == self.term(plus(a, times(q, b), -1))))
         return q if e.op == "floordiv" else r
 
     def _choice(self, e: Expr) -> Poly:

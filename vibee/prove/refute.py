@@ -23,9 +23,9 @@ RUNS = 60
 
 @dataclass
 class Search:
-    """What running a definition gave: its faults by kind and place, and how many runs there were."""
+    """What running a definition gave: its first fault, and how many runs there were."""
 
-    faults: dict[tuple[str, Span], Fault]
+    fault: Fault | None
     runs: int
     refused: int
 
@@ -71,25 +71,37 @@ def assignments(names: list[str], top: int, limit: int = 4096) -> list[dict[str,
     return sorted(tables, key=lambda t: sum(t.values()))
 
 
-def search(unit: Any, d: Definition, top: int = SIDE, limit: int = RUNS, work: int = WORK) -> Search:
-    """Run a definition for small sizes (up to `limit` of those that its `given` allows) with drawn arguments, until
-    `work` loop iterations are done."""
-    m = machine(unit)
+def search(
+    unit: Any, d: Definition, top: int = SIDE, limit: int = RUNS, work: int = WORK, m: Machine | None = None
+) -> Search:
+    """Run a definition for small sizes (up to `limit` of those that its `given` allows) with drawn arguments, until a
+    fault is found or `work` loop iterations are done.  A machine that notes every fault goes on."""
+    m = m or machine(unit)
     p = m.lookup(d.key)
     choices = assignments(list(d.sizes), top)
     seeds = max(2, 24 // len(choices))
-    out = Search({}, 0, 0)
+    out = Search(None, 0, 0)
     steps = 0
     for sizes in choices:
         for seed in range(seeds):
             result = m.run(p, sizes, seed=seed)
             steps += result.steps
-            if result.fault:
-                out.faults.setdefault((KIND.get(result.fault.kind, result.fault.kind), result.fault.span), result.fault)
-            elif result.refused:
-                out.refused += 1
+            out.fault = out.fault or result.fault
+            out.runs += not result.refused
+            out.refused += bool(result.refused)
+            if out.fault and m.every is None:
+                return out
+            if result.refused and not result.steps:
                 break
-            out.runs += 1
         if out.runs >= limit * seeds or steps > work:
             break
     return out
+
+
+def faults(unit: Any, d: Definition) -> dict[tuple[str, Span], Fault]:
+    """Every fault that runs of a definition on small sizes show, by the obligation's kind and place."""
+    m = machine(unit)
+    m.every = {}
+    found = search(unit, d, m=m).fault
+    every = {**m.every, **({(found.kind, found.span): found} if found else {})}
+    return {(KIND.get(kind, kind), span): fault for (kind, span), fault in every.items()}

@@ -15,7 +15,7 @@ from vibee.tree.expr import Span, loads, show, walk
 from . import ends
 from .facts import conjuncts
 from .linear import satisfiable
-from .refute import search
+from .refute import faults
 from .replay import Fault
 from .report import Obligation
 
@@ -84,21 +84,21 @@ def verify(unit: Any, d: Definition) -> list[Verdict]:
     found = [*unit.obligations[d.key], *possible(d), *ends.obligations(p)]
     if all(o.proved for o in found):
         return [Verdict(o, PROVED) for o in found]
-    faults = search(unit, d).faults
-    return [Verdict(o, PROVED) if o.proved else _decided(o, faults) for o in found] + _unexpected(found, faults)
+    seen = faults(unit, d)
+    return [Verdict(o, PROVED) if o.proved else _decided(o, seen) for o in found] + _unexpected(found, seen)
 
 
-def _decided(o: Obligation, faults: dict[tuple[str, Span], Fault]) -> Verdict:
-    fault = faults.get((o.kind, o.span))
+def _decided(o: Obligation, seen: dict[tuple[str, Span], Fault]) -> Verdict:
+    fault = seen.get((o.kind, o.span))
     return Verdict(o, REFUTED if fault else UNPROVED, fault)
 
 
-def _unexpected(found: list[Obligation], faults: dict[tuple[str, Span], Fault]) -> list[Verdict]:
+def _unexpected(found: list[Obligation], seen: dict[tuple[str, Span], Fault]) -> list[Verdict]:
     """Faults at places where nothing is listed as unproved: in a callee, or of a kind that has no obligation there."""
     known = {(o.kind, o.span) for o in found if not o.proved}
     return [
         Verdict(Obligation(kind, fault.text, span, False), REFUTED, fault)
-        for (kind, span), fault in faults.items()
+        for (kind, span), fault in seen.items()
         if (kind, span) not in known
     ]
 
