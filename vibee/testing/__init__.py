@@ -14,9 +14,11 @@
 from .checks import agrees, example, implements
 from .gradients import gradient
 from .laws import law, then
+from .models import model
 from .refusals import raises, refusals
 from .subject import Spec, Subject, spec
 
 __all__ = [
-    "Spec", "Subject", "agrees", "example", "gradient", "implements", "law", "raises", "refusals", "spec", "then",
+    "Spec", "Subject", "agrees", "example", "gradient", "implements", "law", "model", "raises", "refusals", "spec",
+    "then",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ from typing import Any
 class Record:
     """Counts of one run, kept by pytest's hooks: for each definition how its tests ended."""
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(self, files: dict[str, str], live: bool = False) -> None:
+        self.live = live
         self.files = files  # module file -> definition
         self.passed: dict[str, int] = {}
         self.failed: list[tuple[str, str]] = []
@@ -25,6 +26,8 @@ class Record:
         name = self.files.get(os.path.realpath("/" + report.nodeid.partition("::")[0]), report.nodeid)
         test = f"{name}: {report.nodeid.rpartition('::')[2]}"
         self.seconds[test] = self.seconds.get(test, 0.0) + report.duration
+        if self.live and report.when == "call":
+            print(f"{report.duration:7.1f} s  {report.outcome:8}{test}", flush=True)
         if report.failed:
             self.failed.append((test, _reason(report)))
         elif report.skipped:
@@ -50,7 +53,7 @@ def _reason(report: Any) -> str:
     """What a failed check said, without the way to it."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else str(report.longrepr)
-    return str(text).removeprefix("AssertionError: ")
+    return str(text).removeprefix("AssertionError: ").partition("\nFailing test case")[0]
 
 
 def spec_files(paths: Iterable[str]) -> list[Path] | str:
@@ -70,7 +73,7 @@ def spec_files(paths: Iterable[str]) -> list[Path] | str:
     return list(dict.fromkeys(found))
 
 
-def run(files: list[Path], seed: int | None = None, only: Iterable[str] = ()) -> Record:
+def run(files: list[Path], seed: int | None = None, only: Iterable[str] = (), live: bool = False) -> Record:
     """Generate the tests of specs and run them with pytest."""
     import pytest
 
@@ -81,7 +84,7 @@ def run(files: list[Path], seed: int | None = None, only: Iterable[str] = ()) ->
     for file in files:
         for name, module in generate(str(file), only):
             modules[os.path.realpath(module)] = f"{file}:{name}" if len(files) > 1 else name
-    record = Record(modules)
+    record = Record(modules, live)
     if seed is not None:
         os.environ[SEED] = str(seed)
     try:
@@ -100,12 +103,13 @@ def report(record: Record, seconds: float, verbose: bool = False) -> None:
     if verbose:
         for test, text in record.skipped:
             print(f"skipped {test}: {text}")
-        for test, t in sorted(record.seconds.items(), key=lambda x: -x[1])[:15]:
-            print(f"{t:6.1f} s  {test}")
     passed = sum(record.passed.values())
     tail = f", {len(record.skipped)} had nothing to compare" if record.skipped else ""
     counts = f"{passed} passed, {len(record.failed)} failed{tail}"
-    print(f"{len(record.files)} definitions, {record.tests} tests: {counts}  ({seconds:.0f} s)")
+    if record.untested:
+        print(f"without a test that ran: {', '.join(record.untested)}")
+    count = f"{len(record.files)} definition{'s' if len(record.files) != 1 else ''}"
+    print(f"{count}, {record.tests} tests: {counts}  ({seconds:.0f} s)")
 
 
 def test_specs(paths: list[str], seed: int | None = None, only: Iterable[str] = (), verbose: bool = False) -> int:
@@ -118,7 +122,7 @@ def test_specs(paths: list[str], seed: int | None = None, only: Iterable[str] = 
         return 2
     start = time.perf_counter()
     try:
-        record = run(files, seed, only)
+        record = run(files, seed, only, verbose)
     except SpecError as e:
         print(e, file=sys.stderr)
         return 2

@@ -182,7 +182,7 @@ class Point:
             terms = g * step
             along, mass = (terms, np.abs(terms)) if mapped else (np.sum(terms), np.sum(np.abs(terms)))
             smooth = np.isfinite(best) & np.isfinite(noise) & (spread <= 1e-4 * (mass + np.abs(best)) + noise)
-            smooth &= noise <= 1e-3 * (mass + np.abs(best))
+            smooth &= (noise <= 1e-3 * (mass + np.abs(best))) | ((best == 0) & (mass == 0))
             wrong = smooth & ~(np.abs(best - along) <= spread + noise + 1e-8 * (mass + np.abs(best)))
         if np.any(wrong):
             at = np.unravel_index(int(np.argmax(wrong)), np.shape(wrong)) if mapped else ()

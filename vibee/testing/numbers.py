@@ -104,6 +104,8 @@ class Arithmetic:
         if not self.track:
             return Num(v)
         size = np.abs(v)
+        same = v == np.asarray(v).astype(OWN[dtype] if dtype != "bf16" else "f2")  # exact operands, exact result
+        exact_here = same & np.equal(e, 0) & self._sure(args)
         e = np.asarray(e + UNIT[dtype] * (size + e) + (TINY[dtype] if tiny else 0.0), np.float64)
         if size.size and not np.max(size, initial=0.0) < GREATEST[dtype]:
             exact = ~np.any([np.broadcast_to(np.not_equal(a.e, 0), np.shape(v)) for a in args], axis=0)
@@ -113,7 +115,7 @@ class Arithmetic:
             v = np.where(over, np.copysign(np.inf, v), v)
             e = np.where(over | (~np.isfinite(v) & exact), 0.0, e)
             e = np.where(near | np.isnan(e), np.inf, e)
-        return Num(v, e)
+        return Num(v, np.where(exact_here, 0.0, e) if some(exact_here) else e)
 
     def _real(self, op: str, dtype: str, args: list[Num]) -> Num:
         a = args[0]

@@ -265,6 +265,8 @@ class Oracle:
         if op == "sum":
             own = np.sum(e, axis=axes) if some(e) else 0.0
             error = own + n * UNIT[dtype] * size
+            whole = not some(e) and np.all(v == np.rint(v), axis=axes)  # so are all partial sums
+            error = np.where(whole & (size < 1 / UNIT[dtype]), 0.0, error)
         else:
             error = size * (1 + UNIT[dtype]) ** n - np.prod(np.abs(v), axis=axes)
         sure = np.all(np.isfinite(e), axis=axes) if some(e) else np.True_
@@ -427,6 +429,11 @@ class Oracle:
         own = self.a.dtype(dtype)
         with np.errstate(all="ignore"):
             v = f(*(a.v for a in args)).astype(own)
+            if twin is not d and np.isnan(v).any():  # the other version may have a smaller domain
+                assert isinstance(d, Formula)
+                own_kind = np.dtype("f4")
+                mine = self.emulation(d)(*(np.asarray(a.v).astype(own_kind) for a in args))
+                v = np.where(np.isnan(v), mine.astype(own), v)
             cut = [Num(a.v, np.maximum(a.e, np.abs(a.v - a.v.astype(kind)))) if a.v.dtype != kind else a
                    for a in (Num(np.asarray(x.v), x.e) for x in args)]  # fmt: skip
             far = self.a.spread(lambda *xs: f(*xs).astype(own), cut, v)

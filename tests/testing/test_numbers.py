@@ -1,0 +1,77 @@
+"""The oracle's bounds of rounding: they hold for what f32 arithmetic gives, and are not far above it."""
+
+import numpy as np
+import pytest
+
+from vibee import testing
+from vibee.testing.numbers import Arithmetic, Num
+from vibee.testing.oracle import Oracle
+
+SPEC = """module("small", version=1)
+
+
+def chain(x: f32[N, D], y: f32[N, D]) -> z[N]:
+    s[n] = sum[d](x[n, d] * y[n, d])
+    z[n] = sqrt(abs(s[n])) / (1.0 + exp(-s[n]))
+
+
+def step(x: f32[N]) -> (big[N], place):
+    big[i] = where(x[i] * 3.0 > 1.0, 100.0, 0.0)
+    place = argmax[i](x[i] * 3.0)
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    path = tmp_path_factory.mktemp("small") / "small.vibee"
+    path.write_text(SPEC)
+    return testing.spec(str(path))
+
+
+def num(x):
+    return Num(np.asarray(x, np.float64), np.zeros(np.shape(x)))
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "sqrt"])
+def test_one_operation(op):
+    rng = np.random.default_rng(1)
+    x, y = np.abs(rng.standard_normal((2, 2000)) * 10.0 ** rng.integers(-5, 5, 2000)).astype("f4")
+    args = [x] if op == "sqrt" else [x, y]
+    got = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "sqrt": np.sqrt}[op](*args)
+    want = Arithmetic().apply(op, "f32", [num(a) for a in args], "f32")
+    gap = np.abs(got - want.v)
+    assert np.all(gap <= want.e) and np.max(gap / want.e) > 0.9
+
+
+def test_chain_in_f32(spec):
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((2, 50, 40)).astype("f4")
+    d = spec["chain"].d
+    want = Oracle(spec.program.by_key).run(
+        d, {"N": Num(np.int64(50)), "D": Num(np.int64(40))}, {"x": num(x), "y": num(y)}
+    )["z"]
+    s = np.zeros(50, "f4")
+    for k in range(40):
+        s += x[:, k] * y[:, k]
+    got = np.sqrt(np.abs(s)) / (np.float32(1) + np.exp(-s))
+    gap = np.abs(got - want.v)
+    assert np.all(gap <= want.e) and np.all(want.e < 1e-4 * (1 + np.abs(want.v)))
+
+
+def test_a_choice_that_rounding_decides(spec):
+    x = np.array([1 / 3, 0.5, 0.1], "f4")
+    found = Oracle(spec.program.by_key).run(spec["step"].d, {"N": Num(np.int64(3))}, {"x": num(x)})
+    assert found["big"].e[0] == 100 and not found["big"].e[1:].any()
+    assert found["place"].v == 1 and found["place"].e == 0
+    near = np.array([0.5, np.nextafter(np.float32(0.5), np.float32(1))], "f4")
+    unsure = Oracle(spec.program.by_key).run(spec["step"].d, {"N": Num(np.int64(2))}, {"x": num(near)})
+    assert unsure["place"].e == 1
+
+
+def test_overflow_and_nan(spec):
+    a = Arithmetic()
+    with np.errstate(all="ignore"):
+        big = a.apply("mul", "f32", [num([3e38, 1e30]), num([2.0, 1e-30])], "f32")
+        assert np.isinf(big.v[0]) and big.e[0] == 0 and np.isfinite(big.v[1])
+        lost = a.apply("sub", "f32", [num([np.inf]), num([np.inf])], "f32")
+        assert np.isnan(lost.v[0]) and lost.e[0] == 0

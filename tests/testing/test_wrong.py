@@ -1,0 +1,128 @@
+"""Generated tests must fail for specs that are wrong: one right file, and one mistake at a time put into it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from vibee import testing
+
+RIGHT = '''"""Weighted sums of squares, by definition and by blocks."""
+module("right", version=1)
+
+BLOCK = 8
+
+
+def energy(x: real[N, D], w: real[D]) -> e[N]:
+    given(D >= 1)
+    e[n] = sum[d](w[d] * x[n, d] ** 2) / real(D)
+    then(e[n] >= min[d](w[d]) * sum[k](x[n, k] ** 2) / real(D) - 1e-3 * (1 + max[d](abs(w[d])) * sum[d](x[n, d] ** 2)))
+    law("even", energy(-x, w), energy(x, w))
+    example(x=[[1, 2]], w=[2, 1], e=[3])
+    raises("D >= 1", x=[[]], w=[])
+
+
+@procedure
+def energy_blocks(x: real[N, D], w: real[D]) -> (e[N], last(real[N])):
+    implements(energy)
+    gradient(energy_gradient)
+    given(D >= 1)
+    for n in parallel(N):
+        s: real = 0.0
+        for lo in range(0, D, BLOCK):
+            hi: i64 = min(lo + BLOCK, D)
+            s += sum[d:lo:hi](w[d] * x[n, d] * x[n, d])
+        e[n] = s / real(D)
+        last[n] = x[n, D - 1]
+
+
+@procedure
+def energy_gradient(x: real[N, D], w: real[D], d_e: real[N], d_last: real[N]) -> (d_x(real[N, D]), d_w(real[D])):
+    given(D >= 1)
+    for n in range(N):
+        for d in range(D):
+            d_x[n, d] = 2 * w[d] * x[n, d] * d_e[n] / real(D)
+            d_w[d] += x[n, d] * x[n, d] * d_e[n] / real(D)
+        d_x[n, D - 1] += d_last[n]
+
+
+def soft(x: real) -> y:
+    y = sqrt(x * x + 1.0)
+    derivative(x=x / y)
+
+
+def pick(x: f32[N], place: i32[M]) -> y[M]:
+    given(0 <= place[m] < N)
+    y[m] = x[place[m]]
+'''
+
+MISTAKES = [
+    # what is wrong, the check that must find it, the definition, old text, new text, a part of the message
+    ("a block too short", "implements", "energy_blocks_f32", "min(lo + BLOCK, D)", "min(lo + BLOCK - 1, D)", "energy"),
+    ("a wrong bound", "implements", "energy_blocks_f64", "range(0, D, BLOCK)", "range(0, D - 1, BLOCK)", "energy"),
+    ("a dropped term", "gradient", "energy_blocks_f32", "d_x[n, D - 1] += d_last[n]", "pass", "central differences"),
+    ("a wrong factor", "gradient", "energy_blocks_f64", "= 2 * w[d]", "= 2.0001 * w[d]", "central differences"),
+    ("a wrong derivative", "gradient", "soft_f32", "derivative(x=x / y)", "derivative(x=x / (y + 1e-5))", "central"),
+    ("a false example", "example", "energy_f32", "e=[3]", "e=[3.0001]", "the example"),
+    ("a false law", "law", "energy_f32", "energy(-x, w), energy(x, w)", "energy(x + 1e-3, w), energy(x, w)", "left"),
+    ("a false then", "then", "energy_f32", "then(e[n] >= min[d](w[d])", "then(e[n] >= max[d](w[d])", "does not hold"),
+    ("a false raises", "raises", "energy_f32", 'raises("D >= 1", x=[[]]', 'raises("N >= 7", x=[[]]', "refused with"),
+]
+
+
+def line_of(text, word):
+    return next(k for k, line in enumerate(text.splitlines(), 1) if line.strip().startswith(f"{word}("))
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory):
+    path = tmp_path_factory.mktemp("right") / "right.vibee"
+    path.write_text(RIGHT)
+    return testing.spec(str(path))
+
+
+@pytest.mark.parametrize("key", ["energy_f32", "energy_blocks_f64", "energy_gradient_f32", "soft_f64", "pick"])
+def test_right_agrees(right, key):
+    testing.agrees(right[key])
+    testing.refusals(right[key])
+
+
+@pytest.mark.parametrize("check,key", sorted({(m[1], m[2]) for m in MISTAKES}))
+def test_right_passes(right, check, key):
+    stated = check in ("example", "law", "then", "raises")
+    getattr(testing, check)(right[key], **({"line": line_of(RIGHT, check)} if stated else {}))
+
+
+@pytest.mark.parametrize("what,check,key,old,new,said", MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_mistake_is_found(tmp_path, what, check, key, old, new, said):
+    assert old in RIGHT
+    path = tmp_path / "wrong.vibee"
+    text = RIGHT.replace(old, new, 1)
+    path.write_text(text)
+    subject = testing.spec(str(path))[key]
+    stated = check in ("example", "law", "then", "raises")
+    with pytest.raises(AssertionError) as e:
+        getattr(testing, check)(subject, **({"line": line_of(text, check)} if stated else {}))
+    message = str(e.value)
+    assert said in message
+    line = line_of(text, check) if stated else subject.d.span.line
+    assert f"wrong.vibee:{line}" in message
+
+
+def test_command(tmp_path):
+    (tmp_path / "right.vibee").write_text(RIGHT)
+    (tmp_path / "wrong.vibee").write_text(RIGHT.replace("e=[3]", "e=[4]"))
+    (tmp_path / "mistake.vibee").write_text(RIGHT.replace("x[place[m]]", "x[plaice[m]]"))
+
+    def run(*words):
+        command = [sys.executable, "-m", "vibee", "test", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+
+    good = run(str(tmp_path / "right.vibee"), "--only", "energy")
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert good.stdout.startswith("1 definition, 14 tests: 14 passed, 0 failed")
+    bad = run(str(tmp_path / "wrong.vibee"), "--only", "energy,pick")
+    assert bad.returncode == 1 and "2 failed" in bad.stdout and f"wrong.vibee:{line_of(RIGHT, 'example')}" in bad.stdout
+    for words in ([str(tmp_path / "none.vibee")], [str(tmp_path / "mistake.vibee")]):
+        refused = run(*words)
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and not refused.stdout, refused
