@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, If, Jump, Procedure, Store, View, While
-from vibee.tree.expr import Expr, Span, const, rebuild, show, substitute
+from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substitute, var
 from vibee.tree.types import is_int
 
 from .calls import call_obligations
+from .ends import ending
 from .facts import ZERO, Facts, changed, compare, conjuncts, opposite, statements
+from .invariants import candidates, limits_of
 from .races import Access, Scope, separate, whole
 from .report import Obligation, VectorBounds
 
@@ -34,6 +36,9 @@ class Walk:
     thorough: bool = False  # also what is tested at run time in any case
     found: list[Obligation] = field(default_factory=list)
     scopes: list[Scope] = field(default_factory=list)  # of the parallel loops around
+    limits: dict[str, list[Expr]] = field(default_factory=dict)  # of scalars (see vibee.prove.invariants)
+    jumps: list[list[tuple[str, Facts]]] = field(default_factory=list)  # out of the loops around, with their facts
+    silent: int = 0  # trials that are under way
 
     # ---- statements
 
@@ -51,9 +56,10 @@ class Walk:
         if isinstance(s, Decl):
             init = self.expr(s.init, s.span) if s.init is not None else None
             self.own(s.name)
-            self.facts.drop({s.name})
             if s.init is not None:
                 self.facts.know(s.name, s.dtype, s.init)
+            else:
+                self.facts.drop({s.name})
             return replace(s, init=init)
         if isinstance(s, Assign):
             value = self.expr(s.value, s.span)
@@ -74,6 +80,8 @@ class Walk:
             return self.repeat(s)
         if isinstance(s, Call):
             return self.call(s)
+        if isinstance(s, Jump) and s.kind in ("break", "continue") and self.jumps:
+            self.jumps[-1].append((s.kind, self.facts.copy()))
         return s
 
     def own(self, name: str) -> None:
@@ -98,6 +106,8 @@ class Walk:
         value = self.expr(s.value, s.span)
         self.touch(s.array, s.idx, run, True, s.span)
         self.facts.drop({s.array})
+        if not s.idx:
+            self.facts.know(f"{s.array}[]", s.value.dtype, s.value)
         return replace(s, idx=idx, value=value, checked=not ok)
 
     def branch(self, s: If) -> If:
@@ -106,49 +116,104 @@ class Walk:
         before, moved = self.facts.known, changed([s])
         self.facts.assume(s.cond)
         then = self.stmts(s.then)
+        sides = [] if leaves(s.then) else [self.facts.copy()]
         self.facts.known = before
         self.facts.assume(opposite(s.cond))
         orelse = self.stmts(s.orelse)
-        self.facts.known = before
-        self.facts.drop(moved)
-        if not s.orelse and leaves(s.then):
-            self.facts.assume(opposite(s.cond))
+        sides += [] if leaves(s.orelse) else [self.facts.copy()]
+        if len(sides) == 1:
+            self.facts.known = sides[0].known
+        else:
+            both = [c for c in self.likely(s, None) if all(side.prove(c) for side in sides)]
+            self.facts.known = before
+            self.facts.drop(moved)
+            self.facts.known = [*self.facts.known, *both]
         return replace(s, cond=cond, then=then, orelse=orelse)
 
     def loop(self, s: For) -> For:
         """A counted loop; a parallel one is asked whether its iterations are separate."""
         lo, hi = self.expr(s.lo, s.span), self.expr(s.hi, s.span)
         self.own(s.var)
+        kept = [] if s.parallel else self.kept(s)
         before, moved = self.facts.known, changed([s])
         scope = Scope(s, {s.var})
         if s.parallel:
             self.scopes.append(scope)
-        self.facts.enter(s)
+        self.facts.enter(s, kept)
+        self.jumps.append([])
         body = self.stmts(s.body)
-        self.facts.known = before
-        self.facts.drop(moved)
+        self.left(s, before, moved, kept)
         parallel = s.parallel
         if s.parallel:
             self.scopes.pop()
             if self.scopes:
                 self.scopes[-1].own |= scope.own
-            clash = separate(scope, self.facts)
+            clash = separate(scope, self.facts) if not self.silent else []
             self.found += clash
             parallel = all(o.proved for o in clash)
         return replace(s, lo=lo, hi=hi, body=body, parallel=parallel)
 
     def repeat(self, s: While) -> While:
         """A `while`: what holds at the start of any iteration."""
-        before = self.facts.known
-        self.facts.drop(changed([s]))
+        kept = self.kept(s)
+        before, moved = self.facts.known, changed([s])
+        self.facts.drop(moved)
+        self.facts.known = [*self.facts.known, *kept]
         cond = self.expr(s.cond, s.span)
         self.facts.assume(s.cond)
+        if self.thorough and not self.silent:
+            self.found.append(ending(s, self.facts))
+        self.jumps.append([])
         body = self.stmts(s.body)
-        self.facts.known = before
-        self.facts.drop(changed([s]))
+        self.left(s, before, moved, kept)
         if not any(isinstance(t, Jump) and t.kind == "break" for t in statements(s.body)):
             self.facts.assume(opposite(s.cond))
         return replace(s, cond=cond, body=body)
+
+    def left(self, s: For | While, before: list[Expr], moved: set[str], kept: list[Expr]) -> None:
+        """After a loop: what it did not change, and what every iteration kept, if a `break` kept it too."""
+        breaks = [facts for kind, facts in self.jumps.pop() if kind == "break"]
+        own = {s.var} if isinstance(s, For) else set()
+        after = [c for c in kept if not free_vars(c) & own and all(facts.prove(c) for facts in breaks)]
+        self.facts.known = before
+        self.facts.drop(moved)
+        self.facts.known = [*self.facts.known, *after]
+
+    # ---- what loops keep
+
+    def likely(self, s: object, loop: For | None) -> list[Expr]:
+        """Bounds that may hold of the scalars that a statement changes and that are not its own."""
+        moved = changed([s])
+        own = {t.name for t in statements([s]) if isinstance(t, Decl)}
+        names = sorted(n for n in moved - own if n in self.limits)
+        return [c for n in names for c in candidates(n, self.limits[n], loop) if not free_vars(c) & own]
+
+    def kept(self, s: For | While) -> list[Expr]:
+        """What holds at the start of every iteration (see vibee.prove.invariants)."""
+        loop = s if isinstance(s, For) else None
+        first = {loop.var: loop.lo} if loop else {}
+        after = {loop.var: Expr("add", (var(loop.var), const(loop.step, "i64")), None, "i64")} if loop else {}
+        found = [c for c in self.likely(s, loop) if self.facts.prove(substitute(c, first))]
+        while found:
+            ends = self.trial(s, found)
+            still = [c for c in found if all(end.prove(substitute(c, after)) for end in ends)]
+            if len(still) == len(found):
+                break
+            found = still
+        return found
+
+    def trial(self, s: For | While, kept: list[Expr]) -> list[Facts]:
+        """Facts at every end of an iteration if `kept` holds at its start; nothing is noted."""
+        before, scopes, self.scopes = self.facts.known, self.scopes, []
+        self.silent += 1
+        self.jumps.append([])
+        self.facts.enter(s, kept)
+        self.stmts(s.body)
+        ends = [facts for kind, facts in self.jumps.pop() if kind == "continue"]
+        ends += [] if leaves(s.body) else [self.facts.copy()]
+        self.silent -= 1
+        self.facts.known, self.scopes = before, scopes
+        return ends
 
     # ---- calls
 
@@ -178,7 +243,7 @@ class Walk:
         """Arguments are evaluated; what the callee asks must hold; scalar targets change."""
         args = [self.expr(a, s.span) if isinstance(a, Expr) else a for a in s.args]
         callee = self.lookup(s.fn)
-        if self.thorough:
+        if self.thorough and not self.silent:
             self.found += call_obligations(s, callee, self.facts, self.shapes)
         for v, p in zip(s.args, callee.params, strict=True):
             if isinstance(v, View):
@@ -246,6 +311,8 @@ class Walk:
 
     def claim(self, kind: str, goal: Expr, what: str, span: Span, instead: str) -> bool:
         """One obligation, decided."""
+        if self.silent:
+            return True
         proved = all(map(self.facts.prove, goal.args if goal.op == "and" else (goal,)))
         facts = () if proved else self.facts.about(goal)
         self.found.append(Obligation(kind, what, span, proved, facts, None if proved else goal, instead))
@@ -290,6 +357,6 @@ def check_bounds(p: Procedure, lookup: Lookup, thorough: bool = False) -> tuple[
     """`p` with every access proved or marked checked, every parallel loop proved or made serial; and what had
     to hold.  `thorough`: what changes nothing in the code, since it is tested on entry, is asked too."""
     shapes = {q.name: q.shape for q in [*p.params, *p.outs] if q.is_array}
-    w = Walk(p, lookup, Facts(p), shapes, thorough)
+    w = Walk(p, lookup, Facts(p), shapes, thorough, limits=limits_of(p))
     body = w.stmts(p.body)
     return replace(p, body=body), w.found

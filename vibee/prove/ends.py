@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vibee.tree.defs import Assign, Call, Decl, For, If, Jump, Procedure, Store, View, While
+from vibee.tree.defs import Assign, Call, Decl, For, If, Jump, Store, View, While
 from vibee.tree.expr import Expr, const, loads, show, substitute, var
 from vibee.tree.types import is_int
 
@@ -40,44 +40,11 @@ class Way:
         self.values = {**self.values, name: e if e is not None else var(unknown)}
 
 
-def obligations(p: Procedure) -> list[Obligation]:
-    """One for each `while` of a lowered procedure."""
-    out: list[Obligation] = []
-    facts = Facts(p)
-    _look(p.body, facts, out)
-    return out
-
-
-def _look(stmts: list, facts: Facts, out: list[Obligation]) -> None:
-    """Facts on the way to each loop, kept as they are for the whole of it."""
-    for s in stmts:
-        if isinstance(s, While):
-            measure = next((m for m in _measures(s) if _shrinks(s, m, facts)), None)
-            what = "the loop ends" if measure is None else f"the loop ends: {show(measure)} becomes smaller"
-            out.append(Obligation("ends", what, s.span, measure is not None, instead="it runs as it is written"))
-        before = facts.known
-        if isinstance(s, (Decl, Assign)):
-            value = s.init if isinstance(s, Decl) else s.value
-            facts.drop({s.name})
-            if value is not None:
-                facts.know(s.name, value.dtype, value)
-        elif isinstance(s, (For, While)):
-            facts.enter(s)
-            _look(s.body, facts, out)
-            facts.known = before
-            facts.drop(changed([s]))
-        elif isinstance(s, If):
-            facts.assume(s.cond)
-            _look(s.then, facts, out)
-            facts.known = before
-            facts.assume(opposite(s.cond))
-            _look(s.orelse, facts, out)
-            facts.known = before
-            facts.drop(changed([s]))
-            if not s.orelse and s.then and isinstance(s.then[-1], Jump):
-                facts.assume(opposite(s.cond))
-        else:
-            facts.drop(changed([s]))  # type: ignore[list-item]
+def ending(s: While, facts: Facts) -> Obligation:
+    """The obligation of one loop; `facts` hold at the start of every iteration."""
+    measure = next((m for m in _measures(s) if _shrinks(s, m, facts)), None)
+    what = "the loop ends" if measure is None else f"the loop ends: {show(measure)} becomes smaller"
+    return Obligation("ends", what, s.span, measure is not None, instead="it runs as it is written")
 
 
 # ---- candidates
@@ -115,16 +82,13 @@ def _leaves(body: list) -> bool:
 
 def _shrinks(s: While, measure: Expr, facts: Facts) -> bool:
     """Is the measure smaller after every iteration, and not below 0 if there is a next one?"""
-    here = facts.copy()
-    here.drop(changed([s]))
-    here.assume(s.cond)
     ways = _ways(s.body, [Way()])
     if ways is None:
         return False
     for w in ways:
         if w.leaves:
             continue
-        then = here.copy()
+        then = facts.copy()
         again = w.now(s.cond)
         for c in (*w.assumed, again):
             then.assume(c)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from vibee.tree.defs import Assign, Call, Decl, Definition, For, Store, View, While
-from vibee.tree.expr import Expr, const, free_vars, loads, substitute, var, walk
+from vibee.tree.expr import Expr, const, free_vars, loads, rebuild, substitute, var, walk
 from vibee.tree.poly import Sizes, add
 
 from .linear import implied, proved_before
@@ -53,6 +53,25 @@ def statements(stmts: list) -> Iterator[Any]:
             yield from statements(getattr(s, part, None) or [])
 
 
+def expressions(s: Any) -> Iterator[Expr]:
+    """The expressions of one statement, not those of its blocks."""
+    for part in ("value", "init", "lo", "hi", "cond"):
+        e = getattr(s, part, None)
+        if isinstance(e, Expr):
+            yield e
+    for part in ("idx", "shape"):
+        yield from getattr(s, part, None) or ()
+    if isinstance(s, Call):
+        yield from (a for a in s.args if isinstance(a, Expr))
+
+
+def norm(e: Expr) -> Expr:
+    """The one element of an array without axes is a scalar too, `name[]`."""
+    if e.op in ("load", "load?") and not e.args:
+        return var(f"{e.attr}[]", e.dtype)
+    return rebuild(e, norm)
+
+
 def changed(stmts: list) -> set[str]:
     """Scalars and arrays that statements may change."""
     out: set[str] = set()
@@ -62,10 +81,10 @@ def changed(stmts: list) -> set[str]:
         elif isinstance(s, For):
             out.add(s.var)
         elif isinstance(s, Store):
-            out.add(s.array)
+            out |= {s.array} if s.idx else {s.array, f"{s.array}[]"}
         elif isinstance(s, Call):
             # An argument may be one that the callee changes.
-            out |= {v.array for v in [*s.args, *s.outs] if isinstance(v, View)}
+            out |= {n for v in [*s.args, *s.outs] if isinstance(v, View) for n in (v.array, f"{v.array}[]")}
             out |= {o for o in s.outs if isinstance(o, str)}
     return out
 
@@ -82,6 +101,7 @@ class Facts:
         self.fixed = {p.name: p.shape for p in d.params if p.kind == "in"}
         self.sizes = Sizes(d.given)
         self.known: list[Expr] = []
+        self.renamed = 0  # scalars that have changed so far: what one held before has a name of its own
         self.patterns: list[Expr] = []  # about every element of a read-only array
         self.lengths = {*d.sizes, *(p.name for p in d.params if p.kind == "size")}
         for s in sorted(self.lengths):
@@ -100,7 +120,7 @@ class Facts:
 
     def assume(self, e: Expr) -> None:
         """A condition holds from here on."""
-        self.known = [*self.known, *conjuncts(e)]
+        self.known = [*self.known, *conjuncts(norm(e))]
 
     def drop(self, names: set[str]) -> None:
         """Forget what is known of what may have changed."""
@@ -108,15 +128,19 @@ class Facts:
             self.known = [f for f in self.known if not (names_in(f) & names)]
 
     def know(self, name: str, dtype: str, value: Expr) -> None:
-        """The scalar `name` holds `value` from here on."""
-        self.drop({name})
-        if dtype == "i64" and name not in free_vars(value) and all(ld.attr in self.fixed for ld in loads(value)):
-            self.known = [*self.known, compare("eq", var(name), value)]
+        """The scalar `name` holds `value` from here on; what was known of it is known of what it held before."""
+        value = norm(value)
+        self.renamed += 1
+        before = {name: var(f"{name}#{self.renamed}", dtype)}
+        self.known = [substitute(f, before) if name in free_vars(f) else f for f in self.known]
+        if dtype == "i64" and all(ld.attr in self.fixed for ld in loads(value)):
+            self.known = [*self.known, compare("eq", var(name), substitute(value, before))]
 
-    def enter(self, s: For | While) -> None:
-        """Facts at the start of any iteration."""
+    def enter(self, s: For | While, kept: Iterable[Expr] = ()) -> None:
+        """Facts at the start of any iteration; `kept` holds at the start of each."""
         moved = changed([s])
         self.drop(moved)
+        self.known = [*self.known, *kept]
         if isinstance(s, While):
             self.assume(s.cond)
         else:
@@ -124,6 +148,7 @@ class Facts:
 
     def prove(self, goal: Expr) -> bool:
         """Do the facts imply the goal?"""
+        goal = norm(goal)
         if goal in self.known or self.plain(goal):
             return True
         near, every = self.about(goal, near=True), self.about(goal)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from vibee.tree.defs import For, View
-from vibee.tree.expr import Expr, Span, const, rename_arrays, show, substitute, var
+from vibee.tree.expr import Expr, Span, const, free_vars, rename_arrays, show, substitute, var
 
 from .facts import ZERO, Facts, changed, compare, range_facts, relevant
 from .linear import constant_apart, implied
@@ -99,7 +99,9 @@ def _own_row(accesses: list[Access], v: str) -> bool:
 
 def _claim(scope: Scope, a: Access, b: Access, moved: set[str], facts: Facts) -> tuple[tuple[Expr, ...], Expr]:
     """Facts of an earlier iteration at `a` and a later one at `b`, and that they are apart on some axis."""
-    later = {n: var(f"{n}'") for n in moved}
+    seen = {n for e in (*b.facts, *b.start, *b.counts) for n in free_vars(e)}
+    # what a scalar held before (`x#1`) belongs to its iteration too
+    later = {n: var(f"{n}'") for n in moved | {n for n in seen if n.partition("#")[0] in moved}}
     arrays = {n: f"{n}'" for n in moved}
 
     def prime(e: Expr) -> Expr:

@@ -6,6 +6,7 @@ Only a fault that really happened there refutes; a claim that no run breaks stay
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ KIND = {"unwritten": "written", "endless": "ends", "overlap": "shape"}  # a faul
 WORK = 60_000  # loop iterations that a definition is run for
 SIDE = 4  # the largest size
 RUNS = 60
+SECONDS = 5.0  # for one definition
 
 
 @dataclass
@@ -81,7 +83,7 @@ def search(
     choices = assignments(list(d.sizes), top)
     seeds = max(2, 24 // len(choices))
     out = Search(None, 0, 0)
-    steps = 0
+    steps, end = 0, time.monotonic() + SECONDS
     for sizes in choices:
         for seed in range(seeds):
             result = m.run(p, sizes, seed=seed)
@@ -93,7 +95,7 @@ def search(
                 return out
             if result.refused and not result.steps:
                 break
-        if out.runs >= limit * seeds or steps > work:
+        if out.runs >= limit * seeds or steps > work or time.monotonic() > end:
             break
     return out
 
