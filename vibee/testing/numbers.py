@@ -21,7 +21,11 @@ import numpy as np
 from vibee.tree.types import DTYPES, is_float
 
 UNIT = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-9}
-TINY = {"f32": 2.0**-150, "f64": 2.0**-1075, "bf16": 2.0**-134}  # half the least positive number
+TINY = {
+    "f32": 2.0**-150,
+    "f64": 2.0**-1074,
+    "bf16": 2.0**-134,
+}  # half the least positive number, or as little as can be said
 LEAST_NORMAL = {"f32": 2.0**-126, "f64": 2.0**-1022, "bf16": 2.0**-126}
 GREATEST = {"f32": 3.4028234663852886e38, "f64": 1.7976931348623157e308, "bf16": 3.39e38}
 ELEMENTARY_ULPS = 4  # of the definitions that work on the bits of floats (exp, log, tanh ...), each

@@ -65,6 +65,12 @@ class Oracle:
         """Know of definitions what another oracle of the program knows."""
         self._emulations, self._elementary, self.a = other._emulations, other._elementary, other.a
 
+    def spend(self, steps: int = 1) -> None:
+        """Count steps; too many are Undetermined."""
+        self.budget -= steps
+        if self.budget < 0:
+            raise Undetermined("it takes too many steps")
+
     # ------------------------------------------------------------ expressions
 
     def value(self, e: Expr, s: Space) -> Num:
@@ -357,6 +363,7 @@ class Oracle:
         """All values of a formula of numbers over an index space; None if it has loops of its own."""
         if any(q.vars or q.accumulate for q in d.equations):
             return None
+        self.spend(len(d.equations))
         inner = replace(s, names=dict(values), arrays=dict(values))
         for q in d.equations:
             inner.arrays[q.lhs] = inner.names[q.lhs] = self.value(q.rhs, inner)

@@ -70,9 +70,7 @@ class Run:
     def block(self, body: list) -> None:
         """Statements in order."""
         for s in body:
-            self.oracle.budget -= 1
-            if self.oracle.budget < 0:
-                raise Undetermined("it takes too many steps")
+            self.oracle.spend()
             getattr(self, f"_{type(s).__name__.lower()}")(s)
 
     def value(self, e: Expr) -> Num:
@@ -128,9 +126,7 @@ class Run:
 
     def _turn(self, body: list) -> bool:
         """One iteration; True if the loop ends by it."""
-        self.oracle.budget -= 1
-        if self.oracle.budget < 0:
-            raise Undetermined("it takes too many steps")
+        self.oracle.spend()
         try:
             self.block(body)
         except _Left as left:
@@ -222,7 +218,7 @@ class Run:
             for i, n in zip(lead, x.shape, strict=False):
                 if not 0 <= i < n:
                     raise Failure(f"{a.array}: index out of bounds")
-            x = x[lead]
+            x = x[(*lead, ...)]
             if part is not None:
                 if not 0 <= part[0] <= part[1] <= x.shape[0]:
                     raise Failure(f"{a.array}: range out of bounds")
