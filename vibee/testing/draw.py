@@ -195,7 +195,15 @@ class Search:
             yield from (float(exact(x)) for x in [rng.standard_normal() * 2, *picks, *rng.random(6) * 3])
             return
         low, high = (0, 2**t.bits - 1) if t.kind == "u" else (-(2 ** (t.bits - 1)), 2 ** (t.bits - 1) - 1)
-        near = {n + k for n in found.values() if isinstance(n, int) for k in (-1, 0)} | {0, 1, 2, 3, 5, 10, 100}
+        near = {n + k for n in found.values() if isinstance(n, int) and n < 1000 for k in (-1, 0)} | {
+            0,
+            1,
+            2,
+            3,
+            5,
+            10,
+            100,
+        }
         picks = [x for x in sorted(near | {-1, -3}) if low <= x <= high]
         rng.shuffle(picks)
         if t.bits == 64 and t.kind == "u":
