@@ -49,6 +49,7 @@ def total(x: real[N, D]) -> (s, m):
 
 def best(x: real[N, D]) -> (a[N], i[N], t):
     """positions"""
+    given(D >= 1)
     a[n] = argmax[d](x[n, d])
     i[n] = argmin[d](x[n, d])
     t = argmax[n](x[n, 0])

@@ -42,22 +42,22 @@ def normalise(x: mut[f32[N, D]]):
         x[n, d] = x[n, d] / t
 
 @procedure
-def racy(x: f32[N]) -> y(f32[1]):
-    """not separable: must run serially and still be right"""
+def racy(x: f32[N]) -> y(f32[N]):
+    """iterations meet, but only in runs that are longer than those of the search: serial, and still right"""
     for i in parallel(N):
-        y[0] = y[0] + x[i]
+        y[where(i < 1000, i, 0)] += x[i]
 
 @procedure
 def unchecked(x: f32[N], at: i64) -> y(f32):
-    """an index nobody proved"""
-    y = x[at]
+    """an index that leaves the array, but only far from where the search looks"""
+    y = x[at * (N // 1000)] if N >= 1000 else 0.0
 
 @procedure
-def follow(next: i64[N], start: i64) -> steps(i64):
-    """a walk along links that may lead out of the array"""
-    at: i64 = start
+def follow(next: i64[N]) -> steps(i64):
+    """a walk along links that may lead out of a long array"""
+    at: i64 = N // 1000
     while at != 0:
-        at = next[at] + 7
+        at = next[at] + 7000
         steps += 1
 
 @procedure
@@ -128,13 +128,13 @@ def test_in_place(k):
 
 def test_a_race_runs_serially(k):
     x = np.ones(50_000, np.float32)
-    assert k.racy(x, threads=4)[0] == 50_000
+    assert k.racy(x, threads=4)[0] == 49_001
 
 
 def test_an_unproved_index_is_checked(k):
-    x = np.arange(5, dtype=np.float32)
-    assert k.unchecked(x, 4) == 4
-    for bad in (5, -1, 2**40):
+    x = np.arange(5000, dtype=np.float32)
+    assert k.unchecked(x, 999) == 4995
+    for bad in (1000, -1, 2**40):
         with pytest.raises(ValueError):
             k.unchecked(x, bad)
 
@@ -159,10 +159,10 @@ def test_sieve(k):
 
 def test_what_is_not_proved_is_told(k):
     assert any("runs serially" in text for text in k.racy.unproved)
-    assert any("0 <= at < N" in text for text in k.unchecked.unproved)
+    assert any("0 <= at * (N // 1000) < N" in text for text in k.unchecked.unproved)
     assert k.tiles.unproved == []
 
 
 def test_a_loop_ends_when_a_read_fails(k):
     with pytest.raises(ValueError, match="out of range"):
-        k.follow(np.array([1, 2, 3], np.int64), 2)
+        k.follow(np.arange(3000))

@@ -13,6 +13,7 @@ from vibee.build import build, load_extension
 from vibee.build.flags import ISA, default_isa
 from vibee.emit import emit_module
 from vibee.lower.unit import Unit
+from vibee.prove.verify import refuse
 from vibee.runtime.machine import LEVELS, supported_levels
 from vibee.tree.defs import Definition, Formula, Model, Procedure
 
@@ -39,7 +40,9 @@ class Build:
             return self._text
 
     def _emitted(self, wrap: list[str]) -> str:
-        return emit_module(self.unit.reach(self.definitions), wrap=wrap)
+        procedures = self.unit.reach(self.definitions)
+        refuse(self.unit, [self.unit.by_key(p.key) for p in procedures])
+        return emit_module(procedures, wrap=wrap)
 
     @property
     def module(self) -> ModuleType:

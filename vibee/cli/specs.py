@@ -18,33 +18,41 @@ def check_specs(files: list[str]) -> int:
             print(error, file=sys.stderr)
         mistakes += len(program.errors)
         if not program.errors:
+            refuted, notes = _proofs(program)
+            for line in refuted:
+                print(line, file=sys.stderr)
+            mistakes += len(refuted)
             count = len(program.own_names)
-            print(f"{path}: {count} definition{'s' if count != 1 else ''}, no mistakes")
-            for note in _notes(program):
+            if not refuted:
+                print(f"{path}: {count} definition{'s' if count != 1 else ''}, no mistakes")
+            for note in notes:
                 print(note)
     return 2 if mistakes else 0
 
 
-def _notes(program) -> list[str]:  # type: ignore[no-untyped-def]
-    """What was not proved, so that it runs with checks or serially: slower, and said so."""
+def _proofs(program) -> tuple[list[str], list[str]]:  # type: ignore[no-untyped-def]
+    """What a counterexample refutes, and what is not proved, so that it runs with checks or serially."""
     try:
         import z3  # noqa: F401
     except ImportError:
-        return [f"{program.path}: note: nothing is proved here, since the solver is not installed (pip install .)"]
+        return [], [f"{program.path}: note: nothing is proved here, since the solver is not installed (pip install .)"]
+    from vibee.check import SpecFailure
     from vibee.lower.unit import Unit
+    from vibee.prove.verify import refuse
 
     unit = Unit(program, "v3")
-    names = [d for versions in program.defs.values() for d in versions]
-    own = [d for d in names if type(d).__name__ != "Model"]
-    for d in own:
-        unit.procedure(d)
+    own = [d for versions in program.defs.values() for d in versions if type(d).__name__ != "Model"]
+    try:
+        refuse(unit, own)
+    except SpecFailure as e:
+        return list(map(str, e.errors)), []
     found: dict[tuple[str, int], list[str]] = {}
     for d in own:
         for o in unit.open[d.key]:
             texts = found.setdefault((d.name, o.span.line), [])
             if str(o) not in texts:
                 texts.append(str(o))
-    return [
+    return [], [
         f"{texts[0]} (note, {name})" + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
         for (name, _), texts in sorted(found.items(), key=lambda item: item[0][1])
     ]
@@ -80,8 +88,9 @@ def _checked(program) -> str:  # type: ignore[no-untyped-def]
     return "\n\n".join(definition(d) for versions in program.defs.values() for d in versions)
 
 
-def _procedures(program) -> tuple[list, list[str]]:  # type: ignore[no-untyped-def]
-    """The lowered procedures of a spec and of what it calls, and the names of its own."""
+def _procedures(program, safe: bool = False) -> tuple[list, list[str]]:  # type: ignore[no-untyped-def]
+    """The lowered procedures of a spec and of what it calls, and the names of its own; `safe`: an error if a
+    counterexample refutes one."""
     from vibee.lower.model import lower_model
     from vibee.lower.unit import Unit
     from vibee.runtime.machine import isa_level
@@ -92,7 +101,12 @@ def _procedures(program) -> tuple[list, list[str]]:  # type: ignore[no-untyped-d
     for versions in program.defs.values():
         for d in versions:
             own += [unit.add(p) for p in lower_model(d, unit).procedures] if isinstance(d, Model) else [d]
-    return unit.reach(own), [d.key for d in own]
+    found = unit.reach(own)
+    if safe:
+        from vibee.prove.verify import refuse
+
+        refuse(unit, [unit.by_key(p.key) for p in found])
+    return found, [d.key for d in own]
 
 
 def _lowered(program) -> str:  # type: ignore[no-untyped-def]
@@ -107,7 +121,7 @@ def _pyx(program) -> str:  # type: ignore[no-untyped-def]
     """The Cython text."""
     from vibee.emit import emit_module
 
-    found, own = _procedures(program)
+    found, own = _procedures(program, safe=True)
     return str(emit_module(found, wrap=own))
 
 

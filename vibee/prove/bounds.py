@@ -39,6 +39,7 @@ class Walk:
     limits: dict[str, list[Expr]] = field(default_factory=dict)  # of scalars (see vibee.prove.invariants)
     jumps: list[list[tuple[str, Facts]]] = field(default_factory=list)  # out of the loops around, with their facts
     silent: int = 0  # trials that are under way
+    guard: int = 0  # inside a test of `given`, which a division by zero only makes fail
 
     # ---- statements
 
@@ -112,7 +113,10 @@ class Walk:
 
     def branch(self, s: If) -> If:
         """Facts inside of each side; after it, those that survive both."""
+        guard = len(s.then) == 1 and isinstance(s.then[0], Jump) and s.then[0].kind == "fail"
+        self.guard += guard
         cond = self.expr(s.cond, s.span)
+        self.guard -= guard
         before, moved = self.facts.known, changed([s])
         self.facts.assume(s.cond)
         then = self.stmts(s.then)
@@ -282,7 +286,7 @@ class Walk:
             if not ok and e.op == "vload":
                 raise VectorBounds(show(e))
             return new if ok else replace(new, op="load?")
-        if e.op in ("floordiv", "mod") and is_int(e.dtype) and e.args[1].op != "const":
+        if e.op in ("floordiv", "mod") and is_int(e.dtype) and e.args[1].op != "const" and not self.guard:
             goal = compare("ne", e.args[1], const(0, e.args[1].dtype))
             self.claim("divisor", goal, show(goal), span, "tested at each division")
         if e.op == "call" and self.thorough:

@@ -10,7 +10,7 @@ from vibee.tree.defs import Param, Procedure
 from vibee.tree.expr import Expr, free_vars, loads, show, walk
 from vibee.tree.types import is_float
 
-from .evaluate import Found, Frame, Refused
+from .evaluate import Found, Frame, Refused, Run
 from .memory import new
 from .values import FIT, Value, limits
 
@@ -28,7 +28,7 @@ def arrange(m: Machine, p: Procedure, sizes: dict[str, int], arguments: dict[str
         raise Refused(f"{p.name} needs a value for {missing[0]}")
     at_once = Frame(p, 0, {**sizes})
     for g, test in m.code(p).given:
-        if free_vars(g) <= set(sizes) and not any(True for _ in loads(g)) and not test(at_once):
+        if free_vars(g) <= set(sizes) and not any(True for _ in loads(g)) and not _true(test, at_once):
             raise Refused(f"given {show(g)} of {p.name} does not hold")
     rng = random.Random(seed)
     for attempt in range(ATTEMPTS):
@@ -37,6 +37,14 @@ def arrange(m: Machine, p: Procedure, sizes: dict[str, int], arguments: dict[str
         if broken is None:
             return f
     raise Refused(f"given {show(broken)} of {p.name} does not hold" if broken else p.name)
+
+
+def _true(test: Run, f: Frame) -> bool:
+    """Does a condition hold?  One that divides by zero does not."""
+    try:
+        return bool(test(f))
+    except Found:
+        return False
 
 
 def _frame(

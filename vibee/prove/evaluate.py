@@ -36,9 +36,13 @@ class Fault:
     key: str = ""
 
     def __str__(self) -> str:
+        return f"{self.span}: {self.told()}"
+
+    def told(self) -> str:
+        """What happened, and with which sizes and indices."""
         at = ", ".join(f"{n}={v}" for n, v in {**self.sizes, **self.indices}.items())
         also = ", ".join(f"{n}={v}" for n, v in self.other.items())
-        return f"{self.span}: {self.text}{': ' + at if at else ''}{' and ' + also if also else ''}"
+        return f"{self.text}{' with ' + at if at else ''}{' and ' + also if also else ''}"
 
 
 class Found(Exception):

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from vibee.check.errors import SpecError, SpecFailure
 from vibee.tree.defs import Definition, Model
 from vibee.tree.expr import Span, loads, show, walk
 
@@ -18,6 +19,7 @@ from .refute import faults
 from .replay import Fault
 from .report import Obligation
 
+EXCLUDE = "exclude it by given(...) or a condition"
 PROVED, REFUTED, UNPROVED = "PROVED", "REFUTED", "UNPROVED"
 
 
@@ -43,6 +45,10 @@ class Verdict:
     def span(self) -> Span:
         """Where."""
         return self.obligation.span
+
+    def __str__(self) -> str:
+        fault = self.counterexample
+        return f"{self.text} does not hold: {fault.told()}; {EXCLUDE}" if fault else self.text
 
 
 @dataclass(slots=True)
@@ -103,6 +109,24 @@ def _unexpected(found: list[Obligation], seen: dict[tuple[str, Span], Fault]) ->
         for (kind, span), fault in seen.items()
         if (kind, span) not in known and kind not in races
     ]
+
+
+def refuted(unit: Any, d: Definition) -> list[Verdict]:
+    """What is refuted of a definition that is about to be emitted."""
+    unit.procedure(d)
+    found = [o for o in unit.open[d.key] if o.kind != "schedule"]
+    if not found:
+        return []
+    seen = faults(unit, d)
+    return [v for v in (_decided(o, seen) for o in found) if v.outcome == REFUTED]
+
+
+def refuse(unit: Any, definitions: list[Definition]) -> None:
+    """An error of the spec for each thing that a run on small sizes breaks: an index outside, a race, a division by
+    zero."""
+    wrong = {str(v): SpecError(v.span, str(v)) for d in definitions for v in refuted(unit, d)}
+    if wrong:
+        raise SpecFailure(list(wrong.values()))
 
 
 def possible(d: Definition) -> list[Obligation]:
