@@ -21,7 +21,7 @@ from .oracle import Oracle
 from .subject import Subject, compare, levels
 
 THREADS = (1, 2, 5)
-STEPS = 60_000  # statements of procedures that the oracle carries out in one test, more or less
+STEPS = 30_000  # statements of procedures that the oracle carries out in one test, more or less
 EXAMPLES = 12  # drawn cases of one test
 SHRINK = 5.0  # seconds spent on finding a smaller failing case
 SEED = "VIBEE_TEST_SEED"
