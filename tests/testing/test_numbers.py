@@ -40,7 +40,8 @@ def test_one_operation(op):
     got = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "sqrt": np.sqrt}[op](*args)
     want = Arithmetic().apply(op, "f32", [num(a) for a in args], "f32")
     gap = np.abs(got - want.v)
-    assert np.all(gap <= want.e) and np.max(gap / want.e) > 0.9
+    inexact = want.e > 0
+    assert np.all(gap <= want.e) and np.max(gap[inexact] / want.e[inexact]) > 0.9
 
 
 def test_chain_in_f32(spec):
@@ -63,9 +64,9 @@ def test_a_choice_that_rounding_decides(spec):
     found = Oracle(spec.program.by_key).run(spec["step"].d, {"N": Num(np.int64(3))}, {"x": num(x)})
     assert found["big"].e[0] == 100 and not found["big"].e[1:].any()
     assert found["place"].v == 1 and found["place"].e == 0
-    near = np.array([0.5, np.nextafter(np.float32(0.5), np.float32(1))], "f4")
-    unsure = Oracle(spec.program.by_key).run(spec["step"].d, {"N": Num(np.int64(2))}, {"x": num(near)})
-    assert unsure["place"].e == 1
+    near = (np.float32(0.7) + np.arange(8, dtype="f4") * np.float32(2.0**-24)).astype("f4")
+    unsure = Oracle(spec.program.by_key).run(spec["step"].d, {"N": Num(np.int64(8))}, {"x": num(near)})
+    assert unsure["place"].v == 7 and unsure["place"].e >= 1
 
 
 def test_overflow_and_nan(spec):
