@@ -2,55 +2,30 @@
 
 It shares no code with the compiler's stages after checking.  All values of an expression are computed at once: an
 index variable is an array along an axis of its own, the first variable of a reduction the newest axis in front.
-`mask` says where a value is needed: only there an index out of bounds or a division by zero counts.
+`mask` says where a value is wanted: only there an index out of bounds or a division by zero counts.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from vibee.tree.defs import Definition, Equation, Formula, Param, Procedure
-from vibee.tree.expr import Expr, bound_vars, walk
-from vibee.tree.normal import neutral
+from vibee.tree.expr import Expr, walk
 from vibee.tree.types import is_float
 
 from .emulate import Unable, emulated
 from .numbers import ELEMENTARY_ULPS, LEAST_NORMAL, UNIT, Arithmetic, Failure, Num, Undetermined, some
+from .reductions import ROOM, Reductions, Space, needed
 
 CLOSE_ULPS = 8  # what `close(a, b)` means by itself
-ROOM = 8_000_000  # elements of one index space
 
 
-@dataclass(slots=True)
-class Space:
-    """Names with their values, and the index space: `axes` counts its axes, `mask` where values are needed."""
-
-    names: dict[str, Num]
-    arrays: dict[str, Num]
-    axes: int = 0
-    mask: Any = None
-    extents: dict[str, int] = field(default_factory=dict)  # of variables that run over a whole axis
-
-    def with_index(self, name: str, values: np.ndarray, mask: Any = None) -> Space:
-        """One more axis, in front, along which `name` takes `values`."""
-        at = Num(values.reshape(-1, *([1] * self.axes)))
-        return replace(self, names={**self.names, name: at}, axes=self.axes + 1, mask=_both(self.mask, mask))
-
-    def where(self, mask: Any) -> Space:
-        """The same space where fewer values are needed."""
-        return replace(self, mask=_both(self.mask, mask))
-
-
-def _both(a: Any, b: Any) -> Any:
-    return b if a is None else a if b is None else np.logical_and(a, b)
-
-
-class Oracle:
+class Oracle(Reductions):
     """Evaluates definitions of one program; `lookup` gives a definition by its instance name."""
 
     def __init__(self, lookup: Callable[[str], Definition], track: bool = True, budget: int = 20_000) -> None:
@@ -80,7 +55,7 @@ class Oracle:
             return rule(e, s)  # type: ignore[no-any-return]
         args = [self.value(a, s) for a in e.args]
         source = e.args[0].dtype
-        if e.op in ("floordiv", "mod") and some(_needed(np.equal(args[1].v, 0), s.mask)):
+        if e.op in ("floordiv", "mod") and some(needed(np.equal(args[1].v, 0), s.mask)):
             raise Failure("division by zero")
         return self.a.apply(e.op, e.dtype or source, args, source)
 
@@ -139,7 +114,7 @@ class Oracle:
         return tuple(at)
 
     def places(self, idx: tuple[Expr, ...], shape: tuple[int, ...], s: Space, name: str) -> tuple[Any, Any]:
-        """Index arrays, inside of the shape, and where they are uncertain; None if nothing is needed."""
+        """Index arrays, inside of the shape, and where they are uncertain; None if nothing is wanted."""
         index, unsure = [], None
         for axis, (k, n) in enumerate(zip(idx, shape, strict=True)):
             at = self.value(k, s)
@@ -148,7 +123,7 @@ class Oracle:
             if some(at.e):
                 unsure = np.not_equal(at.e, 0) if unsure is None else unsure | np.not_equal(at.e, 0)
                 outside = outside & np.equal(at.e, 0)
-            if some(outside) and some(_needed(outside, s.mask)):
+            if some(outside) and some(needed(outside, s.mask)):
                 raise Failure(f"{name}: index {axis} out of bounds")
             if n == 0:
                 return None, None
@@ -169,7 +144,7 @@ class Oracle:
         yes, no = np.logical_or(c.v, c.e), np.logical_or(np.logical_not(c.v), c.e)
         sides = []
         for side, taken in ((e.args[1], yes), (e.args[2], no)):
-            sides.append(self.value(side, s.where(taken)) if some(_needed(taken, s.mask)) else None)
+            sides.append(self.value(side, s.where(taken)) if some(needed(taken, s.mask)) else None)
         a, b = (x if x is not None else sides[1 - k] for k, x in enumerate(sides))
         if a is None or b is None:  # nothing is needed: any value will do
             return Num(np.zeros((), self.a.dtype(e.dtype)))
@@ -178,155 +153,12 @@ class Oracle:
     def on_and(self, e: Expr, s: Space) -> Num:
         """`and` and `or`: the right side is evaluated where it matters."""
         a = self.value(e.args[0], s)
-        needed = np.logical_or(a.v, a.e) if e.op == "and" else np.logical_or(np.logical_not(a.v), a.e)
-        if not some(_needed(needed, s.mask)):
+        wanted = np.logical_or(a.v, a.e) if e.op == "and" else np.logical_or(np.logical_not(a.v), a.e)
+        if not some(needed(wanted, s.mask)):
             return a
-        return self.a.apply(e.op, "bool", [a, self.value(e.args[1], s.where(needed))], "bool")
+        return self.a.apply(e.op, "bool", [a, self.value(e.args[1], s.where(wanted))], "bool")
 
     on_or = on_and
-
-    # ------------------------------------------------------------ reductions and scans
-
-    def whole(self, e: Expr, s: Space) -> Num:
-        """An integer that must be certain: a bound or a size."""
-        n = self.value(e, s)
-        if some(n.e):
-            raise Undetermined("a range depends on rounding")
-        return n
-
-    def on_reduce(self, e: Expr, s: Space) -> Num:
-        """A reduction: its variables become axes in front, which are then combined."""
-        op, names = e.attr[0], bound_vars(e)  # type: ignore[index]
-        inner = s
-        for name, lo, hi in zip(names, e.args[1::2], e.args[2::2], strict=True):
-            low, high = (np.asarray(self.whole(x, inner).v, np.int64) for x in (lo, hi))
-            needed = _needed(np.less(low, high), inner.mask)
-            if not some(needed):
-                first, last = 0, 0
-            else:
-                first = int(np.min(np.where(needed, low, np.max(low))))
-                last = int(np.max(np.where(needed, high, np.min(high))))
-            values = np.arange(first, max(last, first), dtype=np.int64)
-            at = values.reshape(-1, *([1] * inner.axes))
-            uneven = low.size > 1 or high.size > 1
-            inner = inner.with_index(name, values, (at >= low) & (at < high) if uneven else None)
-        count = len(names)
-        lengths = [inner.names[n].v.size for n in names]
-        if 0 in lengths:
-            return self._empty(op, e)
-        body = self.value(e.args[0], inner)
-        shape = np.broadcast_shapes(
-            np.shape(body.v), np.shape(body.e), np.shape(inner.mask), (*lengths[::-1], *[1] * s.axes)
-        )
-        if np.prod(shape, dtype=float) > ROOM:
-            raise Undetermined("too many elements")
-        v = np.broadcast_to(body.v, shape)
-        error = np.broadcast_to(body.e, shape) if some(body.e) else 0
-        mask = None if inner.mask is None else np.broadcast_to(inner.mask, shape)
-        axes = tuple(range(count))
-        if op in ("argmax", "argmin"):
-            return self._place(op, v, error, mask, inner, names, s)
-        return self.combined(op, e.dtype, v, error, mask, axes)
-
-    def _empty(self, op: str, e: Expr) -> Num:
-        if op in ("argmax", "argmin"):
-            return Num(np.int64(0))
-        c = neutral(op, e.dtype)
-        return self.a.const(c.attr, c.dtype)
-
-    def combined(self, op: str, dtype: str, v: Any, e: Any, mask: Any, axes: tuple[int, ...]) -> Num:
-        """A reduction along axes, of the values where the mask holds."""
-        if mask is not None:
-            c = neutral(op, dtype)
-            v = np.where(mask, v, np.asarray(c.attr).astype(v.dtype))
-            e = np.where(mask, e, 0) if some(e) else 0
-        with np.errstate(all="ignore"):
-            if op in ("any", "all"):
-                out = np.any(v, axis=axes) if op == "any" else np.all(v, axis=axes)
-                if not some(e):
-                    return Num(out)
-                sure = v & ~e if op == "any" else ~v & ~e
-                return Num(out, np.any(e, axis=axes) & ~np.any(sure, axis=axes))
-            if op in ("max", "min"):
-                out = np.max(v, axis=axes) if op == "max" else np.min(v, axis=axes)
-                error: Any = 0
-                if some(e):
-                    near = v + e >= np.max(v - e, axis=axes) if op == "max" else v - e <= np.min(v + e, axis=axes)
-                    error = np.max(np.where(near, e, 0.0), axis=axes)
-                if self.track and is_float(dtype) and not np.all(out == out):
-                    error = np.where(np.isnan(out), np.inf, error)
-                return Num(out, error)
-            if op == "sum":
-                out = np.sum(v, axis=axes, dtype=v.dtype)
-            else:
-                out = np.prod(v, axis=axes, dtype=v.dtype)
-            if not self.track or not is_float(dtype):
-                return Num(out, np.sum(e, axis=axes) if some(e) and op == "sum" else np.inf if some(e) else 0)
-            return self._rounding(op, dtype, v, e, mask, axes, out)
-
-    def _rounding(self, op: str, dtype: str, v: Any, e: Any, mask: Any, axes: tuple[int, ...], out: Any) -> Num:
-        """A sum or product of floats in any order."""
-        n = np.sum(mask, axis=axes) if mask is not None else np.prod([v.shape[k] for k in axes])
-        size = np.sum(np.abs(v) + e, axis=axes) if op == "sum" else np.prod(np.abs(v) + e, axis=axes)
-        if op == "sum":
-            own = np.sum(e, axis=axes) if some(e) else 0.0
-            error = own + n * UNIT[dtype] * size
-            whole = not some(e) and np.all(v == np.rint(v), axis=axes)  # so are all partial sums
-            error = np.where(whole & (size < 1 / UNIT[dtype]), 0.0, error)
-        else:
-            error = size * (1 + UNIT[dtype]) ** n - np.prod(np.abs(v), axis=axes)
-        sure = np.all(np.isfinite(e), axis=axes) if some(e) else np.True_
-        error = np.where(~np.isfinite(out) & sure, 0.0, np.where(np.isnan(error), np.inf, error))
-        return self.a.rounded(out, error, dtype, [Num(out, error)])
-
-    def _place(self, op: str, v: Any, e: Any, mask: Any, inner: Space, names: tuple[str, ...], s: Space) -> Num:
-        """argmax, argmin: the first place, or the row-major position of several variables."""
-        count, rest = len(names), v.shape[len(names) :]
-        order = tuple(range(count))[::-1] + tuple(range(count, v.ndim))
-        rank = (v if op == "argmax" else -v.astype(float) if v.dtype.kind == "u" else -v).transpose(order)
-        rank = rank.reshape(-1, *rest).astype(float if v.dtype.kind != "f" else v.dtype)
-        error = np.broadcast_to(e, v.shape).transpose(order).reshape(-1, *rest) if some(e) else 0
-        if mask is not None:
-            rank = np.where(np.broadcast_to(mask, v.shape).transpose(order).reshape(-1, *rest), rank, -np.inf)
-        best = np.argmax(rank, axis=0)
-        position: Any = best
-        if count == 1:
-            position = best + int(np.asarray(inner.names[names[0]].v).flat[0])
-        elif mask is not None and s.axes:
-            raise Undetermined("the position in a range that varies")
-        if not some(error) and np.all(v == v):
-            return Num(position.astype(np.int64))
-        with np.errstate(all="ignore"):
-            floor_ = np.max(rank - error, axis=0)
-            could = ~(rank + error <= floor_)
-        where = np.arange(rank.shape[0]).reshape(-1, *([1] * len(rest)))
-        far = np.max(np.where(could, np.abs(where - best), 0), axis=0)
-        return Num(position.astype(np.int64), far.astype(float))
-
-    def on_scan(self, e: Expr, s: Space) -> Num:
-        """A running reduction along an index of the left side."""
-        op, name = e.attr  # type: ignore[misc]
-        at = s.names[str(name)]
-        axis = int(np.argmax(np.shape(at.v))) if at.v.size > 1 else 0
-        axis -= np.ndim(at.v)
-        body = self.value(e.args[0], s)
-        shape = np.broadcast_shapes(np.shape(body.v), np.shape(body.e), np.shape(at.v))
-        v = np.broadcast_to(body.v, shape)
-        error = np.broadcast_to(body.e, shape) if some(body.e) else np.zeros(shape)
-        with np.errstate(all="ignore"):
-            if op in ("max", "min"):
-                f = np.maximum if op == "max" else np.minimum
-                out = f.accumulate(v, axis=axis)
-                return Num(out, np.maximum.accumulate(error, axis=axis) if some(error) else 0)
-            out = (np.cumsum if op == "sum" else np.cumprod)(v, axis=axis, dtype=v.dtype)
-            if not self.track or not is_float(e.dtype):
-                return Num(out, np.cumsum(error, axis=axis) if some(error) else 0)
-            n = np.asarray(at.v) + 1
-            if op == "sum":
-                bound = np.cumsum(error + n.max() * UNIT[e.dtype] * (np.abs(v) + error), axis=axis)
-            else:
-                bound = np.cumprod(np.abs(v) + error, axis=axis) * (1 + UNIT[e.dtype]) ** n - np.abs(out)
-            return self.a.rounded(out, np.where(np.isnan(bound), np.inf, bound), e.dtype, [Num(out, bound)])
 
     # ------------------------------------------------------------ calls
 
@@ -376,12 +208,12 @@ class Oracle:
         out = d.outs[0]
         v, e = np.zeros(shape, self.a.dtype(out.dtype)), np.zeros(shape)
         spread = [(np.broadcast_to(a.v, shape), np.broadcast_to(a.e, shape)) for a in args]
-        needed = mask.any(axis=tuple(range(mask.ndim - len(shape)))) if mask.ndim > len(shape) else mask
-        needed = (
-            np.broadcast_to(needed, shape) if mask.shape == shape or mask.ndim > len(shape) else np.ones(shape, bool)
+        wanted = mask.any(axis=tuple(range(mask.ndim - len(shape)))) if mask.ndim > len(shape) else mask
+        wanted = (
+            np.broadcast_to(wanted, shape) if mask.shape == shape or mask.ndim > len(shape) else np.ones(shape, bool)
         )
         for at in np.ndindex(shape):
-            if not needed[at]:
+            if not wanted[at]:
                 continue
             given = {p.name: Num(x[at], y[at] if y[at] else 0) for p, (x, y) in zip(d.params, spread, strict=True)}
             result = self.run(d, given, {})[out.name]
@@ -533,7 +365,3 @@ QUICK: dict[str, Callable[[int, int], int]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv,
     "mod": operator.mod, "min": min, "max": max,
 }  # fmt: skip
-
-
-def _needed(x: Any, mask: Any) -> Any:
-    return x if mask is None else np.logical_and(x, mask)
