@@ -36,7 +36,7 @@ def call_obligations(
             if goal is None:
                 out.append(Obligation("given", what, s.span, False, instead=TESTED))
                 continue
-            proved = goal in known.known or (not _beyond(goal) and known.prove(goal))
+            proved = goal in known.known or (not beyond(goal) and known.prove(goal))
             out.append(Obligation("given", what, s.span, proved, () if proved else known.about(goal),
                                   None if proved else goal, TESTED))  # fmt: skip
     for p in [*callee.params, *callee.outs]:
@@ -45,7 +45,7 @@ def call_obligations(
     return out
 
 
-def _beyond(goal: Expr) -> bool:
+def beyond(goal: Expr) -> bool:
     """Divisions of divisions by unknowns: no lemma here helps, so the solver is not asked."""
     unknown = [n for n in walk(goal) if n.op == "floordiv" and n.args[1].op != "const"]
     return any(n.args[0].op == "floordiv" for n in unknown)
