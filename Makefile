@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO_DIR := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv venv-peers kernels dist demo test test-quick lint types bench cold-start contents clean clean-all
+.PHONY: help preflight venv venv-peers kernels dist demo test test-quick lint types verify bench cold-start contents clean clean-all
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ lint: $(READY)  ## check style with ruff
 
 types: $(READY)  ## check types with mypy
 	$(PY) -m mypy
+
+verify: $(READY)  ## prove every definition of specs/
+	$(PY) -m vibee verify specs
 
 bench: kernels  ## measure this machine, every kernel, training and generation
 	$(PY) -m vibee bench
