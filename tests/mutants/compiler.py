@@ -1,0 +1,167 @@
+"""Mutants of the compiler: one rule changed, in a copy of the package, and what finds it.
+
+Tried on each: `cases.vibee` (its generated tests with compiled kernels, and its proofs), then the prover's fuzz.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+SECONDS = 240.0  # for one mutant
+FUZZ = 120  # specs
+
+# file, its text, the text instead, what it breaks
+TABLE = [
+    ("grad/rules.py", "self.push(e.args[1], product(adjoint, Term(Fraction(-1))), ranges)\n\n    def d_neg",
+     "self.push(e.args[1], adjoint, ranges)\n\n    def d_neg", "the sign of a subtrahend's derivative"),
+    ("grad/rules.py", "self.push(a, product(adjoint, term_of(b)), ranges)\n        self.push(b",
+     "self.push(a, product(adjoint, term_of(a)), ranges)\n        self.push(b", "the factor in a product's derivative"),
+    ("grad/rules.py", "replace(over, coeff=-over.coeff)", "replace(over, coeff=over.coeff)", "the sign for a divisor"),
+    ("grad/rules.py", "attr=n.attr - 1)", "attr=n.attr)", "the power in a power's derivative"),
+    ("grad/rules.py", "Fraction(1, 2), (), ((e, -1),)", "Fraction(1, 1), (), ((e, -1),)", "one half for a root"),
+    ("grad/rules.py", 'const(-1.0, e.dtype), zero)', 'const(1.0, e.dtype), zero)', "|x| below 0"),
+    ("grad/rules.py", 'self.choose(e, "le", "lt"', 'self.choose(e, "ge", "gt"', "min takes the greater side"),
+    ("grad/rules.py", "self.push(b, [after(t, negate(c)) for t in adjoint], ranges)",
+     "self.push(b, [after(t, c) for t in adjoint], ranges)", "the other side of where"),
+    ("grad/rules.py", 'rest[k] = Expr("frozen", (e.args[k],), None, e.args[k].dtype)', "pass",
+     "a stated derivative counts twice"),
+    ("lower/reduction.py", "tail = For(name, whole, hi,", "tail = For(name, whole, sub(hi, i(1)),",
+     "the last element of a sum"),
+    ("lower/reduction.py", "half = LANES // 2", "half = LANES // 4", "half of the lanes of a sum"),
+    ("lower/reduction.py", 'Expr("gt" if op == "argmax"', 'Expr("ge" if op == "argmax"', "the first of equals"),
+    ("lower/reduction.py", "i(BLOCKS - 1)), i(BLOCKS))),\n        Alloc", "i(BLOCKS - 2)), i(BLOCKS))),\n        Alloc",
+     "the end of the last block"),
+    ("lower/nest.py", "neutral(op, acc.dtype)), *run]", "neutral('sum', acc.dtype)), *run]", "where a running maximum begins"),
+    ("lower/nest.py", "each(Store(acc, (local(c),), neutral(op, r.dtype))),", "", "sums down columns begin with anything"),
+    ("lower/nest.py", "here = add(mul(local(block), i(side)), local(c))\n        where",
+     "here = add(mul(local(block), i(side - 1)), local(c))\n        where", "the place of a block of columns"),
+    ("lower/nest.py", 'body = [For(name, i(0), at_least_zero(hi), body, parallel=True)]',
+     'body = [For(name, i(1), at_least_zero(hi), body, parallel=True)]', "the first iteration of a parallel nest"),
+    ("lower/nest.py", "if e.accumulate and not in_place(e):\n            return self._scatter(e)", "", "scatter-adds"),
+    ("lower/contraction.py", "if self.adds:\n            return []\n        zero", "return []\n        zero",
+     "zeros where a product has no terms"),
+    ("lower/contraction.py", 'later = Expr("gt", (local(self.k_start)', 'later = Expr("ge", (local(self.k_start)',
+     "the first run of k adds to what was there"),
+    ("lower/contraction.py", "col = add(mul(jb, i(self.nr)), jj)", "col = mul(jb, i(self.nr))", "the columns of a panel"),
+    ("lower/contraction.py", "Decl(wide, \"i64\", width),", "Decl(wide, \"i64\", i(self.nr)),", "the edge of the last panel"),
+    ("lower/contraction.py", "add(row0, i(r)), add(col0, i(v * self.width))",
+     "add(row0, i(r)), add(col0, i(0))", "the second vector of a tile"),
+    ("lower/direct.py", "cols[1],\n                [", "start,\n                [", "columns beyond whole vectors"),
+    ("lower/direct.py", "For(tile, whole, rows[1],", "For(tile, add(whole, i(1)), rows[1],", "rows beyond whole tiles"),
+    ("lower/direct.py", "start = stop\n", "start = start\n", "columns are summed by several tiles"),
+    ("lower/procedure.py", "total = combine(op, whole, load(parts", "total = combine('max', whole, load(parts",
+     "parts of a parallel sum"),
+    ("lower/procedure.py", 'Expr("min", (add(start, local(size)), s.hi), None, "i64")\n        before',
+     'add(start, local(size))\n        before', "the end of the last part of a parallel sum"),
+    ("lower/cover.py", "return False  # a loop left early", "pass", "zeros where a loop is left early"),
+    ("lower/cover.py", "or loop.lo != ZERO or loop.hi != size", "or loop.lo != ZERO", "zeros beyond a shorter loop"),
+    ("emit/ops.py", "bits - 1})\"", "bits - 2})\"", "the count of a shift"),
+    ("emit/ops.py", '("&", 8) if e.op == "and" else ("|", 6)', '("|", 8) if e.op == "and" else ("|", 6)', "and"),
+    ("emit/ops.py", 'return f"~{ex', 'return f"-{ex', "the complement"),
+    ("emit/ops.py", "if positive and nonnegative(x, b):", "if positive:", "division rounds to zero"),
+    ("emit/ops.py", "return f\"{typed[0]} if {ex(c, b, 1)} else {typed[1]}\"",
+     "return f\"{typed[1]} if {ex(c, b, 1)} else {typed[0]}\"", "the sides of where"),
+    ("emit/ops.py", 'return (ex(e.args[0], b, ATOM), ATOM) if not', 'return (ex(e.args[0], b, ATOM), ATOM) if', "rounding"),
+    ("prove/bounds.py", "extra = run - 1 if n == len(idx) - 1 else 0", "extra = 0", "the last lane of a vector"),
+    ("prove/bounds.py", 'goal = Expr("and", (low, high), None, "bool")', "goal = high", "negative indices"),
+    ("prove/bounds.py", "self.facts.drop(moved)\n        self.facts.known = [*self.facts.known, *kept]\n        cond",
+     "self.facts.known = [*self.facts.known, *kept]\n        cond", "facts live on in a while that breaks them"),
+    ("prove/bounds.py", "self.facts.known = before\n        self.facts.assume(opposite(s.cond))\n        orelse",
+     "self.facts.assume(opposite(s.cond))\n        orelse", "else keeps the facts of if"),
+    ("prove/facts.py", "self.known = [f for f in self.known if not (names_in(f) & names)]", "pass", "facts never end"),
+    ("prove/facts.py", 'compare("lt" if up else "gt", v, s.hi)', 'compare("lt" if up else "gt", v, Expr("sub", (s.hi, const(1, "i64")), None, "i64"))',
+     "a loop's last iteration is forgotten"),
+    ("prove/facts.py", '("le", (ZERO, b)), ("lt", (b, size))', '("lt", (b, size)),', "facts about elements before the first"),
+    ("prove/linear.py", "z3.And(rz >= 0, rz < bz)", "z3.And(rz > 0, rz < bz)", "a remainder is never 0"),
+    ("prove/linear.py", "first = a <= b if e.op == \"min\"", "first = a >= b if e.op == \"min\"", "min is max"),
+    ("prove/linear.py", 'return z3.And(*parts) if e.op == "and"', 'return z3.Or(*parts) if e.op == "and"', "and is or"),
+    ("prove/linear.py", "z3.Implies(x > 0, p >= f)", "z3.Implies(x > 0, p > f)", "a lemma about products"),
+    ("prove/races.py", "if any(a.write for a in accesses):", "if all(a.write for a in accesses):", "reads in a race"),
+    ("prove/races.py", "return bool(set.intersection(*axes))", "return bool(set.union(*axes))", "one row of one access is enough"),
+    ("prove/races.py", "later = {n: var(f\"{n}'\") for n in moved |", "later = {n: var(f\"{n}\") for n in moved |", "two iterations are one"),
+    ("prove/regions.py", "if constant_apart(a.box[n][1], b.box[n][0]) != 0:", "if constant_apart(a.box[n][1], b.box[n][0]) is None:",
+     "boxes with a gap become one"),
+    ("prove/regions.py", "if not r.where:\n                break", "if True:\n                break", "one side of a branch is enough"),
+]  # fmt: skip
+
+# the definitions of cases.vibee that a folder's rules are tried on; for the prover, those of random specs
+ON = {
+    "grad/rules.py": ("smooth", "stated", "through"), "lower/reduction.py": ("whole", "soft"),
+    "lower/nest.py": ("downward", "running", "scattered", "below"), "lower/contraction.py": ("product",),
+    "lower/direct.py": ("added", "products"), "lower/procedure.py": ("length",),
+    "lower/cover.py": ("partly", "soft_online"), "emit/ops.py": ("bits", "narrow", "below"),
+}  # fmt: skip
+
+
+def copied(folder: Path) -> Path:
+    """A copy of what the mutants change and run."""
+    for part in ("vibee", "tests/prove", "tests/mutants"):
+        shutil.copytree(
+            ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.pyx")
+        )
+    (folder / "specs").symlink_to(ROOT / "specs")
+    return folder
+
+
+def tried(tree: Path, file: str) -> tuple[str, str]:
+    """What finds the change in `file` of a copy, and what it said; ("", "") if nothing does."""
+    env = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": str(tree / "cache")}
+    tests = [sys.executable, str(tree / "tests/mutants/kernels.py"), *ON.get(file, ())]
+    fuzz = [sys.executable, str(tree / "tests/prove/fuzz.py"), "--count", str(FUZZ), "--workers", "1"]
+    runs = [("tests", tests), *([("fuzz", fuzz)] if file.startswith("prove/") else [])]
+    end = time.monotonic() + SECONDS
+    for name, command in runs:
+        try:
+            done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False,
+                                  timeout=max(end - time.monotonic(), 5))  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return "time", ""
+        if done.returncode:
+            said = [
+                x for x in (done.stdout + "\n" + done.stderr).splitlines() if x.startswith(("WRONG", "FAILED", "PROOF"))
+            ]
+            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+            return ("prover" if said and said[0].startswith("PROOF") else name), (said or last or [""])[0][:160]
+    return "", ""
+
+
+def run(only: str = "") -> int:
+    """Try every change; counts, and those that nothing finds."""
+    counts: Counter[str] = Counter()
+    alive, start = [], time.time()
+    with TemporaryDirectory(prefix="mutants-") as name:
+        tree = copied(Path(name))
+        for file in ["", *ON] if not only else [f for f in ON if only in f]:
+            found = tried(tree, file)
+            if found[0]:
+                raise RuntimeError(f"the unchanged compiler does not pass: {file}: {found}")
+        for file, old, new, what in TABLE:
+            if only and only not in file:
+                continue
+            path = tree / "vibee" / file
+            text = path.read_text()
+            if text.count(old) < 1:
+                raise RuntimeError(f"{file}: this text is not there: {old}")
+            path.write_text(text.replace(old, new, 1))
+            begin = time.time()
+            by, said = tried(tree, file)
+            path.write_text(text)
+            counts[by or "survived"] += 1
+            print(f"{time.time() - begin:6.1f} s  {by or 'SURVIVED':9} {file}: {what}  [{said}]", flush=True)
+            if not by:
+                alive.append(f"{file}: {what}")
+    total = sum(counts.values())
+    print(f"{total} changes of the compiler: " + ", ".join(f"{n} {k}" for k, n in counts.most_common())
+          + f"; {time.time() - start:.0f} s")  # fmt: skip
+    for line in alive:
+        print(f"survived: {line}")
+    return 0 if len(alive) <= 0.05 * total else 1
