@@ -41,43 +41,43 @@ def fault(text: str, sizes: dict, arguments: dict | None = None, **options):
 FAULTS = {
     "bounds": (
         "def f(x: f32[N]) -> y[N]:\n    y[i] = x[i + 1]\n",
-        {"N": 2}, {}, "case.vibee:2:12: x[2] is outside x[2]: N=2, i=1",
+        {"N": 2}, {}, "case.vibee:2:12: x[2] is outside x[2] with N=2, i=1",
     ),
     "below": (
         "@procedure\ndef f(x: mut[f32[N]]):\n    for i in range(N):\n        x[i - 1] = 0.0\n",
-        {"N": 2}, {}, "case.vibee:4:9: x[-1] is outside x[2]: N=2, i=0",
+        {"N": 2}, {}, "case.vibee:4:9: x[-1] is outside x[2] with N=2, i=0",
     ),
     "gather": (
         "def f(x: f32[N], at: i64[M]) -> y[M]:\n    y[i] = x[at[i]]\n",
-        {"N": 2, "M": 2}, {"at": [1, 5]}, "case.vibee:2:12: x[5] is outside x[2]: N=2, M=2, i=1",
+        {"N": 2, "M": 2}, {"at": [1, 5]}, "case.vibee:2:12: x[5] is outside x[2] with N=2, M=2, i=1",
     ),
     "race": (
         "@procedure\ndef f(x: f32[N], y: mut[f32[N]]):\n    for i in parallel(N):\n        y[i // 2] = x[i]\n",
-        {"N": 2}, {}, "and another one writes it: N=2, i=1 and i=0",
+        {"N": 2}, {}, "and another one writes it with N=2, i=1 and i=0",
     ),
     "race with a reader": (
         "@procedure\ndef f(y: mut[f32[N]]):\n    for i in parallel(N - 1):\n        y[i] = y[i + 1]\n",
-        {"N": 3}, {}, "and another one reads it: N=3, i=1 and i=0",
+        {"N": 3}, {}, "and another one reads it with N=3, i=1 and i=0",
     ),
     "race in a callee": (
         "@procedure\ndef put(y: mut[f32[M]], v: f32):\n    y[0] = v\n\n"
         "@procedure\ndef f(y: mut[f32[N, M]]):\n    given(M >= 1)\n    for i in parallel(N):\n"
         "        put(y[i // 2], 1.0)\n",
         {"N": 2, "M": 1}, {},
-        "y[0] is written by an iteration of a parallel loop over i, and another one writes it (in put): N=2",
+        "y[0] is written by an iteration of a parallel loop over i, and another one writes it (in put) with N=2",
     ),
     "divisor": (
         "@procedure\ndef f(x: f32[N], k: i64) -> y(f32[N]):\n    for i in range(N):\n        y[i] = x[i % k]\n",
-        {"N": 2}, {"k": 0}, "case.vibee:4:18: i % k divides by 0: N=2, i=0, k=0",
+        {"N": 2}, {"k": 0}, "case.vibee:4:18: i % k divides by 0 with N=2, i=0, k=0",
     ),
     "divisor of a range": (
         "@procedure\ndef f(x: mut[f32[N]], k: i64):\n    for i in range(N // k):\n        x[i] = 0.0\n",
-        {"N": 2}, {"k": 0}, "case.vibee:3:20: N // k divides by 0: N=2, k=0",
+        {"N": 2}, {"k": 0}, "case.vibee:3:20: N // k divides by 0 with N=2, k=0",
     ),
     "overflow": (
         "@procedure\ndef f(x: f32[N], k: i64) -> y(f32[N]):\n    given(N >= 1)\n    for i in range(N):\n"
         "        y[i] = x[(k * (i + 1)) % N]\n",
-        {"N": 2}, {"k": 2**62}, "k * (i + 1) does not fit 64 bits: N=2, i=1, k=4611686018427387904",
+        {"N": 2}, {"k": 2**62}, "k * (i + 1) does not fit 64 bits with N=2, i=1, k=4611686018427387904",
     ),
     "endless": (
         "@procedure\ndef f(n: i64) -> s(i64):\n    s = n\n    while s != 1:\n        s = s - 2\n",
@@ -86,7 +86,7 @@ FAULTS = {
     "given": (
         "@procedure\ndef head(x: f32[N]) -> y(f32):\n    given(N >= 2)\n    y = x[1]\n\n"
         "@procedure\ndef f(x: f32[N]) -> y(f32):\n    y = head(x)\n",
-        {"N": 1}, {}, "case.vibee:8:5: given N >= 2 with N=1 of head does not hold: N=1",
+        {"N": 1}, {}, "case.vibee:8:5: given N >= 2 with N=1 of head does not hold with N=1",
     ),
     "given of a number": (
         "@procedure\ndef third(n: i64) -> y(i64):\n    given(n % 3 == 0)\n    y = n // 3\n\n"
@@ -96,7 +96,7 @@ FAULTS = {
     "view outside": (
         "@procedure\ndef zero(x: mut[f32[N]]):\n    x = 0.0\n\n"
         "@procedure\ndef f(x: mut[f32[N]], k: i64):\n    zero(x[:k])\n",
-        {"N": 2}, {"k": 3}, "case.vibee:7:5: x[0:3] is outside x[2]: N=2, k=3",
+        {"N": 2}, {"k": 3}, "case.vibee:7:5: x[0:3] is outside x[2] with N=2, k=3",
     ),
 }  # fmt: skip
 
@@ -183,7 +183,7 @@ def test_an_element_that_is_read_before_it_is_written():
     assert replay(None, p, {"N": 2}) is None
     found = replay(None, replace(p, body=changed(p.body, Alloc, lambda s: replace(s, zero=False))), {"N": 2})
     assert found is not None and found.kind == "unwritten"
-    assert str(found).startswith("case.vibee:7:12: t[0] is read before it is written: N=2")
+    assert str(found).startswith("case.vibee:7:12: t[0] is read before it is written with N=2")
 
 
 def callee_of(unit: Unit):
