@@ -219,6 +219,8 @@ class Putter:
                 return self.size(weights_length(self.m.model), e.span)
             if e.attr == "A":
                 return self.size(self.m.arena, e.span)
+            if e.attr in self.m.sizes:
+                return _at(self.m.sizes[str(e.attr)], e.span)
             known = [*NUMBERS, "weights", *self.m.calls]
             hint = suggest(str(e.attr), known)
             raise SpecError(e.span, f"a model has no part '{e.attr}'{hint}; it has {listed(known)}")
