@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO_DIR := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv venv-peers kernels dist demo test test-quick lint types verify bench cold-start contents clean clean-all
+.PHONY: help preflight venv venv-peers kernels dist demo test test-quick mutants lint types verify bench cold-start contents clean clean-all
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ test: dist  ## run every test, those of dist/vibee too
 
 test-quick: kernels  ## run the tests that take seconds
 	$(PY) -m pytest -m "not slow"
+
+mutants: $(READY)  ## change specs and rules of the compiler a little, count the changes that proofs and generated tests find
+	$(PY) tests/mutants/run.py --count $(or $(COUNT),40)
+	$(PY) tests/mutants/run.py --compiler
 
 lint: $(READY)  ## check style with ruff
 	$(PY) -m ruff check .

@@ -26,6 +26,7 @@ from edits import Edit, Source
 from vibee import testing
 from vibee.api.arrays import NUMPY
 from vibee.api.library import Build
+from vibee.build import flags
 from vibee.check import load, modules
 from vibee.check.errors import Errors
 from vibee.check.surface import RawFile
@@ -46,8 +47,8 @@ REFUSED, PROVER, TESTS, TIME, EQUIVALENT, ALIVE = (
     "refused", "killed by the prover", "killed by tests", "killed by time", "equivalent", "survived",
 )  # fmt: skip
 QUICK = ("example", "then", "law", "implements", "gradient")  # what the oracle can stand in for
-KERNELS = ("raises", "then", "agrees", "refusals")  # what survivors are tried with in addition, compiled
-LIMIT = 60.0  # seconds of one mutant
+KERNELS = ("raises", "agrees", "refusals")  # what survivors are tried with in addition, compiled
+LIMIT = 120.0  # seconds of one mutant
 DRAWS = 24  # cases on which a mutant and its original are compared
 STATED = ("example", "then", "law", "raises")
 
@@ -299,8 +300,9 @@ def _judge(o: Original, e: Edit) -> Verdict:
     same = _same(o, s, e)
     if same:
         return Verdict(EQUIVALENT, same)
-    kinds = ("gradient", *KERNELS) if e.kind in ("derivative", "gradient") else KERNELS
-    failed = first_failure(Spec(str(o.path)), replace(o, failing=set()), kinds, {o.name})
+    flags.COMMON = ("-O0", *flags.COMMON[1:])
+    checks.drawn.__defaults__ = (12, KINDS, 40_000)
+    failed = first_failure(Spec(str(o.path)), replace(o, failing=set()), (*KERNELS, *QUICK), {o.name})
     return Verdict(TESTS, failed[0]) if failed else Verdict(ALIVE)
 
 
