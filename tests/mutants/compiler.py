@@ -100,7 +100,7 @@ ON = {
     "grad/rules.py": ("smooth", "stated", "through"), "lower/reduction.py": ("whole", "soft"),
     "lower/nest.py": ("downward", "lowest", "running", "scattered", "below"), "lower/contraction.py": ("product",),
     "lower/direct.py": ("added", "products"), "lower/procedure.py": ("length",),
-    "all": tuple(re.findall(r"^def (\w+)", (HERE / "cases.vibee").read_text(), re.MULTILINE)), "lower/cover.py": ("partly", "soft_online"), "emit/ops.py": ("bits", "narrow", "below"),
+    "all": tuple(re.findall(r"^def (\w+)", (HERE / "cases.vibee").read_text(), re.MULTILINE)), "lower/cover.py": ("partly", "front", "soft_online"), "emit/ops.py": ("bits", "halves", "narrow", "below"),
 }  # fmt: skip
 
 

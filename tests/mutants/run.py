@@ -115,14 +115,14 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--count", type=int, default=0, help="mutants of each file; 0 is all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="definitions, with commas")
+    parser.add_argument("--only", default="", help="definitions, with commas; with --compiler, a part of a file name")
     parser.add_argument("--compiler", action="store_true", help="mutants of the compiler instead of specs")
     options = parser.parse_args()
     start = time.time()
     if options.compiler:
         from compiler import run
 
-        return run()
+        return run(options.only)
     done: list[tuple[Edit, Verdict]] = []
     made = 0
     for file in options.files or sorted((HERE.parents[1] / "specs").rglob("*.vibee")):
