@@ -14,6 +14,7 @@ from .settings import Settings
 from .stopping import Stopping
 
 CHUNK_SECONDS = 0.2  # between two looks at the clock, the keyboard and the screen
+PER_TOKEN = 2e-8  # seconds more for each token of the text: every chunk tests them all, 1e-9 s each
 SAVE_SECONDS = 300.0  # the most work that a power cut may cost
 
 
@@ -78,6 +79,7 @@ class Loop:
         self.deadline: float | None = None
         self.saved_at = time.monotonic()
         self.chunk = 1
+        self.chunk_seconds = CHUNK_SECONDS
 
     def run(self, stopping: Stopping) -> None:
         """Train.  The state is saved at every evaluation, from time to time, and when stopping."""
@@ -118,7 +120,7 @@ class Loop:
         self._refuse_divergence(first, losses)
         self.progress.update(h.step, sum(losses) / count)
         # How many steps a chunk has follows the clock; what the steps compute does not depend on it.
-        self.chunk = max(1, min(int(count * CHUNK_SECONDS / took), 4 * count, 1000))
+        self.chunk = max(1, min(int(count * self.chunk_seconds / took), 4 * count, 1000))
 
     def _refuse_divergence(self, first: int, losses: list[float]) -> None:
         for i, loss in enumerate(losses):

@@ -19,7 +19,7 @@ from vibee.runtime.vocabulary import Vocabulary
 
 from .corpus import Corpus, fit_context, make_corpus, make_vocabulary, read_text
 from .kernels import Decoder, Kernels, Trainer, lengths, training_bytes
-from .loop import Actions, History, Loop
+from .loop import PER_TOKEN, Actions, History, Loop
 from .model import Tokenizer
 from .options import InferOptions
 from .settings import Settings, TrainOptions, refuse_nonsense, scheduled, settle
@@ -273,6 +273,7 @@ def _train(options: TrainOptions, stopping: Stopping) -> int:
         run.save(h)
     progress = Progress(s.steps, tokens, start=h.step)
     loop = Loop(s, h, Actions(run.trainer.steps, run.evaluate, run.sample, run.save), progress, log, tokens)
+    loop.chunk_seconds += PER_TOKEN * len(run.trainer.data)
     if options.minutes is not None:
         loop.deadline = time.monotonic() + 60 * options.minutes
     loop.run(stopping)

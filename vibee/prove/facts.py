@@ -85,7 +85,7 @@ def changed(stmts: list) -> set[str]:
         elif isinstance(s, Call):
             # An argument may be one that the callee changes.
             out |= {n for v in [*s.args, *s.outs] if isinstance(v, View) for n in (v.array, f"{v.array}[]")}
-            out |= {o for o in s.outs if isinstance(o, str)}
+            out |= {n for o in s.outs if isinstance(o, Expr) for n in (str(o.attr), f"{o.attr}[]")}
     return out
 
 

@@ -26,7 +26,11 @@ from . import remembered
 Monomial = tuple[str, ...]
 Poly = dict[Monomial, int]
 TIMEOUT_MS = 400
+PATIENCE = 5  # times as long for numbers that satisfy something
+SMALL = 4
 MANY = 40  # products beyond which lemmas about all pairs, and nonlinear arithmetic, are not tried
+
+RANGES = {"u8": (0, 255), "i8": (-128, 127), "i32": (-(2**31), 2**31 - 1), "u32": (0, 2**32 - 1)}
 
 _names: dict[Expr, str] = {}  # of what is no polynomial
 
@@ -88,6 +92,9 @@ class Translation:
         name = _names.setdefault(e, f"@{len(_names)}")
         fresh = name not in self.seen
         self.seen.add(name)
+        if fresh and e.dtype in RANGES:
+            x = integer((name,))
+            self.side += [x >= RANGES[e.dtype][0], x <= RANGES[e.dtype][1]]
         return {(name,): 1}, fresh
 
     def _divide(self, e: Expr) -> Poly:
@@ -318,10 +325,16 @@ def satisfiable(facts: Iterable[Expr], more: Iterable[Expr] = ()) -> dict[str, i
 
     pieces = [piece(f) for f in (*facts, *more)]
     products = with_parts(m for p in pieces for m in p.products)
-    solver = z3.Solver()
-    solver.set("timeout", TIMEOUT_MS)
-    solver.add(*(p.formula for p in pieces), *(x for p in pieces for x in p.side), *map(meaning, products))
-    if solver.check() != z3.sat:
+    names = sorted({name for m in products for name in m})
+    claim = [*(p.formula for p in pieces), *(x for p in pieces for x in p.side), *map(meaning, products)]
+    small = [x for n in names for x in (integer((n,)) >= 0, integer((n,)) <= SMALL)]
+    for extra in (small, []):  # small numbers are found sooner
+        solver = z3.Solver()
+        solver.set("timeout", PATIENCE * TIMEOUT_MS)
+        solver.add(*claim, *extra)
+        if solver.check() == z3.sat:
+            break
+    else:
         return None
     model = solver.model()
     return {str(x): model[x].as_long() for x in model.decls() if model[x] is not None and z3.is_int_value(model[x])}
