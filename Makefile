@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO_DIR := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv venv-peers kernels dist demo test test-quick mutants lint types verify bench cold-start contents clean clean-all
+.PHONY: help preflight venv venv-peers kernels dist demo test test-specs test-quick mutants lint types verify bench cold-start contents clean clean-all
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,11 +35,14 @@ demo: dist  ## build dist/vibee, train it on the built-in text for half a minute
 	@mkdir -p $(DEMO_DIR)
 	cd $(DEMO_DIR) && ../../dist/vibee train --minutes 0.5 && ../../dist/vibee infer --prompt "The " -n 200 --seed 1
 
-test: dist  ## run every test, those of dist/vibee too
-	$(PY) -m pytest
+test: dist  ## run every test but the generated ones, those of dist/vibee too
+	$(PY) -m pytest -m "not generated"
+
+test-specs: kernels  ## run the tests that are generated from every definition of specs/ (many minutes)
+	$(PY) -m pytest -m generated -rA tests/testing
 
 test-quick: kernels  ## run the tests that take seconds
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow and not generated"
 
 mutants: $(READY)  ## change specs and rules of the compiler a little, count the changes that proofs and generated tests find
 	$(PY) tests/mutants/run.py --count $(or $(COUNT),40)

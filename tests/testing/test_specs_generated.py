@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*(ROOT / "specs").rglob("*.vibee"), *(ROOT / "tests" / "strangers").glob("*.vibee")])
 
 
-@pytest.mark.slow
+@pytest.mark.generated
 @pytest.mark.parametrize("file", FILES, ids=[str(f.relative_to(ROOT)) for f in FILES])
 def test_generated(file):
     command = [sys.executable, "-m", "vibee", "test", str(file.relative_to(ROOT))]
