@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vibee.lower.unit import Unit
-from vibee.prove.facts import statements as inner
 from vibee.prove.refute import Search, as_written, assignments, machine, search
 from vibee.prove.replay import Fault
 from vibee.tree.defs import Definition
+from vibee.tree.defs import statements as inner
 
 __all__ = ["Search", "as_written", "assignments", "brute", "inner", "machine", "search"]
 

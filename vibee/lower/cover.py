@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vibee.tree.defs import Call, Equations, For, Jump, Param, Store, View
+from vibee.tree.defs import Call, Equations, For, Jump, Param, Store, View, statements
 from vibee.tree.expr import Expr, const, loads
 
 ZERO = const(0, "i64")
@@ -16,7 +16,7 @@ def written_whole(out: Param, body: list) -> bool:
 
     The first statement in the text that touches `out` decides.  Reads must be at the indices of that write.
     """
-    if any(isinstance(s, Jump) for s in _all(body)):
+    if any(isinstance(s, Jump) for s in statements(body)):
         return False  # a loop left early
     written: list[tuple[Expr, ...]] = []
     for touch, loops in _touches(body, out.name, {}):
@@ -28,13 +28,6 @@ def written_whole(out: Param, body: list) -> bool:
         elif not _same_place(touch, out.name, written[0]):
             return False
     return bool(written)
-
-
-def _all(stmts: list) -> Iterator[Any]:
-    for s in stmts:
-        yield s
-        for part in ("body", "then", "orelse"):
-            yield from _all(getattr(s, part, None) or [])
 
 
 def _touches(stmts: list, name: str, loops: dict[str, For] | None) -> Iterator[tuple[Any, dict[str, For] | None]]:

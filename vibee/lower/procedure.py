@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from vibee.tree.defs import (
     Alloc,
@@ -21,6 +20,7 @@ from vibee.tree.defs import (
     Procedure,
     Store,
     While,
+    statements,
 )
 from vibee.tree.expr import Expr, Span, free_vars, load, loads, rebuild, walk
 from vibee.tree.normal import hoist, neutral
@@ -204,24 +204,17 @@ def _renamed_temp(f: Formula, old: str, new: str) -> Formula:
 # ---------------------------------------------------------------- separate iterations
 
 
-def _walk(stmts: list) -> Iterator[Any]:
-    for s in stmts:
-        yield s
-        for part in ("body", "then", "orelse"):
-            yield from _walk(getattr(s, part, None) or [])
-
-
 def _own(s: For) -> set[str]:
     """Names declared inside the loop: private to an iteration."""
-    return {t.name for t in _walk(s.body) if isinstance(t, (Decl, Alloc))} | {
-        t.var for t in _walk(s.body) if isinstance(t, For)
+    return {t.name for t in statements(s.body) if isinstance(t, (Decl, Alloc))} | {
+        t.var for t in statements(s.body) if isinstance(t, For)
     }
 
 
 def reductions(s: For) -> dict[str, tuple[str, str, bool]]:
     """Outer scalars that the loop accumulates: name -> (operation, dtype, is a stored output)."""
     own, out = _own(s), {}
-    for t in _walk(s.body):
+    for t in statements(s.body):
         stored = isinstance(t, Store) and not t.idx
         if (isinstance(t, Assign) or stored) and (t.array if stored else t.name) not in own:  # type: ignore[union-attr]
             name = t.array if stored else t.name  # type: ignore[union-attr]
@@ -240,14 +233,14 @@ def conflict(s: For) -> str | None:
     Whether they share elements of arrays, the prover decides on the lowered loop (vibee.prove.races)."""
     own = _own(s)
     sums = reductions(s)
-    for t in _walk(s.body):
+    for t in statements(s.body):
         stored = isinstance(t, Store) and not t.idx
         if isinstance(t, Assign) or stored:
             name = t.array if stored else t.name  # type: ignore[union-attr]
             if name not in own and (name not in sums or not _is_step(t.value, name)):  # type: ignore[union-attr]
                 return f"{name} is written by every iteration"
     for name in sums:
-        if sum(_mentions(t, name) for t in _walk(s.body)) != sum(_updates(t, name) for t in _walk(s.body)):
+        if sum(_mentions(t, name) for t in statements(s.body)) != sum(_updates(t, name) for t in statements(s.body)):
             return f"{name} is read while it is being accumulated"
     return None
 

@@ -11,13 +11,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, If, Jump, Procedure, Store, View, While
+from vibee.tree.defs import (
+    Alloc,
+    Assign,
+    Call,
+    Decl,
+    Definition,
+    For,
+    If,
+    Jump,
+    Procedure,
+    Store,
+    View,
+    While,
+    statements,
+)
 from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substitute, var
 from vibee.tree.types import is_int
 
 from .calls import call_obligations
 from .ends import ending
-from .facts import ZERO, Facts, changed, compare, conjuncts, opposite, statements
+from .facts import ZERO, Facts, changed, compare, conjuncts, leaves, opposite, width
 from .invariants import candidates, limits_of
 from .races import Access, Scope, separate, whole
 from .report import Obligation, VectorBounds
@@ -345,16 +359,6 @@ class Walk:
             if a.array in self.scopes[n].own:
                 return
             self.scopes[n].accesses.append(a)
-
-
-def leaves(body: list) -> bool:
-    """Does a block never reach its end?"""
-    return bool(body) and isinstance(body[-1], Jump)
-
-
-def width(dtype: str) -> int:
-    """Elements in a value: 1, or the lanes of a vector type such as f32x16."""
-    return int(dtype.split("x")[1]) if "x" in dtype else 1
 
 
 def check_bounds(p: Procedure, lookup: Lookup, thorough: bool = False) -> tuple[Procedure, list[Obligation]]:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vibee.tree.defs import Assign, Call, Decl, For, If, Jump, Store, View, While
+from vibee.tree.defs import Assign, Call, Decl, For, If, Jump, Store, View, While, statements
 from vibee.tree.expr import Expr, const, loads, show, substitute, var
 from vibee.tree.types import is_int
 
-from .facts import Facts, changed, compare, conjuncts, opposite, statements
+from .facts import Facts, changed, compare, conjuncts, opposite
 from .report import Obligation
 
 PATHS = 64  # ways through an iteration beyond which none is looked at

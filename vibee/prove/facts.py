@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from vibee.tree.defs import Assign, Call, Decl, Definition, For, Store, View, While
+from vibee.tree.defs import Assign, Call, Decl, Definition, For, Jump, Store, View, While, statements
 from vibee.tree.expr import Expr, const, free_vars, loads, rebuild, substitute, var, walk
 from vibee.tree.poly import Sizes, add
 
@@ -43,14 +43,6 @@ def opposite(e: Expr) -> Expr:
     if e.op in FLIP and not any(a.dtype[:1] == "f" or a.dtype == "bf16" for a in e.args):
         return replace(e, op=FLIP[e.op])
     return Expr("not", (e,), None, "bool")
-
-
-def statements(stmts: list) -> Iterator[Any]:
-    """Every statement, those in blocks too."""
-    for s in stmts:
-        yield s
-        for part in ("body", "then", "orelse"):
-            yield from statements(getattr(s, part, None) or [])
 
 
 def expressions(s: Any) -> Iterator[Expr]:
@@ -92,6 +84,21 @@ def changed(stmts: list) -> set[str]:
 def names_in(e: Expr) -> set[str]:
     """Scalars and arrays that an expression reads."""
     return free_vars(e) | {str(ld.attr) for ld in loads(e)}
+
+
+def plus(a: Expr, b: Expr) -> Expr:
+    """a + b."""
+    return Expr("add", (a, b), None, "i64")
+
+
+def leaves(body: list) -> bool:
+    """Does a block never reach its end?"""
+    return bool(body) and isinstance(body[-1], Jump)
+
+
+def width(dtype: str) -> int:
+    """Elements in a value: 1, or the lanes of a vector type such as f32x16."""
+    return int(dtype.split("x")[1]) if "x" in dtype else 1
 
 
 class Facts:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vibee.tree.defs import Alloc, Assign, Decl, For, Procedure, Store
+from vibee.tree.defs import Alloc, Assign, Decl, For, Procedure, Store, statements
 from vibee.tree.expr import Expr, const, free_vars, walk
 from vibee.tree.types import is_int
 
-from .facts import ZERO, compare, expressions, norm, statements
+from .facts import ZERO, compare, expressions, norm
 
 COMPARED = ("lt", "le", "gt", "ge", "ne", "eq", "min", "max")
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from vibee.tree.defs import For, View
 from vibee.tree.expr import Expr, Span, const, free_vars, rename_arrays, show, substitute, var
 
-from .facts import ZERO, Facts, changed, compare, range_facts, relevant
+from .facts import ZERO, Facts, changed, compare, plus, range_facts, relevant
 from .linear import constant_apart, implied
 from .report import Obligation
 
@@ -119,7 +119,7 @@ def _claim(scope: Scope, a: Access, b: Access, moved: set[str], facts: Facts) ->
         if m == one == k:
             sides.append(compare("ne", x, y))
         else:
-            sides += [compare("le", _plus(x, m), y), compare("le", _plus(y, k), x)]
+            sides += [compare("le", plus(x, m), y), compare("le", plus(y, k), x)]
     goal = Expr("or", tuple(sides), None, "bool") if len(sides) > 1 else sides[0] if sides else const(False, "bool")
     return tuple(relevant(known, goal)), goal
 
@@ -156,12 +156,8 @@ def _joined(a: Access, b: Access) -> Access | None:
     return replace(a, start=tuple(start), counts=tuple(counts), write=a.write or b.write)
 
 
-def _plus(a: Expr, b: Expr) -> Expr:
-    return Expr("add", (a, b), None, "i64")
-
-
 def _place(a: Access) -> str:
     one = const(1, "i64")
     ranges = zip(a.start, a.counts, strict=True)
-    parts = [show(e) if c == one else f"{show(e)} to {show(_plus(e, c))}" for e, c in ranges]
+    parts = [show(e) if c == one else f"{show(e)} to {show(plus(e, c))}" for e, c in ranges]
     return f"{a.array}[{', '.join(parts)}]"

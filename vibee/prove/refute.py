@@ -10,10 +10,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vibee.tree.defs import Definition, For, Procedure
+from vibee.tree.defs import Definition, For, Procedure, statements
 from vibee.tree.expr import Span
 
-from .facts import statements
 from .replay import KINDS, Fault, Machine
 
 KIND = {"unwritten": "written", "endless": "ends", "overlap": "shape"}  # a fault's kind as an obligation's

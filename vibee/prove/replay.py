@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Procedure, Store, While
+from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Procedure, Store, While, statements
 from vibee.tree.expr import Expr, Span, load, show, walk
 
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
@@ -91,7 +91,7 @@ class Machine(Views):
             saved = self.names, self.shared
             scalar = {p.outs[0].name} if p.is_scalar else set()
             self.names = {q.name for q in [*p.params, *p.outs] if q.is_array} | {
-                s.name for s in _all(p.body) if isinstance(s, Alloc)
+                s.name for s in statements(p.body) if isinstance(s, Alloc)
             }
             self.names -= scalar
             self.shared = []
@@ -355,22 +355,15 @@ def _is_test(s: Any) -> bool:
     return isinstance(s, If) and not s.orelse and len(s.then) == 1 and getattr(s.then[0], "kind", "") == "fail"
 
 
-def _all(stmts: list) -> Iterator[Any]:
-    for s in stmts:
-        yield s
-        for part in ("body", "then", "orelse"):
-            yield from _all(getattr(s, part, None) or [])
-
-
 def _declared(stmts: list) -> set[str]:
     """Scalars that belong to the block."""
-    return {s.var if isinstance(s, For) else s.name for s in _all(stmts) if isinstance(s, (Decl, For, Alloc))}
+    return {s.var if isinstance(s, For) else s.name for s in statements(stmts) if isinstance(s, (Decl, For, Alloc))}
 
 
 def _assigned(stmts: list) -> set[str]:
     """Scalars that statements change."""
-    out = {s.name for s in _all(stmts) if isinstance(s, Assign)}
-    return out | {target(o)[0] for s in _all(stmts) if isinstance(s, Call) for o in s.outs}
+    out = {s.name for s in statements(stmts) if isinstance(s, Assign)}
+    return out | {target(o)[0] for s in statements(stmts) if isinstance(s, Call) for o in s.outs}
 
 
 def _leading(stmts: list) -> list[Decl]:

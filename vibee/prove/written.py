@@ -9,10 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, If, Jump, Procedure, Store, View, While
+from vibee.tree.defs import (
+    Alloc,
+    Assign,
+    Call,
+    Decl,
+    Definition,
+    For,
+    If,
+    Jump,
+    Procedure,
+    Store,
+    View,
+    While,
+    statements,
+)
 from vibee.tree.expr import Expr, Span, const, free_vars, show, substitute, walk
 
-from .facts import ZERO, Facts, changed, opposite, statements
+from .facts import ZERO, Facts, changed, leaves, opposite, plus, width
 from .races import whole
 from .regions import Region, along, covers, joined, merged
 from .report import Obligation
@@ -66,7 +80,7 @@ class Written:
         elif isinstance(s, Store):
             for e in s.idx:
                 self.reads(e, s.span)
-            run = int(s.value.dtype.split("x")[1]) if "x" in s.value.dtype else 1
+            run = width(s.value.dtype)
             self.write(s.array, s.idx, run)
             self.facts.drop({s.array})
         elif isinstance(s, Call):
@@ -86,7 +100,7 @@ class Written:
         """Every element that an expression reads."""
         for n in walk(e):
             if n.op in ("load", "load?", "vload") and n.attr in self.have:
-                run = int(n.dtype.split("x")[1]) if "x" in n.dtype else 1
+                run = width(n.dtype)
                 self.need(str(n.attr), box_of(n.args, run), span, show(n))
 
     def write(self, array: str, idx: tuple[Expr, ...], run: int) -> None:
@@ -154,7 +168,7 @@ class Written:
         self.block(s.orelse)
         orelse, self.facts.known = self.have, known
         moved = changed([s])
-        gone = [ends(s.then), ends(s.orelse)]
+        gone = [leaves(s.then), leaves(s.orelse)]
         self.have = {}
         for array in start:
             old = start[array]
@@ -237,16 +251,6 @@ def box_of(idx: tuple[Expr, ...], run: int) -> tuple[tuple[Expr, Expr], ...]:
     """One element, or `run` of them along the last axis."""
     counts = [1] * (len(idx) - 1) + [run] if idx else []
     return tuple((e, plus(e, const(n, "i64"))) for e, n in zip(idx, counts, strict=True))
-
-
-def plus(a: Expr, b: Expr) -> Expr:
-    """a + b."""
-    return Expr("add", (a, b), None, "i64")
-
-
-def ends(body: list) -> bool:
-    """Does a block never reach its end?"""
-    return bool(body) and isinstance(body[-1], Jump)
 
 
 def check_written(p: Procedure, lookup: Lookup) -> list[tuple[str, Obligation]]:

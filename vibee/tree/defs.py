@@ -6,7 +6,9 @@ only removes `Equations` and whole-array calls of formulas from them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from .expr import NOWHERE, Expr, Span
 
@@ -178,6 +180,14 @@ class Call:
     outs: list
     sizes: dict[str, Expr]
     span: Span = NOWHERE
+
+
+def statements(stmts: list) -> Iterator[Any]:
+    """Every statement, those in blocks too."""
+    for s in stmts:
+        yield s
+        for part in ("body", "then", "orelse"):
+            yield from statements(getattr(s, part, None) or [])
 
 
 # ---------------------------------------------------------------- definitions
