@@ -202,7 +202,7 @@ def test_properties_are_kept(checked):
     )
     laws = p.by_key("f").laws
     assert [(w.kind, w.name) for w in laws] == [("then", ""), ("law", "linear"), ("example", ""), ("raises", "rank")]
-    assert laws[2].args == (("x", [1, -2]), ("y", [2, -4]))
+    assert laws[2].args == (("x", [1, -2]),) and laws[2].results == (("y", [2, -4]),)
 
 
 def test_imports(tmp_path, checked):

@@ -1,5 +1,6 @@
 """Generated tests must fail for specs that are wrong: one right file, and one mistake at a time put into it."""
 
+import re
 import subprocess
 import sys
 
@@ -51,6 +52,51 @@ def soft(x: real) -> y:
     derivative(x=x / y)
 
 
+@procedure
+def halve(x: mut[f32[N]], n: i64):
+    given(0 <= n, n <= N)
+    for i in range(n):
+        x[i] = x[i] / 2.0
+    example(halve(x=[4, 3, 1], n=2), x=[2, 1.5, 1])
+
+
+@procedure
+def count_up(lo: i64) -> x(i64[N]):
+    given(lo < 9)
+    for i in range(N):
+        x[i] = lo + i
+    raises("lo < 9", lo=9, N=2)
+
+
+@procedure
+def counted(key: u64, stream: u64, by: real) -> x(real[N]):
+    for i in range(N):
+        x[i] = by * real(i64(key) + i)
+
+
+def dot(x: real[N, C], w: real[C]) -> y:
+    y = sum[n, c](x[n, c] * w[c])
+
+
+@model
+def line(x: real[N, C], by: real = 2.0) -> y:
+    w: real[C] = counted(by)
+    y = dot(x, w)
+    example(weights=line.init(3), x=[[1, 10]], y=86)
+
+
+@procedure
+def descend(m: model, x: f32[N, C], w: mut[f32[m.P]], g: mut[f32[m.P]], arena: mut[f32[m.A]]):
+    loss: f32 = 0.0
+    loss, g = m.gradient(w, x, arena)
+    for i in range(m.P):
+        w[i] -= g[i]
+    example(descend_line(x=[[1, 10]], w=m.init(3), g=0, arena=0), w=[5, -2])
+
+
+descend_line = descend(line)
+
+
 def pick(x: f32[N], place: i32[M]) -> y[M]:
     given(0 <= place[m] < N)
     y[m] = x[place[m]]
@@ -64,14 +110,23 @@ MISTAKES = [
     ("a wrong factor", "gradient", "energy_blocks_f64", "= 2 * w[d]", "= 2.0001 * w[d]", "central differences"),
     ("a wrong derivative", "gradient", "soft_f32", "derivative(x=x / y)", "derivative(x=x / (y + 1e-5))", "central"),
     ("a false example", "example", "energy_f32", "e=[3]", "e=[3.0001]", "the example"),
+    ("a false change", "example", "halve", "x=[2, 1.5, 1]", "x=[2, 1.5, 0.5]", "the example"),
+    ("a false size", "raises", "count_up", "lo=9, N=2", "lo=8, N=2", "must be refused"),
+    ("a false model", "example", "line_f32", "y=86", "y=84", "the example"),
+    ("a false start", "example", "line_f64", "counted(by)", "counted(by / 2)", "the example"),
+    ("a false step", "example", "descend_line", "w=[5, -2]", "w=[5, 2]", "the example"),
     ("a false law", "law", "energy_f32", "energy(-x, w), energy(x, w)", "energy(x + 1e-3, w), energy(x, w)", "left"),
     ("a false then", "then", "energy_f32", "then(e[n] >= min[d](w[d])", "then(e[n] >= max[d](w[d])", "does not hold"),
     ("a false raises", "raises", "energy_f32", 'raises("D >= 1", x=[[]]', 'raises("N >= 7", x=[[]]', "refused with"),
 ]
 
 
-def line_of(text, word):
-    return next(k for k, line in enumerate(text.splitlines(), 1) if line.strip().startswith(f"{word}("))
+def line_of(text, word, key):
+    """The first line of a kind in a definition, or in the procedure over models that it is made from."""
+    lines = text.splitlines()
+    name = re.sub("_line$|_f32$|_f64$", "", key)
+    start = next(k for k, line in enumerate(lines) if line.startswith(f"def {name}("))
+    return next(k for k, line in enumerate(lines, 1) if k > start and line.strip().startswith(f"{word}("))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +145,7 @@ def test_right_agrees(right, key):
 @pytest.mark.parametrize("check,key", sorted({(m[1], m[2]) for m in MISTAKES}))
 def test_right_passes(right, check, key):
     stated = check in ("example", "law", "then", "raises")
-    getattr(testing, check)(right[key], **({"line": line_of(RIGHT, check)} if stated else {}))
+    getattr(testing, check)(right[key], **({"line": line_of(RIGHT, check, key)} if stated else {}))
 
 
 @pytest.mark.parametrize("what,check,key,old,new,said", MISTAKES, ids=[m[0] for m in MISTAKES])
@@ -102,10 +157,10 @@ def test_mistake_is_found(tmp_path, what, check, key, old, new, said):
     subject = testing.spec(str(path))[key]
     stated = check in ("example", "law", "then", "raises")
     with pytest.raises(AssertionError) as e:
-        getattr(testing, check)(subject, **({"line": line_of(text, check)} if stated else {}))
+        getattr(testing, check)(subject, **({"line": line_of(text, check, key)} if stated else {}))
     message = str(e.value)
     assert said in message
-    line = line_of(text, check) if stated else subject.d.span.line
+    line = line_of(text, check, key) if stated else subject.d.span.line
     assert f"wrong.vibee:{line}" in message
 
 
@@ -122,7 +177,11 @@ def test_command(tmp_path):
     assert good.returncode == 0, good.stdout + good.stderr
     assert good.stdout.startswith("1 definition, 14 tests: 14 passed, 0 failed")
     bad = run(str(tmp_path / "wrong.vibee"), "--only", "energy,pick")
-    assert bad.returncode == 1 and "2 failed" in bad.stdout and f"wrong.vibee:{line_of(RIGHT, 'example')}" in bad.stdout
+    assert (
+        bad.returncode == 1
+        and "2 failed" in bad.stdout
+        and f"wrong.vibee:{line_of(RIGHT, 'example', 'energy')}" in bad.stdout
+    )
     for words in ([str(tmp_path / "none.vibee")], [str(tmp_path / "mistake.vibee")]):
         refused = run(*words)
         assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and not refused.stdout, refused

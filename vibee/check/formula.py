@@ -84,7 +84,7 @@ class FormulaChecker(BodyChecker):
         elif word == "implements":
             raise SpecError(s.span, "a formula implements nothing; a @procedure does, as in implements(formula)")
         else:
-            out.laws.append(laws.law(self, s.value))
+            out.laws += filter(None, [laws.law(self, s.value)])
 
     def _spoil(self, s: object) -> None:
         """After a mistake in an equation, what it defines is not reported again."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
-from vibee.tree.defs import Formula, Law
+from vibee.tree.defs import Formula, Law, Param
 from vibee.tree.expr import Expr, show
 from vibee.tree.types import is_float
 
 from .arrays import ArrayTyper
-from .errors import Known, SpecError, count, suggest
+from .errors import Known, SpecError, count, listed, suggest
 
 if TYPE_CHECKING:
     from .body import BodyChecker
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 PROPERTIES = ("then", "law", "example", "raises", "derivative", "gradient", "implements")
 
 
-def law(checker: BodyChecker, e: Expr) -> Law:
-    """One property statement."""
-    word = str(e.attr[0])
-    return {"then": _then, "law": _law, "example": _case, "raises": _case}[word](checker, e)
+def law(checker: BodyChecker, e: Expr) -> Law | None:
+    """One property statement; None for an example of another version of a procedure over models."""
+    word = str(e.attr[0])  # type: ignore[index]
+    return {"then": _then, "law": _law, "example": _example, "raises": _raises}[word](checker, e)
 
 
 def _then(checker: BodyChecker, e: Expr) -> Law:
@@ -78,35 +79,108 @@ def depth(value: object, e: Expr) -> int:
     return parts[0][0] + 1
 
 
-def _case(checker: BodyChecker, e: Expr) -> Law:
-    """`example(x=..., y=...)` or `raises("text", x=...)`."""
-    word, *keys = e.attr
-    plain = e.args[: len(e.args) - len(keys)]
-    text = ""
-    if word == "raises":
-        if len(plain) != 1 or plain[0].op != "str":
-            raise SpecError(e.span, 'write raises("a part of the message", x=...)')
-        text = str(plain[0].attr)
-    elif plain:
-        raise SpecError(plain[0].span, "example names its values, as in example(x=[1, 2], y=[2, 4])")
-    known = {p.name: p for p in ([*checker.params] if word == "raises" else [*checker.params, *checker.outs])}
-    values = []
-    for key, value in zip(keys, e.args[len(plain) :], strict=True):
+def _raises(checker: BodyChecker, e: Expr) -> Law:
+    """`raises("text", x=...)`: a call that is refused; a size that only an output has may be named too."""
+    plain, named = _arguments(e)
+    if len(plain) != 1 or plain[0].op != "str":
+        raise SpecError(e.span, 'write raises("a part of the message", x=...)')
+    known = [p.name for p in checker.params] + [n for n, w in checker.sizes.items() if w[0] == "out"]
+    for key, value in named.items():
         if key not in known:
-            raise SpecError(value.span, f"{checker.scope.raw.name} has no '{key}'{suggest(str(key), known)}")
-        number = literal(value)
-        rank, p = depth(number, value) if word == "example" else 0, known[str(key)]
-        if rank != len(p.shape) and word == "example":
-            raise SpecError(value.span, f"'{key}' has {count(len(p.shape), 'axis')}, but this has {rank}")
-        values.append((str(key), number))
-    missing = [p.name for p in checker.params if p.default is None and p.name not in keys]
+            raise SpecError(value.span, f"{checker.scope.raw.name} has no '{key}'{suggest(key, known)}")
+    _all_passed(checker, e, named)
+    return Law("raises", str(plain[0].attr), tuple((k, literal(v)) for k, v in named.items()), e.span)
+
+
+def _example(checker: BodyChecker, e: Expr) -> Law | None:
+    """`example(x=..., y=...)`, or `example(f(x=...), x=...)` where an array is one thing before and another after.
+
+    In a procedure over models the call names the version that is meant; for another one this gives None."""
+    plain, named = _arguments(e)
+    f, inputs = checker.scope.raw.name, {p.name: p for p in checker.params}
+    outputs = {p.name: p for p in [*checker.outs, *(p for p in checker.params if p.kind == "mut")]}
+    if plain:
+        if len(plain) > 1 or plain[0].op != "call":
+            raise SpecError(plain[0].span, "example names its values, as in example(x=[1, 2], y=[2, 4])")
+        called = str(plain[0].attr[0])  # type: ignore[index]
+        if called != f:
+            if called in _made_beside(checker):
+                return None
+            raise SpecError(plain[0].span, f"this is an example of {f}; write example({f}(...), ...)")
+        passed, results = _arguments(plain[0])[1], named
+        first = [p for p in checker.params if p.name not in passed]
+        if len(_arguments(plain[0])[0]) > len(first):
+            raise SpecError(plain[0].span, f"{f} takes {count(len(inputs), 'argument')}; more are given")
+        passed = dict(zip((p.name for p in first), _arguments(plain[0])[0], strict=False)) | passed
+    else:
+        passed = {k: v for k, v in named.items() if k in inputs or k == "weights"}
+        results = {k: v for k, v in named.items() if k not in passed}
+    whole = checker.scope.raw.kind == "model"
+    args = [(k, _value(checker, v, inputs.get(k), f, whole and k == "weights")) for k, v in passed.items()]
+    for key, value in results.items():
+        if key not in outputs:
+            raise SpecError(value.span, f"{f} has no '{key}'{suggest(key, outputs)}" if key not in inputs else
+                            f"'{key}' stays as it is in {f}; what comes of it is {listed(outputs)}")  # fmt: skip
+    after = [(k, _value(checker, v, outputs[k], f)) for k, v in results.items()]
+    _all_passed(checker, e, passed)
+    if whole and "weights" not in passed:
+        raise SpecError(e.span, f"example needs the weights: add weights={f}.init(7)")
+    if not results:
+        names = listed(outputs) if outputs else "an output"
+        how = f"add {checker.outs[0].name}=..." if checker.outs else f"write example({f}(...), {names}=...)"
+        raise SpecError(e.span, f"example needs the result: {how}")
+    return Law("example", "", tuple(args), e.span, tuple(after))
+
+
+def _arguments(e: Expr) -> tuple[list[Expr], dict[str, Expr]]:
+    """The arguments of a call by position and by name."""
+    _, *keys = e.attr  # type: ignore[misc]
+    n = len(e.args) - len(keys)
+    return list(e.args[:n]), dict(zip(map(str, keys), e.args[n:], strict=True))
+
+
+def _all_passed(checker: BodyChecker, e: Expr, passed: Container[str]) -> None:
+    missing = [p.name for p in checker.params if p.default is None and p.name not in passed]
     if missing:
-        raise SpecError(e.span, f"{word} needs a value for '{missing[0]}'")
-    if word == "example" and not any(o.name in keys for o in checker.outs):
-        raise SpecError(
-            e.span, f"example needs the result: add {checker.outs[0].name if checker.outs else 'an output'}=..."
-        )
-    return Law(str(word), text, tuple(values), e.span)
+        raise SpecError(e.span, f"{e.attr[0]} needs a value for '{missing[0]}'")  # type: ignore[index]
+
+
+def _key(e: Expr, args: tuple[Expr, ...]) -> int:
+    """The key in `init(7)`."""
+    if len(args) == 1 and args[0].op == "const" and type(args[0].attr) is int:
+        return args[0].attr
+    raise SpecError(e.span, "init takes a whole number in an example, as in init(7)")
+
+
+def _made_beside(checker: BodyChecker) -> set[str]:
+    """The names of what is made from the same procedure over models: `a = train(gpt2)`, `b = train(llama)`."""
+    raw = checker.scope.raw
+    home = checker.scope.program.modules.home(raw)
+    return {
+        c.name for c in home.consts.values() if c.value.op == "call"
+        and any(r.span == raw.span for r in home.own.get(str(c.value.attr[0]), []))  # type: ignore[index]
+    }  # fmt: skip
+
+
+def _value(checker: BodyChecker, e: Expr, p: Param | None, f: str, weights: bool = False) -> object:
+    """What an example says of a parameter or output: numbers; one number for a whole array whose size others tell;
+    drawn weights."""
+    if e.op == "call" and str(e.attr[0]).endswith(".init"):  # type: ignore[index]
+        _key(e, e.args[:1])
+        return e  # m.init(7) of a procedure over models, written out
+    if weights:
+        if e.op != "mcall" or e.args[0].attr != f or e.attr != ("init",):
+            raise SpecError(e.span, f"the weights of an example are drawn: write weights={f}.init(7)")
+        return _key(e, e.args[1:])
+    if p is None:
+        raise SpecError(e.span, f"{f} has no 'weights'; only an example of a model takes them")
+    number = literal(e)
+    rank = depth(number, e)
+    if rank == len(p.shape):
+        return number
+    if rank == 0 and not any(w[1] == p.name for w in checker.sizes.values()):
+        return number  # of all elements; others tell how many
+    raise SpecError(e.span, f"'{p.name}' has {count(len(p.shape), 'axis')}, but this has {rank}")
 
 
 def derivative(checker: BodyChecker, e: Expr, out: Formula) -> None:

@@ -8,6 +8,7 @@ from vibee.tree.defs import Carry, Formula, Layers, Model, ModelCall, Param, Pro
 from vibee.tree.expr import Expr, Span, const, free_vars
 from vibee.tree.types import is_float
 
+from . import laws
 from .body import BodyChecker
 from .calls import Arg, ArrayArg, Bound
 from .errors import Known, SpecError, listed, suggest
@@ -60,6 +61,7 @@ class ModelChecker(WholeArrays, BodyChecker):
         self.model = Model(raw.name, scope.program.key(raw, scope.types), params, outs, sizes)
         fill(self.model, raw)
         self.place = Place(self.model.body)
+        self.examples: list[Expr] = []
         self.shared: list[Weight] = []  # another model's layered weights, visible in the layer loop
         self.reserved = {p.name for p in params} | set(sizes)
 
@@ -77,6 +79,11 @@ class ModelChecker(WholeArrays, BodyChecker):
         for o in self.outs:
             try:
                 self._output(o)
+            except SpecError as e:
+                self.report(e)
+        for case in self.examples:
+            try:
+                self.model.laws += filter(None, [laws.law(self, case)])
             except SpecError as e:
                 self.report(e)
         if not self.failed:
@@ -105,7 +112,9 @@ class ModelChecker(WholeArrays, BodyChecker):
             name = s.value.attr[0]  # type: ignore[index]
             if name == "weights":
                 self._weights_of(s.value)
-            elif name in ("then", "law", "example", "raises"):
+            elif name == "example":
+                self.examples.append(s.value)
+            elif name in ("then", "law", "raises"):
                 raise SpecError(s.span, f"a model has no {name}(...); state it for the formulas that the model calls")
             else:
                 self._call_statement(s.value)

@@ -55,7 +55,7 @@ class ProcedureChecker(ProcedureAssignments):
             scope.program.body_done(raw, scope.types, out)
         for s in self.later:
             try:
-                out.laws.append(laws.law(self, s))
+                out.laws += filter(None, [laws.law(self, s)])
             except SpecError as e:
                 self.report(e)
         if not self.failed:

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from vibee.tree.defs import Definition, Formula, Procedure
-from vibee.tree.expr import Span
+from vibee.api.arrays import NUMPY
+from vibee.api.values import value
+from vibee.tree.defs import Definition, Formula, Model, Param, Procedure
+from vibee.tree.expr import Expr, Span
 from vibee.tree.types import is_float
 
-from .draw import KINDS, Case, cases
+from .draw import KINDS, Case, cases, nums
 from .numbers import UNIT, Failure, Num, Undetermined
-from .oracle import Oracle
+from .oracle import Oracle, Space
 from .subject import Subject, compare, levels
 
 THREADS = (1, 2, 5)
@@ -89,8 +91,8 @@ def _compared(subject: Subject, before: int, why: str) -> None:
 def example(subject: Subject, line: int) -> None:
     """`example(x=..., y=...)`: exact for integers, within rounding for floats."""
     law = subject.line("example", line)
-    values = dict(law.args)
-    case = stated(subject, values)
+    said_after = dict(law.results)
+    case = stated(subject, dict(law.args), {n: np.shape(x) for n, x in law.results})
     try:
         want = subject.expected(case)
     except (Failure, Undetermined):
@@ -98,10 +100,11 @@ def example(subject: Subject, line: int) -> None:
     for isa in levels():
         got = subject.call(case, isa)
         for name, x in got.items():
-            if name not in values or (name in case.arrays and subject.head.param(name).kind != "mut"):
+            if name not in said_after:
                 continue
             o = subject.head.param(name)
-            said = np.asarray(values[name])
+            said = np.asarray(said_after[name])
+            said = np.broadcast_to(said, x.shape) if said.ndim == 0 else said
             if not is_float(o.dtype):
                 assert np.array_equal(x.reshape(said.shape), said), _differs(law, subject, name, x, said)
                 continue
@@ -118,16 +121,19 @@ def _differs(law: Any, subject: Subject, name: str, got: Any, said: Any) -> str:
     return f"{place(law.span)}: {subject.d.key}: {name} is {got.tolist()}, not {said.tolist()}"
 
 
-def stated(subject: Subject, values: dict[str, Any]) -> Case:
-    """The case of an example: arrays with the types of the parameters, sizes from their shapes."""
-    from vibee.api.arrays import NUMPY
-    from vibee.api.values import value
-
+def stated(subject: Subject, values: dict[str, Any], shapes: dict[str, Any]) -> Case:
+    """The case of an example: arrays with the types of the parameters, sizes from their shapes and from those of the
+    results."""
     d = subject.head
     arrays: dict[str, Any] = {}
     numbers: dict[str, Any] = {}
+    later = []
     for p in d.params:
-        if p.is_array:
+        x = values.get(p.name)
+        short = p.is_array and p.shape and not subject.mapped and isinstance(x, (Expr, int, float))
+        if short:
+            later.append(p)  # others tell its size
+        elif p.is_array:
             x = np.asarray(values[p.name]) if p.name in values else np.asarray(value(p.default, {}))  # type: ignore[arg-type]
             kind = NUMPY[p.dtype] if p.dtype != "bf16" else np.dtype("f4")
             x = np.atleast_1d(x).reshape(-1) if subject.mapped else x
@@ -138,8 +144,26 @@ def stated(subject: Subject, values: dict[str, Any]) -> Case:
             )
         else:
             numbers[p.name] = values[p.name] if p.name in values else value(p.default, numbers)  # type: ignore[arg-type]
-    sizes = sizes_of(d, arrays, numbers, {n: np.shape(x) for n, x in values.items()})
-    return Case(sizes, numbers, arrays, "stated")
+    case = Case(sizes_of(d, arrays, numbers, shapes), numbers, arrays, "stated")
+    for p in later:
+        arrays[p.name] = filled(subject, case, p, values[p.name])
+    if isinstance(d, Model):
+        from .models import drawn_weights
+
+        case.weights = drawn_weights(subject, case, values["weights"])
+    return case
+
+
+def filled(subject: Subject, case: Case, p: Param, x: Any) -> np.ndarray:
+    """An array of an example that is told by one number, or by the call that draws weights."""
+    from .laws import Sides
+
+    if isinstance(x, Expr):
+        v = Sides(subject, case, np.random.default_rng(0)).high(x, subject.oracle(10**6)).v
+        return np.asarray(v).astype(NUMPY[p.dtype])
+    oracle = subject.oracle()
+    s = Space(nums(subject.d, oracle, {**case.sizes, **case.numbers}), {})
+    return np.full([int(oracle.whole(e, s).v) for e in p.shape], x, NUMPY[p.dtype])
 
 
 def sizes_of(d: Definition, arrays: dict[str, Any], numbers: dict[str, Any], shapes: dict[str, Any]) -> dict[str, int]:

@@ -42,6 +42,7 @@ class Case:
     kind: str = "normal"
     seed: int = 0
     offset: int = 0
+    weights: np.ndarray | None = field(default=None, repr=False)  # a model's, in an example
 
     def __str__(self) -> str:
         parts = [*(f"{n}={x}" for n, x in self.sizes.items())]

@@ -117,10 +117,10 @@ class Evaluation:
 class Run:
     """A model's kernels and its oracle for one case."""
 
-    def __init__(self, subject: Subject, case: Case) -> None:
+    def __init__(self, subject: Subject, case: Case, isa: str = "") -> None:
         assert isinstance(subject.d, Model)
         self.subject, self.case, self.m = subject, case, subject.d
-        functions = getattr(subject.spec.library(), self.m.name)
+        functions = getattr(subject.spec.library(isa), self.m.name)
         assert isinstance(functions, ModelFunctions)
         self.functions = functions
         self.dtype = next((w.dtype for w in self.m.weights), "f32")
@@ -128,8 +128,10 @@ class Run:
         own = {p.name for p in self.m.params if p.kind == "size"}
         self.sizes = dict(case.sizes)
         self.inputs = {n: x for n, x in case.numbers.items() if n in own or self.m.param(n).kind == "scalar"}
-        count = functions.count(**self.sizes)
-        self.flat = (self.rng.standard_normal(count) * 0.5).astype("f4" if self.dtype == "f32" else "f8")
+        flat = case.weights
+        if flat is None:
+            flat = self.rng.standard_normal(functions.count(**self.sizes)) * 0.5
+        self.flat = flat.astype("f4" if self.dtype == "f32" else "f8")
 
     def part(self, part: str, threads: int) -> dict[str, np.ndarray]:
         """`forward` or `gradient` by the kernels: outputs and changed inputs by name."""
@@ -186,6 +188,17 @@ class Run:
         up, down = (self.expected({name: sign * h * step})[loss] for sign in (1, -1))
         noise = float(up.e + down.e) * SHARP[self.dtype] / h
         return float(up.v - down.v) / (2 * h), noise
+
+
+def drawn_weights(subject: Subject, case: Case, key: int) -> np.ndarray:
+    """What `m.init(key)` draws, in f32 for all versions of a model, by the oracle."""
+    library = subject.spec.library()
+    functions = getattr(library, subject.d.name)
+    d = functions._lower(min(functions._models)).init
+    oracle = Oracle(library._unit.by_key, budget=10**6)
+    known = {**case.sizes, **case.numbers, d.params[0].name: key}
+    names = {p.name: known[p.name] for p in d.params}
+    return np.asarray(oracle.run(d, nums(d, oracle, names), {})[d.outs[0].name].v)
 
 
 def model(subject: Subject) -> None:

@@ -25,8 +25,7 @@ def raises(subject: Subject, line: int) -> None:
     law = subject.line("raises", line)
     named: dict[str, Any] = {}
     for name, x in law.args:
-        p = subject.d.param(name)
-        named[name] = np.asarray(x).astype(_kind(p)) if isinstance(x, list) else x
+        named[name] = np.asarray(x).astype(_kind(subject.d.param(name))) if isinstance(x, list) else x
     try:
         subject.function()(**named)
     except ValueError as e:

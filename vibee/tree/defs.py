@@ -195,12 +195,17 @@ def statements(stmts: list) -> Iterator[Any]:
 
 @dataclass(slots=True)
 class Law:
-    """`law("name", left, right)` or a `then` / `example` / `raises`, kept for the tests."""
+    """`law("name", left, right)` or a `then` / `example` / `raises`, kept for the tests.
+
+    Of an example `args` are what is passed and `results` what comes of it, both (name, value).  A value is a number,
+    nested lists of numbers, or the call that draws initial weights.
+    """
 
     kind: str  # 'law' 'then' 'example' 'raises'
     name: str
     args: tuple
     span: Span = NOWHERE
+    results: tuple = ()
 
 
 @dataclass(slots=True)
