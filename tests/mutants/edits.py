@@ -46,10 +46,13 @@ class Source:
 
     text: str
     defs: list[Def] = field(default_factory=list)
+    made: list[ast.Assign] = field(default_factory=list)  # `name = procedure(model)`
     starts: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.defs = [d for d in ast.parse(self.text).body if isinstance(d, Def)]
+        body = ast.parse(self.text).body
+        self.defs = [d for d in body if isinstance(d, Def)]
+        self.made = [s for s in body if isinstance(s, ast.Assign) and isinstance(s.value, ast.Call)]
         self.lines = self.text.splitlines(keepends=True)
         at = 0
         for line in self.lines:
@@ -77,19 +80,21 @@ class Source:
                 first = min([d.lineno, *(x.lineno for x in d.decorator_list)])
                 for n in range(first - 1, d.end_lineno or first):
                     lines[n] = "\n"
-        made = [s for s in ast.parse(self.text).body if isinstance(s, ast.Assign) and isinstance(s.value, ast.Call)]
-        for s in made:  # `name = procedure(model)`
-            names = {n.id for n in ast.walk(s.value) if isinstance(n, ast.Name)}
+        for s in self.made:
+            names = _names(s.value)
             if names & {d.name for d in self.defs} - wanted:
                 for n in range(s.lineno - 1, s.end_lineno or s.lineno):
                     lines[n] = "\n"
         return "".join(lines)
 
     def around(self, name: str) -> tuple[set[str], set[str]]:
-        """The definitions that mention a definition, and those that are needed to check all of them."""
-        words = {}
+        """The definitions that mention a definition, what is made from it too, and those that are needed to check all
+        of them."""
+        words: dict[str, set[str]] = {}
         for d in self.defs:
-            words[d.name] = words.get(d.name, set()) | {n.id for n in ast.walk(d) if isinstance(n, ast.Name)}
+            words[d.name] = words.get(d.name, set()) | _names(d)
+        for s in self.made:
+            words |= {t.id: _names(s.value) for t in s.targets if isinstance(t, ast.Name)}
         users = {n for n, w in words.items() if name in w} | {name}
         needed, todo = set(), list(users)
         while todo:
@@ -98,6 +103,10 @@ class Source:
                 needed.add(n)
                 todo += [w for w in words[n] if w in words]
         return users, needed
+
+
+def _names(e: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(e) if isinstance(n, ast.Name)}
 
 
 def _arrays(e: ast.AST) -> Iterator[ast.Subscript]:

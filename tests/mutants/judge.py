@@ -73,6 +73,7 @@ class Original:
     users: set[str]
     text: str
     kept: set[str]  # the definitions in the text
+    own: set[str]  # its name, and those of what is made from it
     failing: set[str] = field(default_factory=set)  # tests that fail, or cannot be run quickly, without any change
     unproved: int = 0
 
@@ -152,7 +153,7 @@ def twin(d: Definition, versions: list[Definition]) -> bool:
 def first_failure(s: Spec, o: Original, kinds: tuple[str, ...], names: set[str], each: bool = False) -> list[str]:
     """The first generated test that fails (or each of them), of some kinds; those that fail unchanged do not count."""
     found = []
-    for name, versions in sorted(subjects(s, names), key=lambda x: x[0] != o.name):
+    for name, versions in sorted(subjects(s, names), key=lambda x: x[0] not in o.own):
         todo = [(kinds.index(p.check), p, k) for p in plans(s, versions) if p.check in kinds for k in p.keys]
         for _, p, key in sorted(todo, key=lambda x: x[0]):
             test = f"{name}: {p.name}"
@@ -262,7 +263,8 @@ def original(source: Source, name: str, folder: Path, stem: str) -> Original:
     """The part of a spec that a definition's mutants need, and what already fails in it."""
     users, needed = source.around(name)
     path = folder / f"{stem}.vibee"
-    o = Original(source, path, name, users, source.only(needed), needed)
+    own = {name} | {t.id for s in source.made if s.value.func.id == name for t in s.targets}  # type: ignore[attr-defined]
+    o = Original(source, path, name, users, source.only(needed), needed, own)
 
     def learn() -> Any:
         path.write_text(o.text)
@@ -295,7 +297,7 @@ def _judge(o: Original, e: Edit) -> Verdict:
     s = Spec(str(o.path))
     with by_the_oracle():
         failed = first_failure(s, o, QUICK, o.users)
-    refuted, unproved = proofs(s.program, {o.name}) if failed else proofs(s.program, o.users)
+    refuted, unproved = proofs(s.program, o.own) if failed else proofs(s.program, o.users)
     if refuted or (unproved > o.unproved and not failed):
         why = refuted or f"{unproved - o.unproved} more that cannot be proved"
         return Verdict(PROVER, why, also=failed[0] if failed else "")
@@ -306,7 +308,7 @@ def _judge(o: Original, e: Edit) -> Verdict:
         return Verdict(EQUIVALENT, same)
     flags.COMMON = ("-O0", *flags.COMMON[1:])
     checks.drawn.__defaults__ = (12, KINDS, 40_000)
-    failed = first_failure(Spec(str(o.path)), replace(o, failing=set()), (*KERNELS, *QUICK), {o.name})
+    failed = first_failure(Spec(str(o.path)), replace(o, failing=set()), (*KERNELS, *QUICK), o.own)
     return Verdict(TESTS, failed[0]) if failed else Verdict(ALIVE)
 
 
@@ -317,9 +319,9 @@ def _same(o: Original, mutant: Spec, e: Edit) -> str:
     first = Spec(str(path))
     if code(first.program, o.users) == code(mutant.program, o.users):
         return "the same loops"
-    if e.kind == "schedule" and same_values(first, mutant, {o.name}):
+    if e.kind == "schedule" and same_values(first, mutant, o.own):
         return "another schedule, the same values"
-    if e.kind not in ("derivative", "given") and same_values(first, mutant, {o.name}):
+    if e.kind not in ("derivative", "given") and same_values(first, mutant, o.own):
         return "the same values on drawn cases"
     return ""
 

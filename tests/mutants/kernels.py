@@ -40,7 +40,7 @@ def main() -> int:
         needed = {n for name in names for n in source.around(name)[1]}
         part = Path(folder) / "cases.vibee"
         part.write_text(source.only(needed))
-        o = Original(source, part, "", names, source.text, names)
+        o = Original(source, part, "", names, source.text, names, names)
         failed = first_failure(Spec(str(part)), o, KINDS_OF_TESTS, names) if names else []
         if failed:
             print(f"FAILED {failed[0]}")

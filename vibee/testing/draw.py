@@ -7,7 +7,7 @@ nearest sizes and numbers that satisfy the conditions, and elements that break o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from vibee.api.arrays import NUMPY
 from vibee.api.values import Unknown, value
-from vibee.tree.defs import Definition, Param, Procedure
-from vibee.tree.expr import Expr, free_vars, loads, walk
+from vibee.tree.defs import Call, Definition, For, Formula, Param, Procedure
+from vibee.tree.expr import Expr, Span, free_vars, loads, walk
 from vibee.tree.types import DTYPES, is_float
 
 from .numbers import HIGH, Failure, Num, Undetermined
@@ -66,6 +66,9 @@ def cases(draw: Any, d: Definition, oracle: Oracle, kinds: tuple[str, ...] = KIN
     prefer = {n: draw(st.sampled_from(pools[2 if room <= 2 else 1 if room <= 4 else 0])) for n in names}
     if room > 4 and len(pools[0]) > 4:
         prefer[draw(st.sampled_from(names))] = draw(st.sampled_from(MIDDLE + LARGE))
+    near = edges(d)
+    if near and draw(st.booleans()):
+        prefer[draw(st.sampled_from(names))] = draw(st.sampled_from(near))
     kind = draw(st.sampled_from(kinds))
     seed = draw(st.integers(0, 2**32 - 1))
     return made(d, oracle, prefer, kind, seed, draw(st.sampled_from((0, 1, 3, 7))), most)
@@ -74,6 +77,29 @@ def cases(draw: Any, d: Definition, oracle: Oracle, kinds: tuple[str, ...] = KIN
 def size_names(d: Definition) -> list[str]:
     """The sizes of a definition in the order of its head."""
     return [*d.sizes]
+
+
+def edges(d: Definition) -> list[int]:
+    """Sizes at the numbers that a definition counts by, such as the length of its blocks, and one beyond."""
+    body = d.body if isinstance(d, Procedure) else d.equations if isinstance(d, Formula) else []
+    found = {n for n in _integers(body) if 16 <= n <= 1024}
+    return sorted({n + k for n in found for k in (0, 1)}) if d.sizes else []
+
+
+def _integers(x: Any) -> Iterator[int]:
+    """The whole numbers of statements and expressions; not those of bits, and not what is passed on."""
+    if isinstance(x, Expr) and x.op == "const" and x.dtype in ("i64", "i32"):
+        yield x.attr  # type: ignore[misc]
+    elif isinstance(x, For):
+        yield x.step
+    if isinstance(x, Call) or (isinstance(x, Expr) and x.op in ("shl", "shr", "bitand", "bitor", "xor")):
+        return
+    if isinstance(x, (list, tuple)):
+        for part in x:
+            yield from _integers(part)
+    elif is_dataclass(x) and not isinstance(x, Span):
+        for f in fields(x):
+            yield from _integers(getattr(x, f.name))
 
 
 def made(
