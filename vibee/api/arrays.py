@@ -37,6 +37,13 @@ def _has_buffer(x: object) -> bool:
     return True
 
 
+def spread(x: object) -> bool:
+    """Is an argument more than a number: an array, or a list of numbers?"""
+    if isinstance(x, np.ndarray):
+        return x.ndim > 0
+    return isinstance(x, (list, tuple)) or (not isinstance(x, (np.generic, str, bytes)) and _has_buffer(x))
+
+
 def is_buffer(p: Param) -> bool:
     """Is the parameter an array?  One of rank 0, which derived gradients have, is given as a number."""
     return p.is_array and bool(p.shape)

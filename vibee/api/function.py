@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vibee.emit.ctypes import bf16_bits
 from vibee.tree.defs import Definition, Param
 from vibee.tree.expr import show
 
@@ -62,7 +63,7 @@ class Function:
             return self._of(named.pop("dtype"))(*args, out=out, threads=threads, **named)
         given = self.bind(args, named)
         if all(p.kind == "scalar" for p in self.definitions[0].params) and not self.definitions[0].sizes:
-            if any(np.ndim(x) > 0 for x in given.values() if not isinstance(x, (str, bytes))):
+            if any(map(arrays.spread, given.values())):
                 return self._map(given, out, _threads(self.__name__, threads))
         d = self.choose(given, out)
         return self.run(d, given, out, _threads(self.__name__, threads))
@@ -165,7 +166,7 @@ class Function:
         for g in d.given:
             try:
                 holds = value(g, names)
-            except (Unknown, ZeroDivisionError, TypeError):
+            except (Unknown, ArithmeticError, TypeError, ValueError):
                 continue  # about elements: the generated wrapper tests it
             if not holds:
                 used = [n for n in names if n in show(g).replace("(", " ").replace(")", " ").split()]
@@ -175,9 +176,7 @@ class Function:
     def _outputs(self, d: Definition, names: dict[str, object], out: Any) -> tuple[dict[str, np.ndarray], list[Any]]:
         fn = self.__name__
         wanted = [o for o in d.outs if o.shape]
-        given: tuple[Any, ...] = () if out is None else tuple(out) if isinstance(out, (tuple, list)) else (out,)
-        if given and len(given) != len(wanted):
-            raise ValueError(f"{fn}: out must have {len(wanted)} arrays, got {len(given)}")
+        given = _outs(fn, out, len(wanted))
         results: dict[str, np.ndarray] = {}
         buffers = []
         for k, o in enumerate(wanted):
@@ -213,28 +212,18 @@ class Function:
                 fitting = left or fitting
         d = fitting[0]
         values = {p.name: given[p.name] if p.name in given else value(p.default, {}) for p in d.params}  # type: ignore[arg-type]
-        try:
-            spread = np.broadcast_arrays(*(np.asarray(x) for x in values.values()))
-        except ValueError:
-            raise ValueError(f"{fn}: the arrays have different shapes") from None
-        shape = spread[0].shape
-        flat = []
-        for p, x in zip(d.params, spread, strict=True):
-            if not isinstance(values[p.name], np.ndarray):
-                values[p.name] = arrays.number(fn, p, values[p.name])
-                x = np.full(shape, values[p.name], arrays.NUMPY[p.dtype])
-            x = np.ascontiguousarray(x, arrays.NUMPY[p.dtype] if p.dtype != "bf16" else None)
-            flat.append(arrays.raw(x, p.dtype).reshape(-1))
-        given_out: tuple[Any, ...] = () if out is None else out if isinstance(out, tuple) else (out,)
-        results = []
+        shape = _common_shape(fn, values)
+        flat = [arrays.raw(_whole(fn, p, values[p.name], shape), p.dtype).reshape(-1) for p in d.params]
+        given_out = _outs(fn, out, len(d.outs))
+        results: list[np.ndarray] = []
         for k, o in enumerate(d.outs):
-            y = arrays.view(fn, o.name, given_out[k]) if given_out else np.empty(shape, arrays.NUMPY[o.dtype])
-            if y.shape != shape or (not arrays.fits(arrays.dtype_of(y), o.dtype) and o.dtype != "bf16"):
+            y = arrays.view(fn, o.name, given_out[k]) if given_out else _empty(fn, o, list(shape))
+            if y.shape != shape or not arrays.fits(arrays.dtype_of(y), o.dtype):
                 raise ValueError(f"{fn}: output {o.name} must be {o.dtype} of shape {list(shape)}")
-            if not y.flags.c_contiguous or not y.flags.writeable:
-                raise ValueError(f"{fn}: output {o.name} must be C-contiguous and writable")
-            if any(np.may_share_memory(y, x) and y is not x for x in flat) and given_out:
-                raise ValueError(f"{fn}: output {o.name} shares memory with an argument")
+            if not y.flags.c_contiguous or not y.flags.writeable or not y.flags.aligned:
+                raise ValueError(f"{fn}: output {o.name} must be C-contiguous, aligned and writable")
+            if given_out and any(np.may_share_memory(y, x) for x in [*flat, *results]):
+                raise ValueError(f"{fn}: output {o.name} shares memory with another array of the call")
             results.append(y)
         outs = [arrays.raw(y, o.dtype).reshape(-1) for y, o in zip(results, d.outs, strict=True)]
         self._library._mapped(d)(*flat, *outs, threads)
@@ -252,9 +241,39 @@ class Function:
 def _threads(fn: str, threads: int | None) -> int:
     if threads is None:
         return default_threads()
-    if not isinstance(threads, int) or not 1 <= threads <= 4096:
-        raise ValueError(f"{fn}: threads must be a whole number from 1 on, got {threads!r}")
-    return threads
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 1 <= threads <= 4096:
+        raise ValueError(f"{fn}: threads must be a whole number from 1 to 4096, got {threads!r}")
+    return int(threads)
+
+
+def _outs(fn: str, out: Any, wanted: int) -> tuple[Any, ...]:
+    """The arrays of `out`, none if there is no `out`."""
+    given: tuple[Any, ...] = () if out is None else tuple(out) if isinstance(out, (tuple, list)) else (out,)
+    if given and len(given) != wanted:
+        raise ValueError(f"{fn}: out must have {wanted} arrays, got {len(given)}")
+    return given
+
+
+def _common_shape(fn: str, values: dict[str, Any]) -> tuple[int, ...]:
+    """The shape of arrays and numbers that are combined element by element."""
+    shape: tuple[int, ...] = ()
+    for name, x in values.items():
+        try:
+            shape = np.broadcast_shapes(shape, np.shape(x) if isinstance(x, np.ndarray) else ())
+        except ValueError:
+            raise ValueError(f"{fn}: argument {name} has shape {list(np.shape(x))}, but others {list(shape)}") from None
+    return shape
+
+
+def _whole(fn: str, p: Param, x: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An array or a number as an array of a shape."""
+    try:
+        if not (isinstance(x, np.ndarray) and x.ndim):
+            n = arrays.number(fn, p, x)
+            return np.full(shape, bf16_bits(n) if p.dtype == "bf16" else n, arrays.NUMPY[p.dtype])  # type: ignore[arg-type]
+        return np.ascontiguousarray(np.broadcast_to(x, shape), arrays.NUMPY[p.dtype] if p.dtype != "bf16" else None)
+    except MemoryError:
+        raise MemoryError(f"{fn}: no memory for argument {p.name} in the shape {list(shape)}") from None
 
 
 def _empty(fn: str, o: Param, shape: list[int]) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vibee.tree.defs import Definition, Formula, Procedure
 from vibee.tree.types import is_float
+
+from . import arrays
 
 if TYPE_CHECKING:
     from .function import Function
@@ -82,13 +82,13 @@ def gradient(f: Function, args: tuple[Any, ...], named: dict[str, Any], threads:
 
 def _elementwise(d: Definition, values: dict[str, Any], cotangents: dict[str, Any]) -> bool:
     numbers = all(p.kind == "scalar" for p in d.params) and not d.sizes
-    return numbers and any(np.ndim(x) > 0 for x in [*values.values(), *cotangents.values()])
+    return numbers and any(map(arrays.spread, [*values.values(), *cotangents.values()]))
 
 
 def _mapped(run: Function, g: Definition, f: Function, values: dict[str, Any], cotangents: dict[str, Any],
             threads: int) -> Any:  # fmt: skip
     bound = {**values, **cotangents}
     if any(p.name in {o.name for o in f.definitions[0].outs} for p in g.params):
-        y = f._map(dict(values), None, threads) if any(np.ndim(x) for x in values.values()) else f(**values)
+        y = f._map(dict(values), None, threads) if any(map(arrays.spread, values.values())) else f(**values)
         bound[f.definitions[0].outs[0].name] = y
     return run._map({p.name: bound[p.name] for p in g.params if p.name in bound}, None, threads)
