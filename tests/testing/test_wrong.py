@@ -4,9 +4,11 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from vibee import testing
+from vibee.testing.numbers import Failure
 
 RIGHT = '''"""Weighted sums of squares, by definition and by blocks."""
 module("right", version=1)
@@ -102,10 +104,27 @@ def pick(x: f32[N], place: i32[M]) -> y[M]:
     y[m] = x[place[m]]
 '''
 
+DECIDED = """if s * nan > 0:
+            e[n] = s / real(D)
+        else:
+            e[n] = nan"""
+
+SLOPE = """    y = sum[n, c](x[n, c] * w[c])
+    gradient(dot_gradient)
+
+
+def dot_gradient(x: real[N, C], w: real[C], d_y: real) -> d_w[C]:
+    d_w[c] = 1.01 * d_y * sum[n](x[n, c])
+"""
+
 MISTAKES = [
     # what is wrong, the check that must find it, the definition, old text, new text, a part of the message
     ("a block too short", "implements", "energy_blocks_f32", "min(lo + BLOCK, D)", "min(lo + BLOCK - 1, D)", "energy"),
     ("a wrong bound", "implements", "energy_blocks_f64", "range(0, D, BLOCK)", "range(0, D - 1, BLOCK)", "energy"),
+    ("nan", "implements", "energy_blocks_f32", "s += sum", "s += nan * sum", "e[0] is nan"),
+    ("nan by a branch", "implements", "energy_blocks_f64", "e[n] = s / real(D)", DECIDED, "e[0] is nan"),
+    ("nan in a gradient", "gradient", "energy_blocks_f32", "= 2 * w[d]", "= nan * w[d]", "d_x[0, 0] is nan"),
+    ("a wrong step", "model", "line_f64", "    y = sum[n, c](x[n, c] * w[c])\n", SLOPE, "central differences"),
     ("a dropped term", "gradient", "energy_blocks_f32", "d_x[n, D - 1] += d_last[n]", "pass", "central differences"),
     ("a wrong factor", "gradient", "energy_blocks_f64", "= 2 * w[d]", "= 2.0001 * w[d]", "central differences"),
     ("a wrong derivative", "gradient", "soft_f32", "derivative(x=x / y)", "derivative(x=x / (y + 1e-5))", "central"),
@@ -162,6 +181,43 @@ def test_mistake_is_found(tmp_path, what, check, key, old, new, said):
     assert said in message
     line = line_of(text, check, key) if stated else subject.d.span.line
     assert f"wrong.vibee:{line}" in message
+    if check not in ("example", "raises"):  # those say the values themselves
+        assert re.search(r"\n  with .*\b(N|C)=\d+.*seed \d+", message), message
+
+
+def test_a_wrong_kernel_is_found(right, monkeypatch):
+    subject = right["pick"]
+    call = type(subject).call
+
+    def wrong(self, case, isa="", threads=1):
+        return {
+            n: np.where(x == np.max(x, initial=-np.inf), x + 1, x) for n, x in call(self, case, isa, threads).items()
+        }
+
+    monkeypatch.setattr(type(subject), "call", wrong)
+    with pytest.raises(AssertionError, match=r"right.vibee:\d+: pick: y\[.*\n  with .*M=\d+.*seed \d+"):
+        testing.agrees(subject)
+
+
+def test_a_procedure_that_is_refused_where_its_formula_has_a_value(right, monkeypatch):
+    subject = right["energy_blocks_f64"]
+
+    def refused(self, case, oracle=None):
+        if self is subject:
+            raise Failure("x: index 1 out of bounds")
+        return expected(self, case, oracle)
+
+    expected = type(subject).expected
+    monkeypatch.setattr(type(subject), "expected", refused)
+    with pytest.raises(AssertionError, match=r"it is refused \(x: index 1 out of bounds\), but energy has a value"):
+        testing.implements(subject)
+
+
+def test_what_is_not_refused_is_told(right, monkeypatch):
+    subject = right["pick"]
+    monkeypatch.setattr(type(subject), "function", lambda self, isa="": lambda **named: None)
+    with pytest.raises(AssertionError, match=r"right.vibee:\d+: pick: .* is not refused.*\n  with .*M=\d+.*seed \d+"):
+        testing.refusals(subject)
 
 
 def test_command(tmp_path):
@@ -173,7 +229,7 @@ def test_command(tmp_path):
         command = [sys.executable, "-m", "vibee", "test", *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
 
-    good = run(str(tmp_path / "right.vibee"), "--only", "energy")
+    good = run(str(tmp_path / "right.vibee"), "--only", "energy", "--jobs", "1")
     assert good.returncode == 0, good.stdout + good.stderr
     assert good.stdout.startswith("1 definition, 14 tests: 14 passed, 0 failed")
     bad = run(str(tmp_path / "wrong.vibee"), "--only", "energy,pick")

@@ -245,11 +245,14 @@ def test(
     ] = None,
     only: Annotated[str, Option("-k", "--only", metavar="NAMES", help="Only these definitions, as in f,g.")] = "",
     verbose: Annotated[bool, Option("-v", "--verbose", help="Tell what was skipped, and what took long.")] = False,
+    jobs: Annotated[
+        int, Option("-j", "--jobs", metavar="N", min=0, help="Processes at once. [default: one per processor]")
+    ] = 0,
 ) -> int:
     """Generate tests from specs, and run them (in a Python environment with pytest and hypothesis)."""
     from .testing import test_specs
 
-    return test_specs(paths, seed, [name for name in only.split(",") if name], verbose)
+    return test_specs(paths, seed, [name for name in only.split(",") if name], verbose, jobs)
 
 
 def run_app(words: list[str]) -> int:

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from vibee.api.arrays import NUMPY
 from vibee.api.values import value
 from vibee.tree.defs import Definition, Formula, Model, Param, Procedure
-from vibee.tree.expr import Expr, Span
+from vibee.tree.expr import Expr, Span, show
 from vibee.tree.types import is_float
 
-from .draw import KINDS, Case, cases, nums
+from .draw import KINDS, Case, cases, nums, unmet
 from .numbers import UNIT, Failure, Num, Undetermined
 from .oracle import Oracle, Space
 from .subject import Subject, compare, levels
@@ -77,7 +77,9 @@ def drawn(
         run = seed(int(chosen))(run)
     run()
     if not count:
-        raise AssertionError(f"{place(span)}: {subject.d.key}: no sizes and values were found that satisfy `given`")
+        c = unmet(subject.head, subject.oracle())
+        which = f"given({show(c)})" if c is not None else "`given`"
+        raise AssertionError(f"{place(span)}: {subject.d.key}: no sizes and values were found that satisfy {which}")
 
 
 def _compared(subject: Subject, before: int, why: str) -> None:
@@ -222,36 +224,53 @@ def agrees(subject: Subject) -> None:
 
 def implements(subject: Subject) -> None:
     """A procedure against the formula that it implements: equal but for rounding in higher precision, and the kernel
-    against the formula within the rounding of both."""
+    against the formula within the rounding of both.  Where the formula is certain, the procedure must have a value."""
     d = subject.d
     assert isinstance(d, Procedure) and d.implements
     base = subject.spec.program.by_key(d.implements)
+    pairs = list(zip(d.outs, base.outs, strict=False))
     before, why = subject.compared, ""
 
     def check(case: Case) -> None:
         nonlocal why
         try:
-            mine = subject.expected(case)
             theirs = formula_values(subject, base, case)
-        except Failure:
-            return
-        except Undetermined as e:
+        except (Failure, Undetermined) as e:
             why = str(e)
             return
+        mine: dict[str, Num] = {}
+        try:
+            mine = subject.expected(case)
+        except Failure as e:
+            raise AssertionError(f"it is refused ({e}), but {base.name} has a value") from None
+        except Undetermined as e:
+            why = str(e)
+            if "steps" in why:
+                return  # it may not end
         want = {}
-        for o, b in zip(d.outs, base.outs, strict=False):
-            x, y = mine[o.name], theirs[b.name]
-            ratio = 2.0**-27 if o.dtype == "f32" else 1.0
-            both = np.asarray(x.e) + np.asarray(y.e)
-            subject.compared += compare(
-                o.name, np.asarray(x.v), Num(y.v, both * ratio), f"{base.name}, in higher precision,"
-            )
-            want[o.name] = Num(y.v, both)
+        for o, b in pairs:
+            y = theirs[b.name]
+            bound: Any = np.where(np.isfinite(y.e), np.inf, y.e)  # of values that are unknown
+            if mine:
+                x = mine[o.name]
+                bound = np.asarray(x.e) + np.asarray(y.e)
+                sharp = Num(y.v, lost(x.v, y, bound * (2.0**-27 if o.dtype == "f32" else 1.0)))
+                what = f"{base.name}, in higher precision,"
+                subject.compared += compare(o.name, np.asarray(x.v), sharp, what)
+            want[o.name] = Num(y.v, bound)
         got = subject.call(case)
+        want = {n: Num(y.v, lost(got[n], y, y.e)) for n, y in want.items()}
         subject.compare({n: got[n] for n in want}, want, base.name)
 
     drawn(subject, check, d.span, kinds=("normal", "whole", "near", "wide"))
     _compared(subject, before, why)
+
+
+def lost(x: Any, want: Num, bound: Any) -> Any:
+    """A bound of the difference, also where x is nan and says nothing itself: there it is what is known of `want`."""
+    if np.asarray(x).dtype.kind != "f":
+        return bound
+    return np.where(np.isnan(x) & np.isfinite(want.v) & np.isfinite(want.e), want.e, bound)
 
 
 def formula_values(subject: Subject, base: Definition, case: Case, oracle: Oracle | None = None) -> dict[str, Num]:

@@ -7,53 +7,11 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from vibee.api.function import default_threads
 
-class Record:
-    """Counts of one run, kept by pytest's hooks: for each definition how its tests ended."""
-
-    def __init__(self, files: dict[str, str], live: bool = False) -> None:
-        self.live = live
-        self.files = files  # module file -> definition
-        self.passed: dict[str, int] = {}
-        self.failed: list[tuple[str, str]] = []
-        self.skipped: list[tuple[str, str]] = []
-        self.seconds: dict[str, float] = {}
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        """One phase of one test has ended."""
-        name = self.files.get(os.path.realpath("/" + report.nodeid.partition("::")[0]), report.nodeid)
-        test = f"{name}: {report.nodeid.rpartition('::')[2]}"
-        self.seconds[test] = self.seconds.get(test, 0.0) + report.duration
-        if self.live and report.when == "call":
-            print(f"{report.duration:7.1f} s  {report.outcome:8}{test}", flush=True)
-        if report.failed:
-            self.failed.append((test, _reason(report)))
-        elif report.skipped:
-            self.skipped.append(
-                (test, str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr))
-            )
-        elif report.when == "call":
-            self.passed[name] = self.passed.get(name, 0) + 1
-
-    @property
-    def tests(self) -> int:
-        """How many tests ran."""
-        return sum(self.passed.values()) + len(self.failed)
-
-    @property
-    def untested(self) -> list[str]:
-        """Definitions without a test that ran."""
-        ran = set(self.passed) | {t.partition(": ")[0] for t, _ in self.failed}
-        return [n for n in self.files.values() if n not in ran]
-
-
-def _reason(report: Any) -> str:
-    """What a failed check said, without the way to it."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    text = crash.message if crash is not None else str(report.longrepr)
-    return str(text).removeprefix("AssertionError: ").partition("\nFailing test case")[0]
+from .parallel import run_modules, run_parallel
+from .record import Record
 
 
 def spec_files(paths: Iterable[str]) -> list[Path] | str:
@@ -73,10 +31,10 @@ def spec_files(paths: Iterable[str]) -> list[Path] | str:
     return list(dict.fromkeys(found))
 
 
-def run(files: list[Path], seed: int | None = None, only: Iterable[str] = (), live: bool = False) -> Record:
+def run(
+    files: list[Path], seed: int | None = None, only: Iterable[str] = (), live: bool = False, jobs: int = 1
+) -> Record:
     """Generate the tests of specs and run them with pytest."""
-    import pytest
-
     from .checks import SEED
     from .generate import generate
 
@@ -84,16 +42,17 @@ def run(files: list[Path], seed: int | None = None, only: Iterable[str] = (), li
     for file in files:
         for name, module in generate(str(file), only):
             modules[os.path.realpath(module)] = f"{file}:{name}" if len(files) > 1 else name
-    record = Record(modules, live)
     if seed is not None:
         os.environ[SEED] = str(seed)
+    words = ["-p", "no:cacheprovider", "-p", "no:terminal", "--import-mode=importlib", "--rootdir", "/"]
+    words += ["-c", os.devnull]
     try:
-        words = ["-p", "no:cacheprovider", "-p", "no:terminal", "--import-mode=importlib", "--rootdir", "/"]
-        pytest.main([*words, "-c", os.devnull, *modules], plugins=[record])
+        if jobs > 1 and len(modules) > 1:
+            return run_parallel(words, [] if only else [str(f.resolve()) for f in files], modules, live, jobs)
+        return run_modules(words, modules, live)
     finally:
         if seed is not None:
             del os.environ[SEED]
-    return record
 
 
 def report(record: Record, seconds: float, verbose: bool = False) -> None:
@@ -112,7 +71,9 @@ def report(record: Record, seconds: float, verbose: bool = False) -> None:
     print(f"{count}, {record.tests} tests: {counts}  ({seconds:.0f} s)")
 
 
-def test_specs(paths: list[str], seed: int | None = None, only: Iterable[str] = (), verbose: bool = False) -> int:
+def test_specs(
+    paths: list[str], seed: int | None = None, only: Iterable[str] = (), verbose: bool = False, jobs: int = 0
+) -> int:
     """The command: 0 if all tests passed, 1 if one failed, 2 for wrong input."""
     from vibee.api import SpecError
 
@@ -122,7 +83,7 @@ def test_specs(paths: list[str], seed: int | None = None, only: Iterable[str] = 
         return 2
     start = time.perf_counter()
     try:
-        record = run(files, seed, only, verbose)
+        record = run(files, seed, only, verbose, jobs or default_threads())
     except SpecError as e:
         print(e, file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from vibee.tree.types import DTYPES, is_float
 
 from .numbers import INTEGER, OWN
 
-CALLS = {"min": "minimum", "max": "maximum", "abs": "abs", "sqrt": "sqrt", "floor": "floor", "rint": "rint"}
+CALLS = {"abs": "abs", "sqrt": "sqrt", "floor": "floor", "rint": "rint"}
 LOGIC = {"and": "logical_and", "or": "logical_or"}
 
 
@@ -24,6 +24,7 @@ class Unable(Exception):
 def emulated(d: Formula, lookup: Callable[[str], Definition]) -> Callable[..., Any]:
     """The definition's output as a function of arrays of its parameters' types; raises Unable."""
     names: dict[str, Any] = {"np": np, "floordiv": INTEGER["floordiv"], "mod": INTEGER["mod"]}
+    names |= {"min": lambda a, b: np.where(b < a, b, a), "max": lambda a, b: np.where(b > a, b, a)}
 
     def text(e: Expr) -> str:
         if e.op == "const":
@@ -46,7 +47,7 @@ def emulated(d: Formula, lookup: Callable[[str], Definition]) -> Callable[..., A
             return f"np.{CALLS[e.op]}({', '.join(a)})"
         if e.op in LOGIC:
             return f"np.{LOGIC[e.op]}({', '.join(a)})"
-        if e.op in ("floordiv", "mod"):
+        if e.op in ("floordiv", "mod", "min", "max"):
             return f"{e.op}({', '.join(a)})"
         if e.op in ("shl", "shr"):
             mask = bound(OWN[e.args[1].dtype].type(DTYPES[e.dtype].bits - 1))

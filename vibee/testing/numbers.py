@@ -184,15 +184,14 @@ class Arithmetic:
         return np.asarray(np.where(np.isnan(e), np.inf, e), np.float64)
 
     def _extreme(self, op: str, a: Num, b: Num, real: bool) -> Num:
-        v = np.minimum(a.v, b.v) if op == "min" else np.maximum(a.v, b.v)
+        """`b` where it is better, else `a`: a nan in `b` gives way."""
+        v = np.where(COMPARE["lt" if op == "min" else "gt"](b.v, a.v), b.v, a.v)
         e: Any = 0
         if some(a.e) or some(b.e):  # an operand that is surely the other's better does not count
             sign = 1 if op == "max" else -1
             gap = sign * np.subtract(a.v, b.v, dtype=None if real else np.float64)
             sure = np.abs(gap) > a.e + b.e
             e = np.where(sure, np.where(gap > 0, a.e, b.e), np.maximum(a.e, b.e))
-        if real and self.track and not np.all(v == v):
-            e = np.where(np.isnan(v), np.inf, e)  # which operand a nan gives way to is not laid down
         return Num(v, e)
 
     def _compare(self, op: str, a: Num, b: Num) -> Num:

@@ -111,13 +111,12 @@ class Reductions:
                 sure = v & ~e if op == "any" else ~v & ~e
                 return Num(out, np.any(e, axis=axes) & ~np.any(sure, axis=axes))
             if op in ("max", "min"):
+                v, e = self.numbers(op, dtype, v, e)
                 out = np.max(v, axis=axes) if op == "max" else np.min(v, axis=axes)
                 error: Any = 0
                 if some(e):
                     near = v + e >= np.max(v - e, axis=axes) if op == "max" else v - e <= np.min(v + e, axis=axes)
                     error = np.max(np.where(near, e, 0.0), axis=axes)
-                if self.track and is_float(dtype) and not np.all(out == out):
-                    error = np.where(np.isnan(out), np.inf, error)
                 return Num(out, error)
             if op == "sum":
                 out = np.sum(v, axis=axes, dtype=v.dtype)
@@ -126,6 +125,15 @@ class Reductions:
             if not self.track or not is_float(dtype):
                 return Num(out, np.sum(e, axis=axes) if some(e) and op == "sum" else np.inf if some(e) else 0)
             return self._rounding(op, dtype, v, e, mask, axes, out)
+
+    def numbers(self, op: str, dtype: str, v: Any, e: Any) -> tuple[Any, Any]:
+        """The operands of a maximum or minimum, which passes over nan."""
+        lost = np.isnan(v) if is_float(dtype) else np.False_
+        if not some(lost):
+            return v, e
+        unsure = lost & np.not_equal(e, 0)
+        least = np.asarray(neutral(op, dtype).attr).astype(v.dtype)
+        return np.where(unsure, 0, np.where(lost, least, v)), np.where(unsure, np.inf, np.where(lost, 0, e))
 
     def _rounding(self, op: str, dtype: str, v: Any, e: Any, mask: Any, axes: tuple[int, ...], out: Any) -> Num:
         """A sum or product of floats in any order."""
@@ -179,8 +187,8 @@ class Reductions:
         with np.errstate(all="ignore"):
             if op in ("max", "min"):
                 f = np.maximum if op == "max" else np.minimum
-                out = f.accumulate(v, axis=axis)
-                return Num(out, np.maximum.accumulate(error, axis=axis) if some(error) else 0)
+                v, error = self.numbers(str(op), e.dtype, v, error)
+                return Num(f.accumulate(v, axis=axis), np.maximum.accumulate(error, axis=axis) if some(error) else 0)
             out = (np.cumsum if op == "sum" else np.cumprod)(v, axis=axis, dtype=v.dtype)
             if not self.track or not is_float(e.dtype):
                 return Num(out, np.cumsum(error, axis=axis) if some(error) else 0)

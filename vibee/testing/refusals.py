@@ -15,8 +15,10 @@ from vibee.tree.expr import Expr, loads, show
 from vibee.tree.types import DTYPES, is_float
 
 from .checks import place
-from .draw import Case, Elements, Search, made
+from .draw import Case, made
+from .elements import Elements
 from .numbers import Failure, Undetermined
+from .sizes import Search
 from .subject import Subject
 
 
@@ -43,7 +45,7 @@ def refusals(subject: Subject) -> None:
     case = _valid(subject)
     if case is None:
         pytest.skip("no sizes and values were found that satisfy `given`")
-    count, where = 0, f"{place(subject.d.span)}: {subject.d.key}"
+    count, where, said = 0, f"{place(subject.d.span)}: {subject.d.key}", f"\n  with {case}"
     for what, words, named in wrong_calls(subject, case):
         before = {n: x.tobytes() for n, x in named.items() if isinstance(x, np.ndarray)}
         try:
@@ -51,14 +53,14 @@ def refusals(subject: Subject) -> None:
         except ValueError as e:
             text = str(e)
             named_so = " or ".join(words)
-            assert any(w in text for w in words), f"{where}: {what} is refused without naming {named_so}: {text}"
+            assert any(w in text for w in words), f"{where}: {what} is refused without naming {named_so}: {text}{said}"
         except Exception as e:
-            raise AssertionError(f"{where}: {what} gives {type(e).__name__}: {e}") from e
+            raise AssertionError(f"{where}: {what} gives {type(e).__name__}: {e}{said}") from e
         else:
-            raise AssertionError(f"{where}: {what} is not refused, with {case}")
+            raise AssertionError(f"{where}: {what} is not refused{said}")
         for n, x in named.items():
             if isinstance(x, np.ndarray):
-                assert x.tobytes() == before[n], f"{where}: {what} changed {n}"
+                assert x.tobytes() == before[n], f"{where}: {what} changed {n}{said}"
         count += 1
     if not count:
         pytest.skip("there is no wrong argument to try")
