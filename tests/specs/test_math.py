@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vibee.runtime.machine import LEVELS, supported_levels
+
 
 def _ulp() -> Any:
     spec = importlib.util.spec_from_file_location("vibee_tests_ulp", Path(__file__).with_name("ulp.py"))
@@ -32,10 +34,24 @@ def k(load: Any) -> Any:
 
 @pytest.mark.parametrize("name", list(ulp.BOUNDS))
 def test_f32_is_within_its_bound(k: Any, name: str) -> None:
-    r = ulp.measure(k, name, iter([ulp.sample()]))
+    (r,) = ulp.measure([k], name, iter([ulp.sample()]))
     assert r.wrong == 0, f"{name}({r.wrong_at!r})"
     assert r.ulps <= ulp.BOUNDS[name], f"{name}({r.at!r}) = {r.got!r}, exactly {r.want!r}"
     assert r.tiny <= ulp.TINY
+
+
+@pytest.fixture(scope="module", params=[isa for isa in LEVELS if isa in supported_levels()])
+def casts(request: pytest.FixtureRequest) -> Any:
+    """The conversions for an instruction set."""
+    return ulp.load_casts(request.param)
+
+
+@pytest.mark.parametrize("name", ulp.CAST_NAMES)
+def test_conversions_are_exact(casts: Any, name: str) -> None:
+    """All 65,536 16-bit floats and 256 bytes, all places where rounding turns, and a million other numbers."""
+    for x in (ulp.borders(), ulp.sample()):
+        wrong = ulp.wrong_casts(casts, name, x)
+        assert not wrong.any(), x[wrong][:5]
 
 
 # f64 against digits of more precision than f64 has, made with numpy's long double where it is wider.
