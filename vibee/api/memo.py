@@ -4,33 +4,19 @@ instruction set and the definitions."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.util
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from vibee.build.cache import cache_folder
-
-STAGES = ("tree", "check", "grad", "lower", "prove", "emit")
-
-
-@functools.cache
-def _compiler() -> str:
-    """A digest of the compiler's own files."""
-    digest = hashlib.sha256(str(importlib.util.find_spec("z3") is not None).encode())
-    root = Path(__file__).resolve().parents[1]
-    for stage in STAGES:
-        for file in sorted((root / stage).glob("*.py")):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
+from vibee.build.sources import compiler_digest
 
 
 def remembered(program: Any, isa: str, stem: str, keys: Iterable[str], make: Callable[[], str]) -> str:
     """The text that `make` gives for definitions of a program, made only once."""
-    digest = hashlib.sha256("\0".join([_compiler(), isa, *keys]).encode())
+    digest = hashlib.sha256("\0".join([compiler_digest(), isa, *keys]).encode())
     try:
         for module in program.modules.all():
             digest.update(module.path.encode() + b"\0" + Path(module.path).read_bytes())

@@ -28,6 +28,7 @@ from .compiler import compile_c, cythonize
 from .describe import describe
 from .errors import BuildError
 from .flags import compile_flags, link_flags
+from .sources import compiler_digest, files_digest
 
 ISAS = ("v2", "v3", "v4")
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,8 +87,15 @@ def collect(roots: Roots, isa: str) -> tuple[dict[str, Procedure], dict[str, dic
 
 
 def _digest(text: str, isa: str) -> str:
-    flags = [*compile_flags(isa), *link_flags(), sys.version]
+    flags = [*compile_flags(isa), *link_flags(), sys.version, os.environ.get("CC", "")]
     return hashlib.sha256("\0".join([text, *flags]).encode()).hexdigest()
+
+
+def _sources(roots: Roots) -> str:
+    """A digest of all files that kernels can follow from: the compiler, and specs beside the roots and vibee's own."""
+    folders = {Path(specs_root()).resolve(), *(file.parent.resolve() for file, _ in roots)}
+    files = [f for folder in folders for ending in ("vibee", "toml") for f in folder.rglob(f"*.{ending}")]
+    return files_digest(files) + compiler_digest("build") + repr([(str(file), names) for file, names in roots])
 
 
 def build_kernels(roots: Roots, isas: Sequence[str] = ISAS, out: Path = OUT, *, jobs: int = 0) -> list[Path]:
@@ -97,6 +105,10 @@ def build_kernels(roots: Roots, isas: Sequence[str] = ISAS, out: Path = OUT, *, 
     out.mkdir(parents=True, exist_ok=True)
     state_file = out / "kernels.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {}
+    made_from = {f"{isa} from": _digest(_sources(roots), isa) for isa in isas}
+    modules = [out / f"{isa}.so" for isa in isas]
+    if made_from.items() <= state.items() and all(f.exists() for f in [*modules, out / "table.py"]):
+        return modules
     texts: dict[str, str] = {}
     for isa in isas:
         found, table = collect(roots, isa)
@@ -116,9 +128,9 @@ def build_kernels(roots: Roots, isas: Sequence[str] = ISAS, out: Path = OUT, *, 
 
     with ThreadPoolExecutor(jobs or max(1, min(len(todo), os.cpu_count() or 1))) as pool:
         list(pool.map(one, todo))
-    state.update(digests)
+    state.update(digests | made_from)
     state_file.write_text(json.dumps(state, indent=1) + "\n")
-    return [out / f"{isa}.so" for isa in isas]
+    return modules
 
 
 def _write_table(table: dict[str, dict[str, Any]], path: Path) -> None:
