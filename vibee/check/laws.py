@@ -95,7 +95,8 @@ def _raises(checker: BodyChecker, e: Expr) -> Law:
 def _example(checker: BodyChecker, e: Expr) -> Law | None:
     """`example(x=..., y=...)`, or `example(f(x=...), x=...)` where an array is one thing before and another after.
 
-    In a procedure over models the call names the version that is meant; for another one this gives None."""
+    `rel=` or `ulp=` may follow.  In a procedure over models the call names the version that is meant; for another one
+    this gives None."""
     plain, named = _arguments(e)
     f, inputs = checker.scope.raw.name, {p.name: p for p in checker.params}
     outputs = {p.name: p for p in [*checker.outs, *(p for p in checker.params if p.kind == "mut")]}
@@ -115,6 +116,8 @@ def _example(checker: BodyChecker, e: Expr) -> Law | None:
     else:
         passed = {k: v for k, v in named.items() if k in inputs or k == "weights"}
         results = {k: v for k, v in named.items() if k not in passed}
+    taken = {**inputs, **outputs}
+    settings = {k: results.pop(k) for k in ("ulp", "rel") if k in results and k not in taken}
     whole = checker.scope.raw.kind == "model"
     args = [(k, _value(checker, v, inputs.get(k), f, whole and k == "weights")) for k, v in passed.items()]
     for key, value in results.items():
@@ -122,6 +125,7 @@ def _example(checker: BodyChecker, e: Expr) -> Law | None:
             raise SpecError(value.span, f"{f} has no '{key}'{suggest(key, outputs)}" if key not in inputs else
                             f"'{key}' stays as it is in {f}; what comes of it is {listed(outputs)}")  # fmt: skip
     after = [(k, _value(checker, v, outputs[k], f)) for k, v in results.items()]
+    after += [(k, _share(v)) for k, v in settings.items()]
     _all_passed(checker, e, passed)
     if whole and "weights" not in passed:
         raise SpecError(e.span, f"example needs the weights: add weights={f}.init(7)")
@@ -150,6 +154,14 @@ def _key(e: Expr, args: tuple[Expr, ...]) -> int:
     if len(args) == 1 and args[0].op == "const" and type(args[0].attr) is int:
         return args[0].attr
     raise SpecError(e.span, "init takes a whole number in an example, as in init(7)")
+
+
+def _share(e: Expr) -> object:
+    """The number of `rel=` or `ulp=`."""
+    number = literal(e)
+    if isinstance(number, (list, bool)):
+        raise SpecError(e.span, "this is a number, as in rel=1e-3")
+    return number
 
 
 def _made_beside(checker: BodyChecker) -> set[str]:

@@ -17,7 +17,8 @@ from vibee.tree.defs import Definition, Formula, Model, Param, Procedure
 from vibee.tree.expr import Expr, Span, show
 from vibee.tree.types import is_float
 
-from .draw import KINDS, Case, cases, nums, unmet
+from .draw import KINDS, Case, nums, unmet
+from .draw import cases as draw_cases
 from .numbers import UNIT, Failure, Num, Undetermined
 from .oracle import Oracle, Space
 from .subject import Subject, compare, levels
@@ -27,6 +28,7 @@ STEPS = 30_000  # statements of procedures that the oracle carries out in one te
 EXAMPLES = 12  # drawn cases of one test
 SHRINK = 5.0  # seconds spent on finding a smaller failing case
 SEED = "VIBEE_TEST_SEED"
+CASES = "VIBEE_TEST_CASES"  # instead of EXAMPLES, and of what some tests draw in proportion
 
 
 def place(span: Span) -> str:
@@ -43,7 +45,8 @@ def drawn(
     most: int = 40_000,
 ) -> None:
     """Carry out a check on drawn cases; a failure names the spec's line, the sizes and the seed."""
-    chosen = os.environ.get(SEED, "")
+    chosen, cases = os.environ.get(SEED, ""), os.environ.get(CASES, "")
+    examples = -(-examples * int(cases or EXAMPLES) // EXAMPLES)
     count, first = 0, 0.0
     known: dict[str, str] = {}  # failures by case; `first` is when the first was
 
@@ -62,7 +65,8 @@ def drawn(
                     check(case)
                 count += 1
         except AssertionError as e:
-            again = f"; --seed {chosen} repeats it" if chosen else ""
+            words = [f"--{n} {x}" for n, x in (("seed", chosen), ("cases", cases)) if x]
+            again = f"; {' '.join(words)} repeats it" if words else ""
             text = known[str(case)] = f"{place(span)}: {subject.d.key}: {e}\n  with {case}{again}"
             first = first or time.monotonic()
         if text is not None:
@@ -72,7 +76,7 @@ def drawn(
     run = settings(
         max_examples=examples, derandomize=not chosen, database=None, deadline=None, print_blob=False,
         suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
-    )(given(cases(subject.head, subject.oracle(), kinds, most))(one))  # fmt: skip
+    )(given(draw_cases(subject.head, subject.oracle(), kinds, most))(one))  # fmt: skip
     if chosen:
         run = seed(int(chosen))(run)
     run()
@@ -91,7 +95,7 @@ def _compared(subject: Subject, before: int, why: str) -> None:
 
 
 def example(subject: Subject, line: int) -> None:
-    """`example(x=..., y=...)`: exact for integers, within rounding for floats."""
+    """`example(x=..., y=...)`: exact for integers; floats within rounding, or as far as `rel` or `ulp` says."""
     law = subject.line("example", line)
     said_after = dict(law.results)
     case = stated(subject, dict(law.args), {n: np.shape(x) for n, x in law.results})
@@ -112,6 +116,9 @@ def example(subject: Subject, line: int) -> None:
                 continue
             bound = want[name].e if name in want else 0.0
             bound = np.where(np.isfinite(bound), bound, 0.0) + 2 * UNIT[o.dtype] * np.abs(said).astype(float)
+            if {"rel", "ulp"} & set(said_after):
+                share = said_after.get("rel", said_after.get("ulp", 0.0) * 2 * UNIT[o.dtype])
+                bound = np.full(said.shape, share * np.max(np.abs(said), initial=0.0))
             assert x.size == said.size, _differs(law, subject, name, x, said)
             compare(name, x.reshape(said.shape).astype(float), Num(said.astype(float), np.reshape(bound, said.shape)),
                     f"the example at {place(law.span)}")  # fmt: skip
