@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from vibee import testing
+from vibee.testing.draw import Case
 from vibee.testing.numbers import Arithmetic, Num
 from vibee.testing.oracle import Oracle
+from vibee.testing.subject import levels
 
 SPEC = """module("small", version=1)
 
@@ -18,6 +20,23 @@ def chain(x: f32[N, D], y: f32[N, D]) -> z[N]:
 def step(x: f32[N]) -> (big[N], place):
     big[i] = where(x[i] * 3.0 > 1.0, 100.0, 0.0)
     place = argmax[i](x[i] * 3.0)
+
+
+def extremes(x: f32[N, D], y: f32[N, D]) -> (a[N, D], b[N, D], c[N], d[D], e, f[N, D], g[N, D]):
+    a[i, j] = max(x[i, j], y[i, j])
+    b[i, j] = min(x[i, j], 0.0, y[i, j])
+    c[i] = max[j](x[i, j])
+    d[j] = min[i](x[i, j])
+    e = max[i, j](x[i, j] * y[i, j])
+    f[i, j] = cummax[j](x[i, j])
+    g[i, j] = cummin[i](x[i, j])
+
+
+@procedure
+def longest(x: f32[N]) -> (m(f32), l(f32)):
+    for n in parallel(N):
+        m = max(m, x[n])
+        l = min(l, x[n])
 """
 
 
@@ -76,3 +95,19 @@ def test_overflow_and_nan(spec):
         assert np.isinf(big.v[0]) and big.e[0] == 0 and np.isfinite(big.v[1])
         lost = a.apply("sub", "f32", [num([np.inf]), num([np.inf])], "f32")
         assert np.isnan(lost.v[0]) and lost.e[0] == 0
+
+
+@pytest.mark.parametrize("isa", levels())
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (17, 33), (70, 9)])
+def test_extremes_pass_over_nan(spec, isa, shape):
+    rng = np.random.default_rng(sum(shape))
+    x, y = rng.standard_normal((2, *shape)).astype("f4")
+    x[rng.random(shape) < 0.3] = np.nan
+    y[rng.random(shape) < 0.3] = np.nan
+    x[0], x[:, 0] = np.nan, np.nan
+    for key, arrays in (("extremes", {"x": x, "y": y}), ("longest", {"x": x.ravel()})):
+        subject = spec[key]
+        case = Case(dict(zip(subject.d.sizes, arrays["x"].shape, strict=True)), {}, arrays)
+        want = subject.expected(case)
+        assert all(np.all(np.isfinite(n.e)) for n in want.values())
+        subject.compare(subject.call(case, isa, threads=2), want, "the oracle")
