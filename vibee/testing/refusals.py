@@ -27,7 +27,7 @@ def raises(subject: Subject, line: int) -> None:
     law = subject.line("raises", line)
     named: dict[str, Any] = {}
     for name, x in law.args:
-        named[name] = np.asarray(x).astype(_kind(subject.d.param(name))) if isinstance(x, list) else x
+        named[name] = _array(subject.d.param(name), x) if isinstance(x, list) else x
     try:
         subject.function()(**named)
     except ValueError as e:
@@ -36,8 +36,10 @@ def raises(subject: Subject, line: int) -> None:
     raise AssertionError(f"{place(law.span)}: {subject.d.key}: this call must be refused, but was carried out")
 
 
-def _kind(p: Param) -> Any:
-    return NUMPY[p.dtype]
+def _array(p: Param, x: Any) -> np.ndarray:
+    """Nested lists as an array; those that are empty do not tell all axes."""
+    a = np.asarray(x).astype(NUMPY[p.dtype])
+    return a if a.size else a.reshape(*a.shape, *([0] * (len(p.shape) - a.ndim)))
 
 
 def refusals(subject: Subject) -> None:
