@@ -106,7 +106,7 @@ def reference(op, dtype, a, b):
             count = y % DTYPES[dtype].bits
             table = {
                 "add": lambda: x + y, "sub": lambda: x - y, "mul": lambda: x * y, "min": lambda: min(x, y),
-                "max": lambda: max(x, y), "floordiv": lambda: x // y if y else 0, "mod": lambda: x % y if y else 0,
+                "max": lambda: max(x, y), "floordiv": lambda: x // y, "mod": lambda: x % y,
                 "bitand": lambda: x & y, "bitor": lambda: x | y, "xor": lambda: x ^ y, "shl": lambda: x << count,
                 "shr": lambda: x >> count, "pow": lambda: pow(x, y, 2 ** DTYPES[dtype].bits) if y >= 0 else 1,
             }  # fmt: skip
@@ -133,6 +133,10 @@ def test_binary(ops, op, dtype):
     f = getattr(ops, f"{op}_{dtype}")
     for a in values(dtype):
         for b in values(dtype):
+            if op in ("floordiv", "mod") and b == 0:
+                with pytest.raises(ValueError, match="a division by zero"):
+                    f(a, b)
+                continue
             want = reference(op, dtype, a, b)
             assert same(f(a, b), want, exact=op != "pow"), (a, b, f(a, b), want)
 
