@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from vibee.api.models import ModelFunctions
+from vibee.api.values import value
 from vibee.tree.defs import Definition, Formula, Layers, Model, ModelCall, Procedure, View
 from vibee.tree.expr import Expr
 
@@ -197,7 +198,7 @@ def drawn_weights(subject: Subject, case: Case, key: int) -> np.ndarray:
     d = functions._lower(min(functions._models)).init
     oracle = Oracle(library._unit.by_key, budget=10**6)
     known = {**case.sizes, **case.numbers, d.params[0].name: key}
-    names = {p.name: known[p.name] for p in d.params}
+    names = {p.name: known[p.name] if p.default is None else known.get(p.name, value(p.default, {})) for p in d.params}
     return np.asarray(oracle.run(d, nums(d, oracle, names), {})[d.outs[0].name].v)
 
 
