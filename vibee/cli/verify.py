@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 from vibee.runtime.errors import UserError
@@ -16,24 +20,19 @@ def verify_specs(paths: list[str], as_json: bool, timeout: int, isa: str) -> int
         import z3  # noqa: F401
     except ImportError:
         raise UserError("verify needs the solver: pip install z3-solver, or pip install . in vibee's folder") from None
-    from vibee.check import load
-    from vibee.prove import linear
     from vibee.prove.report import KINDS
-    from vibee.prove.verify import PROVED, REFUTED, UNPROVED, verify_program
+    from vibee.prove.verify import PROVED, REFUTED, UNPROVED
     from vibee.testing.command import spec_files
 
-    linear.limit(timeout)
     files = spec_files(paths)
     if isinstance(files, str):
         raise UserError(files)
     start, rows, mistakes = time.perf_counter(), [], 0
-    for path in map(str, files):
-        program = load(path)
-        for error in program.errors:
+    for path, errors, found in _all(list(map(str, files)), isa, timeout):
+        for error in errors:
             print(error, file=sys.stderr)
-        mistakes += len(program.errors)
-        if not program.errors:
-            rows += [(path, found) for found in verify_program(program, isa)]
+        mistakes += len(errors)
+        rows += [(path, f) for f in found]
     seconds = time.perf_counter() - start
     totals = {o: sum(found.count(o) for _, found in rows) for o in (PROVED, REFUTED, UNPROVED)}
     if as_json:
@@ -48,6 +47,30 @@ def verify_specs(paths: list[str], as_json: bool, timeout: int, isa: str) -> int
         print(f"{len(rows)} definitions, {sum(totals.values())} obligations: {totals[PROVED]} proved, "
               f"{totals[REFUTED]} refuted, {totals[UNPROVED]} unproved, {seconds:.1f} s")  # fmt: skip
     return 2 if mistakes else 1 if totals[REFUTED] else 0
+
+
+def _all(paths: list[str], isa: str, timeout: int) -> Iterator[tuple[str, list[str], list[Any]]]:
+    """What came of each file, in the order of the paths; several at a time where there are processors for it."""
+    jobs = [(path, isa, timeout) for path in paths]
+    workers = min(len(jobs), len(os.sched_getaffinity(0)))
+    if workers < 2:
+        yield from map(_one, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        started = {job: pool.submit(_one, job) for job in sorted(jobs, key=lambda j: -os.path.getsize(j[0]))}
+        yield from (started[job].result() for job in jobs)
+
+
+def _one(job: tuple[str, str, int]) -> tuple[str, list[str], list[Any]]:
+    """The mistakes of a file, or its definitions with their verdicts."""
+    from vibee.check import load
+    from vibee.prove import linear
+    from vibee.prove.verify import verify_program
+
+    path, isa, timeout = job
+    linear.limit(timeout)
+    program = load(path)
+    return path, list(map(str, program.errors)), [] if program.errors else verify_program(program, isa)
 
 
 def _table(rows: list[tuple[str, Any]]) -> None:

@@ -45,6 +45,7 @@ class Module:
     header: Header = field(default_factory=Header)
     files: dict[str, int] = field(default_factory=dict)
     chunks: list[str] = field(default_factory=list)
+    fallible: set[str] = field(default_factory=set)  # functions of numbers that note failures in an err of their own
 
     def place(self, span: Span) -> int:
         """A spec line as one number for `err`: the line in the low 17 bits, then 2 for what went
@@ -59,9 +60,9 @@ class Body:
     def __init__(self, module: Module, name: str, *, scalar: bool = False) -> None:
         self.module = module
         self.name = name
-        self.scalar = scalar  # a scalar function: it returns a number and has no err, no threads
+        self.scalar = scalar  # a scalar function: it returns a number, has no threads, and an err only if it can fail
         self.result = ""  # what a scalar function returns
-        self.err = "NULL" if scalar else "err"
+        self.err = "NULL" if scalar and name.removeprefix("c_") not in module.fallible else "err"
         self.threads = "1" if scalar else "threads"
         self.lines: list[str] = []
         self.indent = 1

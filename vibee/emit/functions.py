@@ -6,6 +6,7 @@ from vibee.tree.defs import Alloc, Assign, Decl, For, If, Param, Procedure, Whil
 
 from .context import Body, Local, Module
 from .ctypes import ctype, mangle
+from .ops import ex
 from .statements import emit_body, hoist, signature
 
 
@@ -63,6 +64,8 @@ def scalar_function(p: Procedure, module: Module) -> str:
     for q in p.params:
         b.env[q.name] = Local("scalar", mangle(q.name), q.dtype, ctype(q.dtype))
         params.append(f"{ctype(q.dtype)} {mangle(q.name)}")
+    if b.err == "err":
+        params.append("int* err")
     out = b.declare(p.outs[0].name, p.outs[0].dtype)
     b.result = out.name
     b.assigned = assigned_names(p.body)
@@ -100,6 +103,10 @@ def procedure(p: Procedure, module: Module) -> None:
         params.append(f"Py_ssize_t {mangle(n)}")
     b.assigned = assigned_names(p.body)
     first = len(module.chunks)
+    if p.fits is not None:
+        with b.block(f"if not ({ex(p.fits, b)})"):
+            b.line(f"{module.header.use('vb_large')}({b.err}, {module.place(p.span)})")
+            b.leave()
     hoist(p.body, b)
     emit_body(p.body, b)
     head = f"cdef void c_{p.key}({', '.join([*params, 'int threads', 'int* err'])}) noexcept nogil"

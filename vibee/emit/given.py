@@ -20,6 +20,14 @@ def said(g: Expr) -> str:
     return show(g).replace("{", "{{").replace("}", "}}").replace('"', "'")
 
 
+def large(p: Procedure, b: Body) -> None:
+    """Raise where sizes are so large that the arithmetic of indices could pass 63 bits."""
+    assert p.fits is not None
+    at = ", ".join(f"{n} = {{{b.env[n].name}}}" for n in sorted(free_vars(p.fits)))
+    with b.block(f"if not ({ex(p.fits, b)})"):
+        b.line(f'raise ValueError(f"{p.name}: too large: with {at}, indices could pass 63 bits")')
+
+
 def condition(p: Procedure, g: Expr, b: Body) -> None:
     """Raise where a precondition does not hold; one over elements is tested for all of them."""
     ranges: dict[str, Expr] = {}

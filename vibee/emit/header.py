@@ -23,24 +23,55 @@ class Helper:
     needs: tuple[str, ...] = ()
 
 
+NOTE = """
+/* What went wrong, unless something has before; several threads may say so at once. */
+static inline void vb_note(int *err, int what) {
+    int nothing = 0;
+    if (err) __atomic_compare_exchange_n(err, &nothing, what, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}"""
+
+FAILED = """
+/* Has anything gone wrong? */
+static inline int vb_failed(int *err) { return __atomic_load_n(err, __ATOMIC_RELAXED) != 0; }"""
+
+THREADS = """
+/* As many threads as are asked for, but not more than this machine could have a use for: a process
+   that cannot get them is ended by OpenMP. */
+#ifdef _OPENMP
+#include <omp.h>
+static inline int vb_threads(int asked) {
+    if (asked <= 64) return asked < 1 ? 1 : asked;
+    int most = 2 * omp_get_num_procs();
+    return asked < most ? asked : most < 64 ? 64 : most;
+}
+#else
+static inline int vb_threads(int asked) { (void)asked; return 1; }
+#endif"""
+
 IN = """
 /* Is 0 <= i < n?  If not, the place in the spec is noted (the first one stays). */
 static inline int vb_in(int64_t i, int64_t n, int *err, int place) {
     if (__builtin_expect((uint64_t)i < (uint64_t)n, 1)) return 1;
-    if (err && !*err) *err = place;
+    vb_note(err, place);
     return 0;
 }"""
 
 ZERO = """
-/* A division by zero is noted; a scalar function has nowhere to note it (err is NULL). */
+/* A division by zero. */
 static inline void vb_zero(int *err, int place) {
-    if (err && !*err) *err = place | (1 << 17);
+    vb_note(err, place | (1 << 17));
 }"""
 
 FAIL = """
 /* A condition of `given` that does not hold. */
 static inline void vb_fail(int *err, int place) {
-    if (err && !*err) *err = place | (2 << 17);
+    vb_note(err, place | (2 << 17));
+}"""
+
+LARGE = """
+/* Sizes for which the arithmetic of indices may pass 63 bits. */
+static inline void vb_large(int *err, int place) {
+    vb_note(err, place | (3 << 17));
 }"""
 
 ALLOC = """
@@ -49,7 +80,7 @@ static inline void *vb_alloc(int64_t count, size_t width, int *err) {
     void *p = NULL;
     size_t n = count > 0 ? (size_t)count : 1;
     if (n <= (SIZE_MAX / 2 - 64) / width) p = aligned_alloc(64, (n * width + 63) / 64 * 64);
-    if (!p && err) *err = -1;
+    if (!p) vb_note(err, -1);
     return p;
 }"""
 
@@ -72,10 +103,14 @@ static inline uint16_t vb_bf16_of_f32(float f) {
 }"""
 
 FIXED = {
-    "vb_in": Helper(IN, "bint vb_in(int64_t, int64_t, int*, int) noexcept nogil"),
-    "vb_zero": Helper(ZERO, ""),
-    "vb_fail": Helper(FAIL, "void vb_fail(int*, int) noexcept nogil"),
-    "vb_alloc": Helper(ALLOC, "void* vb_alloc(int64_t, size_t, int*) noexcept nogil"),
+    "vb_note": Helper(NOTE, ""),
+    "vb_failed": Helper(FAILED, "bint vb_failed(int*) noexcept nogil"),
+    "vb_threads": Helper(THREADS, "int vb_threads(int) noexcept nogil"),
+    "vb_in": Helper(IN, "bint vb_in(int64_t, int64_t, int*, int) noexcept nogil", ("vb_note",)),
+    "vb_zero": Helper(ZERO, "", ("vb_note",)),
+    "vb_large": Helper(LARGE, "void vb_large(int*, int) noexcept nogil", ("vb_note",)),
+    "vb_fail": Helper(FAIL, "void vb_fail(int*, int) noexcept nogil", ("vb_note",)),
+    "vb_alloc": Helper(ALLOC, "void* vb_alloc(int64_t, size_t, int*) noexcept nogil", ("vb_note",)),
     "free": Helper("", "void free(void*) noexcept nogil"),
     "memset": Helper("", "void* memset(void*, int, size_t) noexcept nogil"),
     "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, For, If, Procedure, Store, View, While
+from vibee.tree.defs import Alloc, Assign, Call, Decl, For, If, Procedure, Store, View, While, statements
 from vibee.tree.expr import Expr, walk
 
 from .context import Module
@@ -18,9 +18,9 @@ DIRECTIVES = (
 )
 
 
-def expressions(statements: Iterable[object]) -> Iterator[Expr]:
+def expressions(body: Iterable[object]) -> Iterator[Expr]:
     """Every expression that stands in statements."""
-    for s in statements:
+    for s in body:
         match s:
             case Decl():
                 yield from [s.init] if s.init is not None else []
@@ -88,11 +88,26 @@ def in_order(procedures: dict[str, Procedure]) -> list[Procedure]:
     return list(done.values())
 
 
+def fallible(p: Procedure, known: set[str]) -> bool:
+    """Can a function of numbers fail, dividing by zero, reading out of bounds, or by what it calls?"""
+    if any(isinstance(s, (Alloc, Call)) or (isinstance(s, Store) and s.checked) for s in statements(p.body)):
+        return True
+    for e in expressions(p.body):
+        for n in walk(e):
+            divides = n.op in ("floordiv", "mod") and not (n.args[1].op == "const" and n.args[1].attr)
+            called = str(n.attr[0] if isinstance(n.attr, tuple) else n.attr) if n.op == "call" else ""
+            if divides or n.op == "load?" or called in known:
+                return True
+    return False
+
+
 def emit_module(procedures: Iterable[Procedure], *, wrap: Iterable[str] | None = None) -> str:
     """The Cython text of a module with these procedures; only those in `wrap` (or all) get a Python wrapper."""
     table = {p.key: p for p in procedures}
     module = Module(table)
     for p in in_order(table):
+        if p.is_scalar and fallible(p, module.fallible):
+            module.fallible.add(p.key)
         procedure(p, module)
     wanted = list(table) if wrap is None else list(wrap)
     wrappers = [wrapper(table[key], module) for key in wanted]
@@ -106,7 +121,8 @@ def vb_failure(name, code):
     if code == -1:
         return MemoryError(f"{{name}}: not enough memory for its work arrays")
     place = f"{{VB_FILES[code >> 19]}}:{{code & 0x1FFFF}}"
-    what = ("an index out of range", "a division by zero", "a condition of given that does not hold")[code >> 17 & 3]
+    what = ("an index out of range", "a division by zero", "a condition of given that does not hold",
+            "sizes so large that indices could pass 63 bits")[code >> 17 & 3]
     return ValueError(f"{{name}}: {{what}} ({{place}})")
 """
     head = DIRECTIVES + "from cython.parallel cimport prange\nfrom libc.stdint cimport *\n\n" + module.header.text()

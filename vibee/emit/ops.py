@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vibee.tree.expr import INFIX, Expr, walk
 from vibee.tree.types import DTYPES, is_float
@@ -17,7 +17,7 @@ Text = tuple[str, int]
 
 def ex(e: Expr, b: Body, level: int = 0) -> str:
     """The Cython text of an expression, in parentheses if it binds less than `level`."""
-    rule = OPS.get(e.op)
+    rule = OPS.get(e.op) or OPS.get(e.op.rstrip("?"))  # integers wrap around, bounded or not
     if rule is None:
         raise InternalError(f"{b.name}: {e.op} in lowered code")
     text, prec = rule(e, b)
@@ -80,7 +80,7 @@ def _load_checked(e: Expr, b: Body) -> Text:
 
 
 def _infix(e: Expr, b: Body) -> Text:
-    sign, prec = INFIX[e.op]
+    sign, prec = INFIX[e.op.rstrip("?")]
     right = prec + 1
     left = prec + 1 if e.op in ("lt", "le", "gt", "ge", "eq", "ne") else prec
     x, y = ex(e.args[0], b, left), ex(e.args[1], b, right)
@@ -211,7 +211,12 @@ def _call(e: Expr, b: Body) -> Text:
     name = str(e.attr[0] if isinstance(e.attr, tuple) else e.attr)
     if name not in b.module.procedures:
         raise InternalError(f"{b.name}: call of unknown {name}")
-    return f"c_{name}({', '.join(ex(a, b) for a in e.args)})", ATOM
+    return f"c_{name}({numbers(name, e.args, b)})", ATOM
+
+
+def numbers(name: str, args: Iterable[Expr], b: Body) -> str:
+    """What is between the brackets of a call of a function of numbers."""
+    return ", ".join([*(ex(a, b) for a in args), *([b.err] if name in b.module.fallible else [])])
 
 
 def _splat(e: Expr, b: Body) -> Text:

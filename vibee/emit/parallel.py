@@ -42,10 +42,10 @@ def outline(s: For, b: Body) -> None:
     b.decls[t] = b.decls[n] = "Py_ssize_t"
     if s.step == 1:
         b.line(f"{n} = {_minus(hi, lo, s)}")
-        part = [_at(lo, s.lo, f"{n}*{t} // threads", 1), _at(lo, s.lo, f"{n}*({t} + 1) // threads", 1)]
+        part = [_at(lo, s.lo, _share(n, t), 1), _at(lo, s.lo, _share(n, f"({t} + 1)"), 1)]
     else:
         b.line(f"{n} = ({_minus(hi, lo, s)} + {s.step - 1}) // {s.step}")
-        part = [_at(lo, s.lo, f"{n}*{t} // threads", s.step), _at(lo, s.lo, f"{n}*({t} + 1) // threads", s.step)]
+        part = [_at(lo, s.lo, _share(n, t), s.step), _at(lo, s.lo, _share(n, f"({t} + 1)"), s.step)]
         part[1] = f"{b.module.header.use('vb_min_i64')}({part[1]}, {hi})"
     team = f"for {t} in prange(threads, num_threads=threads, schedule='static')"
     with b.block(f"if threads > 1 and {n} > 1{test}"), b.block(team):
@@ -59,6 +59,11 @@ def _passed(v: Local, b: Body) -> str:
         if local.name == v.name and local.outer:
             b.captured.setdefault(v.name, local)
     return v.name
+
+
+def _share(n: str, t: str) -> str:
+    """n * t // threads, without a product that could be too large."""
+    return f"{n} // threads*{t} + {n} % threads*{t} // threads"
 
 
 def _minus(hi: str, lo: str, s: For) -> str:

@@ -25,7 +25,7 @@ from vibee.tree.types import DTYPES
 from . import parallel
 from .context import Body, InternalError, Local, flat, i64, known, product
 from .ctypes import mangle, vector_of
-from .ops import element, ex, in_bounds, nonnegative
+from .ops import element, ex, in_bounds, nonnegative, numbers
 
 STACK_BYTES = 16 * 1024
 
@@ -156,7 +156,7 @@ def _while(s: While, b: Body) -> None:
         if b.err == "err" and any("vb_in(" in line for line in b.lines[head - 1 :]):
             # a read out of bounds gave 0, so that what the loop waits for may never come
             end = len(b.lines)
-            with b.block("if err[0] != 0"):
+            with b.block(f"if {b.module.header.use('vb_failed')}(err)"):
                 b.leave()
             b.lines[head:] = [*b.lines[end:], *b.lines[head:end]]
     b.in_while -= 1
@@ -215,12 +215,11 @@ def _call(s: Call, b: Body) -> None:
         raise InternalError(f"{b.name}: call of unknown {s.fn}")
     args = dict(zip((q.name for q in p.params), s.args, strict=True))
     if p.is_scalar:
-        text = ", ".join(ex(args[q.name], b) for q in p.params)
         target = s.outs[0]
         name = target if isinstance(target, str) else str(getattr(target, "array", getattr(target, "attr", "")))
         idx = target.lead if isinstance(target, View) else ()
         where, _ = element(load(name, tuple(idx), p.outs[0].dtype), b)
-        b.line(f"{where} = c_{s.fn}({text})")
+        b.line(f"{where} = c_{s.fn}({numbers(s.fn, [args[q.name] for q in p.params], b)})")
         return
     arrays, scalars, sizes = signature(p, b)
     out: list[str] = []
@@ -230,14 +229,10 @@ def _call(s: Call, b: Body) -> None:
         out.append(address(v, b, b.module.header.pointer(q.dtype, False)))
     out += [ex(args[q.name], b) for q in scalars]
     out += [ex(s.sizes[n], b) for n in sizes]
-    err = b.err
-    if b.scalar:
-        b.decls["vb_err"], err = "int", "&vb_err"
-        b.line("vb_err = 0")
-    b.line(f"c_{s.fn}({', '.join([*out, b.threads, err])})")
+    b.line(f"c_{s.fn}({', '.join([*out, b.threads, b.err])})")
     if b.in_while and b.err == "err":
         # what the loop waits for may never come from a call that failed
-        with b.block("if err[0] != 0"):
+        with b.block(f"if {b.module.header.use('vb_failed')}(err)"):
             b.leave()
 
 

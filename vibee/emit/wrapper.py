@@ -10,13 +10,13 @@ import math
 from dataclasses import replace
 
 from vibee.tree.defs import Param, Procedure
-from vibee.tree.expr import Expr, free_vars, show
+from vibee.tree.expr import Expr, show, var
 from vibee.tree.types import DTYPES
 
 from .context import Body, Local, Module
 from .ctypes import ctype, mangle
-from .given import condition, said
-from .ops import ex
+from .given import condition, large
+from .ops import ex, numbers
 from .statements import signature
 
 
@@ -33,7 +33,7 @@ def wrapper(p: Procedure, module: Module) -> str:
 def _view(q: Param) -> str:
     const = "const " if q.kind == "in" else ""
     axes = ", ".join([":"] * (len(q.shape) - 1) + ["::1"])
-    return f"{const}{DTYPES[q.dtype].ctype}[{axes}] {mangle(q.name)}"
+    return f"{const}{DTYPES[q.dtype].ctype}[{axes}] {mangle(q.name)} not None"
 
 
 def _python_type(q: Param) -> str:
@@ -67,8 +67,31 @@ def _native(q: Param, module: Module) -> str:
 
 def _number_wrapper(p: Procedure, module: Module) -> str:
     params = ", ".join(f"{_python_type(q)} {mangle(q.name)}" for q in p.params)
-    names = ", ".join(_native(q, module) for q in p.params)
-    return f"def {p.key}({params}):\n    return {_result(p.outs[0], f'c_{p.key}({names})', module)}\n"
+    b = Body(module, p.key)
+    b.err = "&err"
+    for q in p.params:
+        b.env[q.name] = Local("scalar", _native(q, module), q.dtype, ctype(q.dtype))
+    b.line("cdef int err = 0")
+    for g in p.given:
+        condition(p, g, b)
+    b.line(f"cdef {ctype(p.outs[0].dtype)} vb_result = c_{p.key}({numbers(p.key, map(_variable, p.params), b)})")
+    _raise(p, b)
+    b.line(f"return {_result(p.outs[0], 'vb_result', module)}")
+    return "\n".join([f"def {p.key}({params}):", *_declared(b), *b.lines]) + "\n"
+
+
+def _variable(q: Param) -> Expr:
+    return var(q.name, q.dtype)
+
+
+def _declared(b: Body) -> list[str]:
+    return [f"    cdef {t} {n}" for n, t in b.decls.items()]
+
+
+def _raise(p: Procedure, b: Body) -> None:
+    """Raise what native code noted."""
+    with b.block("if err != 0"):
+        b.line(f'raise vb_failure("{p.name}", err)')
 
 
 def _array_wrapper(p: Procedure, module: Module) -> str:
@@ -77,7 +100,7 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
     arrays, scalars, sizes = signature(p, b)
     buffers = [q for q in [*arrays, *p.outs] if q.shape]
     cells = [q for q in arrays if not q.shape]  # read behind a pointer, but given as numbers
-    numbers = [q for q in p.outs if not q.shape]
+    results = [q for q in p.outs if not q.shape]
     params = [_view(q) for q in buffers] + _numbers([*cells, *scalars])
     b.line("cdef int err = 0")
     for n in sizes:
@@ -85,7 +108,7 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
         b.line(f"cdef Py_ssize_t {mangle(n)} = {mangle(array)}.shape[{axis}]")
         b.env[n] = Local("scalar", mangle(n), "i64", "Py_ssize_t", nonnegative=True)
     for q in scalars:
-        b.env[q.name] = Local("scalar", mangle(q.name), q.dtype, ctype(q.dtype, size=q.kind == "size"))
+        b.env[q.name] = Local("scalar", _native(q, module), q.dtype, ctype(q.dtype, size=q.kind == "size"))
         if q.kind == "size":
             with b.block(f"if {mangle(q.name)} < 0"):
                 b.line(f'raise ValueError(f"{p.name}: size {q.name} must not be negative, got {{{mangle(q.name)}}}")')
@@ -100,22 +123,23 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
         t = module.header.pointer(q.dtype, True)
         b.line(f"cdef {DTYPES[q.dtype].ctype} vb_{q.name} = {_native(q, module)}")
         b.env[q.name] = Local("scalar", f"vb_{q.name}", q.dtype, t)
-    for q in numbers:
+    for q in results:
         b.line(f"cdef {DTYPES[q.dtype].ctype} vb_{q.name} = 0")
     _overlaps(p, buffers, b)
+    if p.fits is not None:
+        large(p, b)
     for g in p.given:
         condition(p, g, b)
     args = [f"vb_{q.name}" if q.shape else f"&vb_{q.name}" for q in [*arrays, *p.outs]]
     args += [_native(q, module) for q in scalars] + [mangle(n) for n in sizes]
+    b.line(f"threads = {module.header.use('vb_threads')}(threads)")
     with b.block("with nogil"):
         b.line(f"c_{p.key}({', '.join([*args, 'threads', '&err'])})")
-    with b.block("if err != 0"):
-        b.line(f'raise vb_failure("{p.name}", err)')
-    if numbers:
-        b.line(f"return {', '.join(_result(q, f'vb_{q.name}', module) for q in numbers)}")
-    declared = [f"    cdef {t} {n}" for n, t in b.decls.items()]
+    _raise(p, b)
+    if results:
+        b.line(f"return {', '.join(_result(q, f'vb_{q.name}', module) for q in results)}")
     head = f"def {p.key}({', '.join(params)}):"
-    return "\n".join([head, *declared, *b.lines]) + "\n"
+    return "\n".join([head, *_declared(b), *b.lines]) + "\n"
 
 
 def _shape_check(p: Procedure, q: Param, b: Body) -> None:
@@ -156,12 +180,14 @@ def _bytes(q: Param) -> str:
 
 def _map_wrapper(p: Procedure, module: Module) -> str:
     """The same function for every element of arrays of one length."""
+    use = module.header.use
     work = [replace(q, kind="in") for q in p.params] + list(p.outs)
     views = ", ".join(_view(replace(q, shape=(Expr("var"),))) for q in work)
     pointers = [(q, module.header.pointer(q.dtype, q.kind == "in")) for q in work]
     length = f"{mangle(work[0].name)}.shape[0]"
     inner = [f"vb_{q.name}[vb__i]" for q in p.params if not q.is_array]
     if p.is_scalar:
+        inner += ["err"] if p.key in module.fallible else []
         step = f"vb_{p.outs[0].name}[vb__i] = c_{p.key}({', '.join(inner)})"
     else:
         outs = [f"vb_{q.name} + vb__i" for q in [*p.params, *p.outs] if q.is_array]
@@ -189,13 +215,11 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
     b = Body(module, p.key)
     for q in p.params:
         b.env[q.name] = Local("scalar", f"vb_{q.name}[vb__i]", q.dtype, ctype(q.dtype))
+    b.err = "&err"
     for g in p.given:
-        if not free_vars(g) - set(b.env):
-            at = ", ".join(f"{n} = {{{b.env[n].name}}}" for n in sorted(free_vars(g)))
-            with b.block("for vb__i in range(vb__n)"), b.block(f"if not ({ex(g, b)})"):
-                b.line(f'raise ValueError(f"{p.name}: given {said(g)} does not hold at {at}")')
-    if b.lines:
-        lines += ["    cdef Py_ssize_t vb__i", *b.lines]
+        with b.block("for vb__i in range(vb__n)"):
+            condition(p, g, b)
+    lines += ["    cdef Py_ssize_t vb__i", *_declared(b), *b.lines, f"    threads = {use('vb_threads')}(threads)"]
     lines += [
         "    if threads > 1 and vb__n > 8192:",
         "        for vb__t in prange(threads, num_threads=threads, schedule='static', nogil=True):",

@@ -23,7 +23,6 @@ from vibee.tree.expr import Expr, bound_vars, const, loads, walk
 from vibee.tree.normal import hoist
 
 from .build import Fresh, div, i, local, map_stmts, mul, not_negative, serial
-from .cover import written_whole
 from .nest import Nests, nest, parallel_nest
 from .procedure import Lookup, Statements
 
@@ -55,8 +54,7 @@ def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Pro
     notes: list[Obligation] = []
     if isinstance(d, Procedure):
         s = Statements(d, fresh, isa, lookup)
-        blank = [o for o in d.outs if o.shape and not d.is_scalar and not written_whole(o, d.body)]
-        body = [t for o in blank for t in fill(o.name, o.dtype, o.shape, fresh)] + s.body(d.body)
+        body = s.body(d.body)
         notes = [Obligation("race", text, span, False, instead="the loop runs serially") for text, span in s.notes]
         p = replace(d, body=body)
     else:
@@ -65,12 +63,13 @@ def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Pro
     if d.is_scalar:
         p = replace(p, body=serial(p.body))
     p, found = check_bounds(replace(p, body=[*guards(d), *p.body]), lookup, thorough)
-    p, more = zeroed(p, lookup, fresh)
+    p, more = zeroed(p, lookup, fresh, promised=isinstance(d, Procedure))
     return replace(p, body=collapse(p.body, fresh)), notes + found + more
 
 
-def zeroed(p: Procedure, lookup: Lookup, fresh: Fresh) -> tuple[Procedure, list[Obligation]]:
-    """Arrays that are not proved to be written before they are read begin as zeros."""
+def zeroed(p: Procedure, lookup: Lookup, fresh: Fresh, promised: bool) -> tuple[Procedure, list[Obligation]]:
+    """Arrays that are not proved to be written before they are read begin as zeros, which is what the language
+    promises of the outputs of a procedure."""
     found = check_written(p, lookup)
     unsure = {array for array, o in found if not o.proved}
     outs = [t for o in p.outs if o.name in unsure for t in fill(o.name, o.dtype, o.shape, fresh)]
@@ -78,7 +77,10 @@ def zeroed(p: Procedure, lookup: Lookup, fresh: Fresh) -> tuple[Procedure, list[
     def one(s: object) -> object:
         return replace(s, zero=True) if isinstance(s, Alloc) and s.name in unsure else s
 
-    return replace(p, body=[*outs, *map_stmts(p.body, one)]), [o for _, o in found]
+    names = {o.name for o in p.outs} if promised else set()
+    told = [replace(o, proved=True, what=f"{array} begins as zeros") if array in names & unsure else o
+            for array, o in found]  # fmt: skip
+    return replace(p, body=[*outs, *map_stmts(p.body, one)]), told
 
 
 def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Obligation]]:

@@ -9,7 +9,6 @@ from ..tree.defs import Alloc, Call, Decl, For, Param, Procedure, View
 from ..tree.expr import Expr, const, free_vars, load, var
 from .model_forward import ONE, op
 from .model_layout import layout, weights_length
-from .model_room import room
 from .model_rules import suffixed
 from .model_steps import Do, Loop, Ref, Value, Work
 from .plan import Buffer, Plan, make_plan, times
@@ -195,13 +194,9 @@ def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False)
         outs = [*outs, Param(flat_grads, "out", w.dtype, (var(length),))]
     sizes = {**m.sizes, length: ("arg", flat, 0), room_name: ("arg", arena, 0)}
     weights, memory = var(length), var(room_name)
-    held = [w.sizes.poly(place.total) for place in layout(m)]
-    kept = [b.size for slot in plan.slots for b in slot.buffers]
     given = [
         *m.given,
-        *room(held, weights, w.sizes),
         Expr("eq", (weights, weights_length(m)), None, "bool"),
-        *room(kept, memory, w.sizes),
         Expr("ge", (memory, total), None, "bool"),
     ]
     # A number that only initial weights depend on is no argument here.

@@ -33,6 +33,7 @@ from .calls import call_obligations
 from .ends import ending
 from .facts import ZERO, Facts, changed, compare, conjuncts, leaves, opposite, width
 from .invariants import candidates, limits_of
+from .overflow import Overflow, fits, overflow_of, unbounded
 from .races import Access, Scope, separate, whole
 from .report import Obligation, VectorBounds
 
@@ -47,6 +48,7 @@ class Walk:
     lookup: Lookup
     facts: Facts
     shapes: dict[str, tuple[Expr, ...]]
+    overflow: Overflow
     thorough: bool = False  # also what is tested at run time in any case
     found: list[Obligation] = field(default_factory=list)
     scopes: list[Scope] = field(default_factory=list)  # of the parallel loops around
@@ -61,13 +63,18 @@ class Walk:
         """The same statements, with accesses marked."""
         out: list = []
         for s in body:
+            s = self.overflow.statement(s, not self.silent)
             if isinstance(s, Call):
                 out += self.views(s)
+            if isinstance(s, Alloc):
+                out += self.overflow.room(s)
             out.append(self.stmt(s))
         return out
 
     def stmt(self, s: object) -> object:
         """One statement; updates the facts that hold after it."""
+        if not self.silent:
+            self.arithmetic(s)
         if isinstance(s, Decl):
             init = self.expr(s.init, s.span) if s.init is not None else None
             self.own(s.name)
@@ -98,6 +105,14 @@ class Walk:
         if isinstance(s, Jump) and s.kind in ("break", "continue") and self.jumps:
             self.jumps[-1].append((s.kind, self.facts.copy()))
         return s
+
+    def arithmetic(self, s: object) -> None:
+        """What indices depend on stays within 63 bits."""
+        for e in self.overflow.claims(s):
+            wrong = unbounded(e)
+            span = next((x.span for x in (wrong, e) if x is not None and x.span.line), s.span)  # type: ignore[attr-defined]
+            what = f"{show(e)} stays within 63 bits"
+            self.found.append(Obligation("overflow", what, span, wrong is None, instead="it wraps around"))
 
     def own(self, name: str) -> None:
         """A scalar or an array that each iteration of the loops around has for itself."""
@@ -179,10 +194,11 @@ class Walk:
         self.facts.known = [*self.facts.known, *kept]
         cond = self.expr(s.cond, s.span)
         self.facts.assume(s.cond)
-        if self.thorough and not self.silent:
-            self.found.append(ending(s, self.facts))
+        inside = self.facts.copy()
         self.jumps.append([])
         body = self.stmts(s.body)
+        if self.thorough and not self.silent:
+            self.found.append(ending(replace(s, body=body), inside))
         self.left(s, before, moved, kept)
         if not any(isinstance(t, Jump) and t.kind == "break" for t in statements(s.body)):
             self.facts.assume(opposite(s.cond))
@@ -364,7 +380,11 @@ class Walk:
 def check_bounds(p: Procedure, lookup: Lookup, thorough: bool = False) -> tuple[Procedure, list[Obligation]]:
     """`p` with every access proved or marked checked, every parallel loop proved or made serial; and what had
     to hold.  `thorough`: what changes nothing in the code, since it is tested on entry, is asked too."""
+    p, overflow = overflow_of(p)
     shapes = {q.name: q.shape for q in [*p.params, *p.outs] if q.is_array}
-    w = Walk(p, lookup, Facts(p), shapes, thorough, limits=limits_of(p))
+    for shape in shapes.values():
+        for e in shape:
+            overflow.exact(e)
+    w = Walk(p, lookup, overflow.facts, shapes, overflow, thorough, limits=limits_of(p))
     body = w.stmts(p.body)
-    return replace(p, body=body), w.found
+    return replace(p, body=body, fits=fits(overflow.needed, overflow.facts.lengths)), w.found

@@ -11,7 +11,7 @@ from collections.abc import Container
 from vibee.tree.defs import Call, Definition, View
 from vibee.tree.expr import Expr, loads, rebuild, show, substitute, var, walk
 
-from .facts import Facts, compare, conjuncts
+from .facts import Facts, compare, conjuncts, product
 from .report import Obligation
 
 TESTED = "tested on entry"
@@ -36,19 +36,13 @@ def call_obligations(
             if goal is None:
                 out.append(Obligation("given", what, s.span, False, instead=TESTED))
                 continue
-            proved = goal in known.known or (not beyond(goal) and known.prove(goal))
+            proved = known.prove(goal)
             out.append(Obligation("given", what, s.span, proved, () if proved else known.about(goal),
                                   None if proved else goal, TESTED))  # fmt: skip
     for p in [*callee.params, *callee.outs]:
         if p.name in arrays:
             out.append(_shape(s, callee, p.shape, arrays[p.name], p.name, table, facts, shapes))
     return out
-
-
-def beyond(goal: Expr) -> bool:
-    """Divisions of divisions by unknowns: no lemma here helps, so the solver is not asked."""
-    unknown = [n for n in walk(goal) if n.op == "floordiv" and n.args[1].op != "const"]
-    return any(n.args[0].op == "floordiv" for n in unknown)
 
 
 def _translated(c: Expr, table: dict[str, Expr], arrays: dict[str, View], facts: Facts) -> tuple[Expr | None, Facts]:
@@ -102,11 +96,3 @@ def _shape(
     if bad is None:
         return Obligation("shape", what, s.span)
     return Obligation("shape", what, s.span, False, facts.about(bad), bad, "tested by the front end")
-
-
-def product(shape: tuple[Expr, ...]) -> Expr:
-    """Elements of a shape."""
-    out = Expr("const", (), 1, "i64")
-    for e in shape:
-        out = e if out.op == "const" else Expr("mul", (out, e), None, "i64")
-    return out

@@ -76,6 +76,7 @@ class Expressions:
         self.regions: list[Region] = []
         self.first: list[Run] = []  # for each region, what its iteration declares at its start
         self.names: set[str] = set()  # arrays of the procedure that is being read
+        self.indices: set[str] = set()  # its scalars that indices depend on: their arithmetic must fit 64 bits
         self.shared: list[set[str]] = []  # for each parallel loop around, the outer scalars it assigns
         self.top: Definition | None = None
         self.every: dict[tuple[str, Span], Fault] | None = None  # where all faults are noted instead of the first
@@ -160,15 +161,15 @@ class Expressions:
         if rule is not None:
             return rule(e, span, index)  # type: ignore[no-any-return]
         args = [self.expr(a, span, index) for a in e.args]
-        base = e.dtype.split("x")[0]
-        if e.op in UNARY:
-            one, fit, (a,) = UNARY[e.op], FIT[base], args
+        base, op = e.dtype.split("x")[0], e.op.rstrip("?")
+        if op in UNARY:
+            one, fit, (a,) = UNARY[op], FIT[base], args
             if e.op == "sqrt" and "domain" in self.kinds:
                 return self.domain(e, a, span)
             return lambda f: fit(one(a(f)))
-        if e.op not in BINARY:
+        if op not in BINARY:
             raise ValueError(f"{e.op} in lowered code")
-        two, fit, (a, b) = BINARY[e.op], FIT[base], args
+        two, fit, (a, b) = BINARY[op], FIT[base], args
         if lanes(e.dtype) > 1:
             return lambda f: [fit(two(x, y)) for x, y in zip(a(f), b(f), strict=True)]
         if index and e.dtype == "i64":

@@ -91,6 +91,14 @@ def plus(a: Expr, b: Expr) -> Expr:
     return Expr("add", (a, b), None, "i64")
 
 
+def product(shape: tuple[Expr, ...]) -> Expr:
+    """Elements of a shape."""
+    out = Expr("const", (), 1, "i64")
+    for e in shape:
+        out = e if out.op == "const" else Expr("mul", (out, e), None, "i64")
+    return out
+
+
 def leaves(body: list) -> bool:
     """Does a block never reach its end?"""
     return bool(body) and isinstance(body[-1], Jump)

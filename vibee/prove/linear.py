@@ -26,6 +26,8 @@ from . import remembered
 Monomial = tuple[str, ...]
 Poly = dict[Monomial, int]
 TIMEOUT_MS = 400
+STEPS = 6000  # of the solver, for a millisecond: what is proved does not depend on how busy the machine is
+LATE = 50  # times the timeout after which a question is given up on all the same
 PATIENCE = 5  # times as long for numbers that satisfy something
 SMALL = 4
 MANY = 40  # products beyond which lemmas about all pairs, and nonlinear arithmetic, are not tried
@@ -309,12 +311,18 @@ def limit(milliseconds: int) -> None:
     TIMEOUT_MS = milliseconds
 
 
+def _limited(solver: Any, milliseconds: int) -> None:
+    """Give a solver the steps of so much time."""
+    solver.set("rlimit", STEPS * milliseconds)
+    solver.set("timeout", LATE * milliseconds)
+
+
 def _impossible(kind: str, claim: list[Any]) -> bool:
     """No numbers satisfy the claim."""
     import z3
 
     solver = z3.SolverFor(kind) if kind else z3.Solver()
-    solver.set("timeout", TIMEOUT_MS)
+    _limited(solver, TIMEOUT_MS)
     solver.add(*claim)
     return bool(solver.check() == z3.unsat)
 
@@ -330,7 +338,7 @@ def satisfiable(facts: Iterable[Expr], more: Iterable[Expr] = ()) -> dict[str, i
     small = [x for n in names for x in (integer((n,)) >= 0, integer((n,)) <= SMALL)]
     for extra in (small, []):  # small numbers are found sooner
         solver = z3.Solver()
-        solver.set("timeout", PATIENCE * TIMEOUT_MS)
+        _limited(solver, PATIENCE * TIMEOUT_MS)
         solver.add(*claim, *extra)
         if solver.check() == z3.sat:
             break

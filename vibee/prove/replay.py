@@ -21,6 +21,7 @@ from vibee.tree.expr import Expr, Span, load, show, walk
 
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
 from .memory import Region, TooLarge, new
+from .overflow import index_names
 from .values import FIT, Value, lanes
 from .views import Views, overlap, target, with_values
 
@@ -88,7 +89,8 @@ class Machine(Views):
     def code(self, p: Procedure) -> Code:
         """A procedure, read once."""
         if p.key not in self.codes:
-            saved = self.names, self.shared
+            saved = self.names, self.shared, self.indices
+            self.indices = index_names(p)
             scalar = {p.outs[0].name} if p.is_scalar else set()
             self.names = {q.name for q in [*p.params, *p.outs] if q.is_array} | {
                 s.name for s in statements(p.body) if isinstance(s, Alloc)
@@ -99,7 +101,7 @@ class Machine(Views):
             arrays = [q for q in [*p.params, *p.outs] if q.name in self.names]
             shapes = {q.name: [self.expr(e, q.span, True) for e in q.shape] for q in arrays}
             self.codes[p.key] = Code(self.block(p.body), given, shapes)
-            self.names, self.shared = saved
+            self.names, self.shared, self.indices = saved
         return self.codes[p.key]
 
     def holds(self, p: Procedure, f: Frame) -> Expr | None:
@@ -164,7 +166,7 @@ class Machine(Views):
 
     def do_decl(self, s: Decl) -> Step:
         """A scalar of the block."""
-        init = self.expr(s.init, s.span) if s.init is not None else None
+        init = self.expr(s.init, s.span, s.name in self.indices) if s.init is not None else None
         fit = FIT.get(s.dtype, list)
         zero = [0.0] * lanes(s.dtype) if lanes(s.dtype) > 1 else fit(0)
 
@@ -177,7 +179,7 @@ class Machine(Views):
         """A scalar gets a value."""
         if s.name in self.names:
             return self.do_store(Store(s.name, (), s.value, span=s.span))
-        value = self.expr(s.value, s.span)
+        value = self.expr(s.value, s.span, s.name in self.indices)
         shared = [d for d, names in enumerate(self.shared) if s.name in names]
 
         def run(f: Frame) -> None:

@@ -258,11 +258,13 @@ class Formula(Definition):
 @dataclass(slots=True)
 class Procedure(Definition):
     """Statements.  `implements`: the formula's instance it computes; `gradient`: instance name
-    of the procedure that computes its vector-Jacobian product."""
+    of the procedure that computes its vector-Jacobian product.  `fits`, of a lowered one: sizes for which the
+    arithmetic of indices stays within 63 bits (None: all)."""
 
     body: list = field(default_factory=list)
     implements: str | None = None
     gradient: str | None = None
+    fits: Expr | None = None
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ var        name                        ()      index, size, scalar parameter or 
 load       array name                  indices, one per axis
 load?      array name                  the same, but not proved in bounds: emitted checked
 add sub mul div floordiv mod pow       (a, b)  `div` is for floats, the other two for ints
+add? sub? mul? neg?                    i64 without known bounds: the result may have wrapped around
 neg not invert abs sqrt floor rint     (a,)
 lt le gt ge eq ne and or               (a, b)  dtype bool
 min max                                (a, b)
@@ -149,11 +150,11 @@ def show(e: Expr, level: int = 0) -> str:
         return str(e.attr)
     if e.op in ("load", "load?"):
         return f"{e.attr}[{', '.join(map(show, e.args))}]" if e.args else str(e.attr)
-    if e.op in INFIX:
-        sign, prec = INFIX[e.op]
+    if e.op.rstrip("?") in INFIX:
+        sign, prec = INFIX[e.op.rstrip("?")]
         text = f"{show(e.args[0], prec)} {sign} {show(e.args[1], prec + 1)}"
         return f"({text})" if prec < level else text
-    if e.op == "neg":
+    if e.op in ("neg", "neg?"):
         return f"-{show(e.args[0], 12)}"
     if e.op == "not":
         return f"not {show(e.args[0], 3)}"

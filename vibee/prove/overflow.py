@@ -1,0 +1,305 @@
+"""Overflow: the arithmetic of i64 stays within 63 bits, or nothing is concluded from it.
+
+        -low(e) <= e <= high(e)      low and high: sums of products of sizes, without negative terms
+        every low and high < 2**62   tested on entry, in floats (`fits`)
+
+The bounds of a sum are sums of bounds; those of a scalar are found in the facts about it.  An operation without
+bounds wraps around, as the language says of integers; it is marked (`add?`, `sub?`, `mul?`, `neg?`) and its result is
+an unknown to the prover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from vibee.tree.defs import Alloc, Assign, Call, Decl, For, If, Jump, Procedure, Store, View, statements
+from vibee.tree.expr import Expr, const, free_vars, loads, rebuild, substitute, var, walk
+from vibee.tree.poly import Poly
+from vibee.tree.types import is_int
+
+from .facts import Facts, changed, compare, expressions, norm, product
+from .magnitude import LIMITS, RULES, UNKNOWN, Bounds, Side, less, most, of_type, one, shift
+
+ARITHMETIC = ("add", "sub", "mul", "neg")
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+LARGEST = 2.0**62
+FACTOR = 2**40  # of a product of sizes; with a larger one, the test on entry would refuse ordinary sizes
+DEGREE = 8
+STRIDE = 1024  # with steps of this length,
+FAR = 2**61  # this far is a way of 2**51 steps: a month of steps of a nanosecond
+
+
+def index_names(p: Procedure) -> set[str]:
+    """Names that indices, ranges and shapes depend on: the test on entry is about these and the sizes."""
+    every = [e for s in statements(p.body) for e in expressions(s)]
+    out: set[str] = set()
+    for s in statements(p.body):
+        for e in _places(s):
+            out |= free_vars(e)
+    for e in [*every, *p.given]:
+        for ld in loads(e):
+            out |= {n for a in ld.args for n in free_vars(a)}
+    values = [(s.name, s.init if isinstance(s, Decl) else s.value)
+              for s in statements(p.body) if isinstance(s, (Decl, Assign))]  # fmt: skip
+    tied = [free_vars(n) for e in [*every, *p.given] for n in walk(e) if n.op in (*COMPARISONS, "min", "max")
+            and all(is_int(a.dtype or "i64") for a in n.args)]  # fmt: skip
+    while True:
+        more = {n for name, e in values if name in out and e is not None for n in free_vars(e)}
+        more |= {n for names in tied if names & out for n in names}
+        if more <= out:
+            return out
+        out |= more
+
+
+def counters(p: Procedure) -> set[str]:
+    """Scalars that are set to constants and changed by constants only: they do not come far (see FAR)."""
+    kinds: dict[str, list[bool]] = {}
+    for s in statements(p.body):
+        if isinstance(s, (Decl, Assign)):
+            value = s.init if isinstance(s, Decl) else s.value
+            kinds.setdefault(s.name, []).append(value is None or _counts(s.name, value))
+        elif isinstance(s, Store) and not s.idx:
+            kinds.setdefault(f"{s.array}[]", []).append(_counts(s.array, s.value))
+        elif isinstance(s, (For, Call)):
+            for name in changed([s] if isinstance(s, Call) else [replace(s, body=[])]):
+                kinds.setdefault(name, []).append(False)
+    begun = {q.name for q in p.params} | {f"{q.name}[]" for q in p.params}  # with any number
+    return {name for name, constant in kinds.items() if all(constant)} - begun
+
+
+def _counts(name: str, value: Expr) -> bool:
+    """Is a constant assigned, or a constant added?"""
+    if value.op == "const":
+        return True
+    if value.op not in ("add", "sub") or value.dtype != "i64":
+        return False
+    rest = [a for a in value.args if norm(a) not in (var(name), var(f"{name}[]"))]
+    return len(rest) == 1 and rest[0].op == "const" and abs(int(rest[0].attr)) <= STRIDE  # type: ignore[call-overload]
+
+
+def _places(s: object) -> Iterator[Expr]:
+    """Indices, ranges and shapes in a statement."""
+    if isinstance(s, For):
+        yield from (s.lo, s.hi)
+    elif isinstance(s, Store):
+        yield from s.idx
+    elif isinstance(s, Alloc):
+        yield from s.shape
+    elif isinstance(s, Call):
+        yield from s.sizes.values()
+        for v in (*s.args, *s.outs):
+            if isinstance(v, View):
+                yield from (*v.lead, *(v.part or ()))
+
+
+@dataclass(slots=True)
+class Overflow:
+    """Bounds of integer expressions at the place that `facts` are about, and what the test on entry needs."""
+
+    facts: Facts
+    atoms: set[str]  # sizes and numbers given: the unknowns of the bounds
+    indices: set[str]  # see index_names
+    needed: Poly = field(default_factory=dict)
+    axes: dict[str, Expr] = field(default_factory=dict)  # of the indices in a condition on elements, while it is read
+    busy: set[Expr] = field(default_factory=set)
+    counters: set[str] = field(default_factory=set)
+
+    def exact(self, e: Expr, note: bool = True) -> Expr:
+        """The same expression, with the operations marked that have no bounds."""
+        return self.mark(rebuild(e, lambda a: self.exact(a, note)), note)
+
+    def condition(self, c: Expr) -> Expr:
+        """A condition of `given`, marked, but not in the indices of elements: those are any that are inside."""
+        self.axes = {str(a.attr): n for ld in loads(c) for a, n in zip(ld.args, self.facts.fixed.get(str(ld.attr), ()),
+                     strict=False) if a.op == "var" and a.attr not in self.atoms}  # fmt: skip
+        out = self._values(c)
+        self.axes = {}
+        return out
+
+    def _values(self, e: Expr) -> Expr:
+        return e if e.op in ("load", "load?") else self.mark(rebuild(e, self._values), True)
+
+    def mark(self, e: Expr, note: bool) -> Expr:
+        """An operation whose operands are marked."""
+        if e.op not in ARITHMETIC or e.dtype != "i64":
+            return e
+        size = self.bounds(e).size
+        if size is None or not _testable(size):
+            return replace(e, op=e.op + "?")
+        if note and set(size) - {()}:
+            self.needed = most(self.needed, size) or {}
+        return e
+
+    def bounds(self, e: Expr) -> Bounds:
+        """What is known of a number."""
+        if e.op == "const":
+            c = int(e.attr)  # type: ignore[call-overload]
+            return Bounds(one(max(0, -c)), one(max(0, c)))
+        narrow = of_type(e.dtype)
+        if e.op in ("var", "load", "load?"):
+            found = self.element(e)
+            return Bounds(less(found.low, narrow.low), less(found.high, narrow.high))
+        if e.op == "where":
+            x, y = (self.bounds(side) for side in e.args[1:])
+            return Bounds(most(x.low, y.low), most(x.high, y.high))
+        if e.op == "cast":
+            (source,) = e.args
+            inner = self.bounds(source) if source.dtype in ("i64", "u64", *LIMITS) else UNKNOWN
+            kept = e.dtype == "i64" or (e.dtype == "u64" and inner.natural)
+            return inner if kept else narrow
+        if e.op == "shr" and e.dtype == "i64" and e.args[1].op == "const":
+            left = one(1 << (63 - (int(e.args[1].attr) & 63)))  # type: ignore[call-overload]
+            a = self.bounds(e.args[0])
+            return Bounds({} if a.natural else less(a.size, left), less(a.size, left))
+        if e.op in ("shl", "shr") and e.dtype == "i64":
+            return shift(e.op, *map(self.bounds, e.args))
+        rule = RULES.get(e.op)
+        if e.dtype not in ("i64", "u64") or rule is None or (e.dtype == "u64" and e.op != "mod"):
+            return narrow  # the arithmetic of other types wraps around
+        return rule(*map(self.bounds, e.args))  # type: ignore[no-any-return, operator]
+
+    def element(self, e: Expr) -> Bounds:
+        """The bounds of a scalar or an element, from what it is compared with."""
+        e = norm(e)
+        if e.op == "var" and e.attr in self.atoms:
+            name: Poly = {(str(e.attr),): 1}
+            return Bounds({} if e.attr in self.facts.lengths else name, name)
+        if e.op == "var" and e.attr in self.axes:
+            return Bounds({}, self.bounds(self.axes[str(e.attr)]).high)
+        if e in self.busy:
+            return UNKNOWN
+        self.busy.add(e)
+        low: Side = one(FAR) if e.attr in self.counters and e.op == "var" else None
+        high: Side = low
+        for op, other in self.compared(e):
+            found = self.bounds(other)
+            if op in ("lt", "le", "eq") and found.high is not None:
+                high = found.high if high == one(FAR) else less(high, found.high)
+            if op in ("gt", "ge", "eq") and found.low is not None:
+                low = {} if low == {} or found.natural else found.low if low == one(FAR) else less(low, found.low)
+        self.busy.remove(e)
+        return Bounds(low, high)
+
+    def compared(self, e: Expr) -> Iterator[tuple[str, Expr]]:
+        """What is known of `e` itself: an operator, and what is on its other side."""
+        flip = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq"}
+        for f in self.facts.known:
+            if f.op in flip:
+                a, b = f.args
+                if a == e:
+                    yield f.op, b
+                if b == e:
+                    yield flip[f.op], a
+        if e.op in ("load", "load?"):
+            for f in self.facts.patterns:
+                if f.op not in flip:
+                    continue
+                for op, (at, other) in ((f.op, f.args), (flip[f.op], f.args[::-1])):
+                    if at.op == "load" and at.attr == e.attr and all(k.op == "var" for k in at.args):
+                        yield op, substitute(other, {str(k.attr): x for k, x in zip(at.args, e.args, strict=True)})
+
+    def statement(self, s: object, note: bool = True) -> object:
+        """A statement with its own expressions marked, not those of its blocks."""
+        changes: dict[str, object] = {}
+        for part in ("value", "init", "lo", "hi", "cond"):
+            e = getattr(s, part, None)
+            if isinstance(e, Expr):
+                changes[part] = self.exact(e, note)
+        for part in ("idx", "shape"):
+            if getattr(s, part, None):
+                changes[part] = tuple(self.exact(e, note) for e in getattr(s, part))
+        if isinstance(s, Call):
+            changes["args"] = [self._argument(a, note) for a in s.args]
+            changes["outs"] = [self._argument(a, note) for a in s.outs]
+            changes["sizes"] = {n: self.exact(e, note) for n, e in s.sizes.items()}
+        if isinstance(s, For) and abs(s.step) > 1:
+            changes["hi"] = self._end(s, changes["hi"], note)  # type: ignore[arg-type]
+        if isinstance(s, For) and note:
+            if s.parallel and len(s.body) == 1 and isinstance(s.body[0], For) and s.body[0].parallel:
+                self.exact(Expr("mul", (s.hi, s.body[0].hi), None, "i64"))  # the two become one loop
+        return replace(s, **changes) if changes else s  # type: ignore[type-var]
+
+    def room(self, s: Alloc) -> list[If]:
+        """A test before an array is made whose number of elements has no bound."""
+        whole = self.exact(product(s.shape))
+        if unbounded(whole) is None:
+            return []
+        small = compare("lt", in_floats(whole), const(LARGEST, "f64"))
+        return [If(Expr("not", (small,), None, "bool"), [Jump("fail", s.span)], span=s.span)]
+
+    def _end(self, s: For, hi: Expr, note: bool) -> Expr:
+        """Where a range with steps ends: the counter passes it by less than a step."""
+        after = self.mark(Expr("add", (hi, const(s.step, "i64")), None, "i64"), note)
+        if after.op == "add":
+            return hi
+        far = const(int(LARGEST) if s.step > 0 else -int(LARGEST), "i64")
+        return Expr("min" if s.step > 0 else "max", (hi, far), None, "i64")
+
+    def _argument(self, a: Expr | View, note: bool) -> Expr | View:
+        if isinstance(a, Expr):
+            return self.exact(a, note)
+        part = a.part and (self.exact(a.part[0], note), self.exact(a.part[1], note))
+        return replace(a, lead=tuple(self.exact(e, note) for e in a.lead), part=part)
+
+    def claims(self, s: object) -> Iterator[Expr]:
+        """The arithmetic in a marked statement that indices depend on."""
+        found = list(_places(s)) if not isinstance(s, Store) else [*s.idx]
+        for e in expressions(s):
+            found += [a for ld in loads(e) for a in ld.args]
+        if isinstance(s, (Decl, Assign)) and s.name in self.indices:
+            value = s.init if isinstance(s, Decl) else s.value
+            found += [value] if value is not None else []
+        yield from (e for e in dict.fromkeys(found) if any(n.op.rstrip("?") in ARITHMETIC for n in walk(e)))
+
+
+def _testable(size: Poly) -> bool:
+    """Is a bound a constant below the limit, or one that the test on entry can be about?"""
+    if set(size) <= {()}:
+        return size.get((), 0) < LARGEST
+    return sum(size.values()) <= FACTOR and all(len(m) <= DEGREE for m in size)
+
+
+def overflow_of(p: Procedure) -> tuple[Procedure, Overflow]:
+    """At the start of a procedure, whose `given` is marked, too."""
+    indices = index_names(p)
+    numbers = {q.name for q in p.params if q.kind == "scalar" and q.dtype == "i64"}
+    facts = Facts(p)
+    o = Overflow(facts, {*facts.lengths, *(numbers & indices)}, indices)
+    p = replace(p, given=[o.condition(g) for g in p.given])
+    o.facts = Facts(p)
+    o.counters = counters(p)
+    return p, o
+
+
+def unbounded(e: Expr) -> Expr | None:
+    """The first operation of an expression that may wrap around; arguments of functions are numbers like any other."""
+    if e.op.endswith("?") and e.op[:-1] in ARITHMETIC:
+        return e
+    inside = () if e.op == "call" else e.args
+    return next((found for a in inside if (found := unbounded(a)) is not None), None)
+
+
+def in_floats(e: Expr) -> Expr:
+    """A product of integers, computed in floats."""
+    if e.op.rstrip("?") == "mul":
+        return Expr("mul", tuple(map(in_floats, e.args)), None, "f64")
+    return Expr("cast", (e,), "f64", "f64")
+
+
+def fits(needed: Poly, lengths: Iterable[str]) -> Expr | None:
+    """The test on entry: bounds below 2**62, in floats, which do not overflow; None where nothing can."""
+    if not needed:
+        return None
+    natural = set(lengths)
+    sum_: Expr | None = None
+    for m, c in sorted(needed.items(), key=lambda t: (-len(t[0]), t[0])):
+        term: Expr | None = const(float(c), "f64") if c > 1 or not m else None
+        for name in m:
+            x = in_floats(var(name))
+            x = x if name in natural else Expr("abs", (x,), None, "f64")
+            term = x if term is None else Expr("mul", (term, x), None, "f64")
+        assert term is not None
+        sum_ = term if sum_ is None else Expr("add", (sum_, term), None, "f64")
+    assert sum_ is not None
+    return Expr("lt", (sum_, const(LARGEST, "f64")), None, "bool")
