@@ -35,14 +35,14 @@ demo: dist  ## build dist/vibee, train it on the built-in text for half a minute
 	@mkdir -p $(DEMO_DIR)
 	cd $(DEMO_DIR) && ../../dist/vibee train --minutes 0.5 && ../../dist/vibee infer --prompt "The " -n 200 --seed 1
 
-test: dist  ## run every test but the generated ones, those of dist/vibee too
-	$(PY) -m pytest -m "not generated"
+test: dist  ## run every test, those of dist/vibee and those generated from specs/ too
+	$(PY) -m pytest
 
-test-specs: kernels  ## run the tests that are generated from every definition of specs/ (many minutes)
-	$(PY) -m pytest -m generated -rA tests/testing
+test-specs: $(READY)  ## run the tests generated from every definition of specs/, with three times as many cases
+	$(PY) -m vibee test specs tests/strangers
 
 test-quick: kernels  ## run the tests that take seconds
-	$(PY) -m pytest -m "not slow and not generated"
+	$(PY) -m pytest -m "not slow"
 
 mutants: $(READY)  ## change specs and rules of the compiler a little, count the changes that proofs and generated tests find
 	$(PY) tests/mutants/run.py --count $(or $(COUNT),40)

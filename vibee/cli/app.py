@@ -248,11 +248,14 @@ def test(
     jobs: Annotated[
         int, Option("-j", "--jobs", metavar="N", min=0, help="Processes at once. [default: one per processor]")
     ] = 0,
+    cases: Annotated[
+        int | None, Option("-c", "--cases", metavar="N", min=1, help="Drawn cases of a test. [default: 12]")
+    ] = None,
 ) -> int:
     """Generate tests from specs, and run them (in a Python environment with pytest and hypothesis)."""
     from .testing import test_specs
 
-    return test_specs(paths, seed, [name for name in only.split(",") if name], verbose, jobs)
+    return test_specs(paths, seed, [name for name in only.split(",") if name], verbose, jobs, cases)
 
 
 def run_app(words: list[str]) -> int:

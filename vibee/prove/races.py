@@ -85,7 +85,7 @@ def _array(scope: Scope, array: str, accesses: list[Access], facts: Facts) -> Ob
                 known, goal = _claim(scope, x, y, moved, facts)
                 if not implied(known, goal):
                     text = f"{what}: {_place(x)} and {_place(y)}"
-                    return Obligation("race", text, x.span, False, known, goal, SERIAL)
+                    return Obligation("race", text, x.span, False, known, goal, SERIAL, array)
     return Obligation("race", what, scope.loop.span)
 
 

@@ -37,6 +37,7 @@ class Obligation:
     facts: tuple[Expr, ...] = ()
     goal: Expr | None = None
     instead: str = ""  # what happens at run time where it is not proved
+    array: str = ""  # of a race: where iterations may meet
 
     def __str__(self) -> str:
         said = f"it is not proved that {self.what}" if self.kind != "schedule" else self.what

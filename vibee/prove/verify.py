@@ -99,6 +99,8 @@ def verify(unit: Any, d: Definition, more: Iterable[Obligation] = ()) -> list[Ve
 
 def _decided(o: Obligation, seen: dict[tuple[str, Span], Fault]) -> Verdict:
     fault = seen.get((o.kind, o.span))
+    if fault is None and o.array:  # the two accesses of a race stand at two places
+        fault = next((f for (kind, _), f in seen.items() if kind == o.kind and f.text.startswith(f"{o.array}[")), None)
     if fault is not None and o.kind == "given" and o.what.partition(" at the call")[0] not in fault.text:
         fault = None  # another condition of the same call
     return Verdict(o, REFUTED if fault else UNPROVED, fault)

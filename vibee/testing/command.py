@@ -31,28 +31,26 @@ def spec_files(paths: Iterable[str]) -> list[Path] | str:
     return list(dict.fromkeys(found))
 
 
-def run(
-    files: list[Path], seed: int | None = None, only: Iterable[str] = (), live: bool = False, jobs: int = 1
-) -> Record:
-    """Generate the tests of specs and run them with pytest."""
-    from .checks import SEED
+def run(files: list[Path], only: Iterable[str] = (), live: bool = False, jobs: int = 1, **chosen: int | None) -> Record:
+    """Generate the tests of specs and run them with pytest; `chosen`: the seed, the number of drawn cases."""
+    from .checks import CASES, SEED
     from .generate import generate
 
     modules: dict[str, str] = {}
     for file in files:
         for name, module in generate(str(file), only):
             modules[os.path.realpath(module)] = f"{file}:{name}" if len(files) > 1 else name
-    if seed is not None:
-        os.environ[SEED] = str(seed)
     words = ["-p", "no:cacheprovider", "-p", "no:terminal", "--import-mode=importlib", "--rootdir", "/"]
     words += ["-c", os.devnull]
+    told = {{"seed": SEED, "cases": CASES}[n]: str(x) for n, x in chosen.items() if x is not None}
+    os.environ |= told
     try:
         if jobs > 1 and len(modules) > 1:
             return run_parallel(words, [] if only else [str(f.resolve()) for f in files], modules, live, jobs)
         return run_modules(words, modules, live)
     finally:
-        if seed is not None:
-            del os.environ[SEED]
+        for name in told:
+            del os.environ[name]
 
 
 def report(record: Record, seconds: float, verbose: bool = False) -> None:
@@ -72,7 +70,12 @@ def report(record: Record, seconds: float, verbose: bool = False) -> None:
 
 
 def test_specs(
-    paths: list[str], seed: int | None = None, only: Iterable[str] = (), verbose: bool = False, jobs: int = 0
+    paths: list[str],
+    seed: int | None = None,
+    only: Iterable[str] = (),
+    verbose: bool = False,
+    jobs: int = 0,
+    cases: int | None = None,
 ) -> int:
     """The command: 0 if all tests passed, 1 if one failed, 2 for wrong input."""
     from vibee.api import SpecError
@@ -83,7 +86,7 @@ def test_specs(
         return 2
     start = time.perf_counter()
     try:
-        record = run(files, seed, only, verbose, jobs or default_threads())
+        record = run(files, only, verbose, jobs or default_threads(), seed=seed, cases=cases)
     except SpecError as e:
         print(e, file=sys.stderr)
         return 2
