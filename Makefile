@@ -35,8 +35,11 @@ demo: dist  ## build dist/vibee, train it on the built-in text for half a minute
 	@mkdir -p $(DEMO_DIR)
 	cd $(DEMO_DIR) && ../../dist/vibee train --minutes 0.5 && ../../dist/vibee infer --prompt "The " -n 200 --seed 1
 
-test: dist  ## run every test, those of dist/vibee and those generated from specs/ too
-	$(PY) -m pytest
+test: dist  ## run every test, those of dist/vibee and those generated from specs/ too; print what of vibee/ they reach
+	@rm -rf build/coverage && mkdir -p build/coverage
+	$(PY) -m coverage run -m pytest -n auto --dist worksteal
+	@$(PY) -m coverage combine -q
+	@$(PY) -m coverage report
 
 test-specs: $(READY)  ## run the tests generated from every definition of specs/, with three times as many cases
 	$(PY) -m vibee test specs tests/strangers
