@@ -105,7 +105,70 @@ def test_a_damaged_journal_is_an_error(tmp_path):
         atomic.finish(str(tmp_path))
 
 
+def test_an_interruption_after_the_journal_leaves_the_new_set(tmp_path, monkeypatch):
+    fill(tmp_path, b"1", b"2")
+    replace = os.replace
+
+    def interrupted(source, target):
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fill(tmp_path, b"3", b"4")
+    assert content(tmp_path) == [b"3", b"4"]
+
+
+def test_an_interruption_before_the_journal_leaves_the_old_set(tmp_path):
+    fill(tmp_path, b"1", b"2")
+
+    def write(f):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path, b"3", write)
+    assert content(tmp_path) == [b"1", b"2"] and sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_file_that_a_journal_removes_is_gone_before_it_is_removed(tmp_path):
+    fill(tmp_path, b"1", b"2")
+    (tmp_path / "a.new").write_bytes(b"3")
+    (tmp_path / atomic.JOURNAL).write_bytes(b"vibee commit 1\na\n-b\nend\n")
+    assert not os.path.exists(atomic.current(str(tmp_path), "b"))
+    assert (tmp_path / "b").exists()
+    atomic.finish(str(tmp_path))
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"3"
+
+
+def test_a_journal_that_cannot_be_read_or_carried_out_is_an_error(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a.new").write_bytes(b"")
+    (tmp_path / atomic.JOURNAL).write_bytes(b"vibee commit 1\na\nend\n")
+    with pytest.raises(UserError, match=f"cannot write {tmp_path}: Is a directory"):
+        atomic.finish(str(tmp_path))
+    (tmp_path / atomic.JOURNAL).unlink()
+    (tmp_path / atomic.JOURNAL).mkdir()
+    with pytest.raises(UserError, match=r"cannot read .*vibee\.commit: Is a directory"):
+        atomic.current(str(tmp_path), "a")
+
+
+def test_a_file_system_that_cannot_sync_folders_is_good_enough(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def only_files(fd):
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            raise OSError(22, "Invalid argument")
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    fill(tmp_path, b"1", b"2")
+    assert content(tmp_path) == [b"1", b"2"]
+
+
 def test_folders_that_cannot_be(tmp_path):
+    with pytest.raises(UserError, match=r"cannot create the folder .*xxx"):
+        atomic.make_folder(str(tmp_path / ("x" * 256)))
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="in the way"):
         atomic.make_folder(str(tmp_path / "file"))

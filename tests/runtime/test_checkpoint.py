@@ -1,12 +1,15 @@
 """The state for resuming: versioned, checksummed, and of this very run."""
 
 import array
+import errno
+import fcntl
 import os
 import random
+import zlib
 
 import pytest
 
-from vibee.runtime import atomic, buffers, checkpoint
+from vibee.runtime import atomic, buffers, checkpoint, safetensors
 from vibee.runtime.errors import ModelFileError, UserError
 
 INFO = {"step": 7, "seed": 2**63, "lr": 1e-3, "options": {"data": ["a", "ü"]}, "loss": [[1, 2.5]]}
@@ -79,13 +82,47 @@ def test_another_version(tmp_path, monkeypatch):
 
 
 def test_a_model_is_not_a_state(tmp_path):
-    from vibee.runtime import safetensors
-
     atomic.write_file(
         str(tmp_path / checkpoint.STATE), lambda f: safetensors.write(f, [("a", "U8", (1,), (b"x",))])
     )  # fmt: skip
     with pytest.raises(ModelFileError, match="not a training state"):
         checkpoint.load(str(tmp_path))
+
+
+FORGED = [
+    ("{", "F32", "the training state is damaged"),
+    ('{"version": 1}', "F16", "'a' has the unexpected dtype F16"),
+]
+
+
+@pytest.mark.parametrize(("info", "dtype", "message"), FORGED)
+def test_a_right_checksum_is_not_trusted(tmp_path, info, dtype, message):
+    facts = {"vibee_state": info, "vibee_state_crc32": f"{zlib.crc32(info.encode()):08x}"}
+    tensors = [("a", dtype, (2,), (bytes(2 * safetensors.ITEM_SIZES[dtype]),))]
+    atomic.write_file(str(tmp_path / checkpoint.STATE), lambda f: safetensors.write(f, tensors, facts))
+    with pytest.raises(ModelFileError, match=message) as e:
+        checkpoint.load(str(tmp_path))
+    assert "train again without --resume" in str(e.value)
+
+
+def test_a_file_system_without_locks_is_no_reason_to_refuse(tmp_path, monkeypatch):
+    def none(fd, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    first, second = checkpoint.Lock(str(tmp_path)), checkpoint.Lock(str(tmp_path))
+    first.close()
+    second.close()
+
+
+def test_a_folder_that_cannot_be_opened_is_told(tmp_path, monkeypatch):
+    def refuse(path, flags):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "open", refuse)
+        with pytest.raises(UserError, match=f"cannot open the folder {tmp_path}: permission denied"):
+            checkpoint.Lock(str(tmp_path))
 
 
 def test_one_run_at_a_time(tmp_path):

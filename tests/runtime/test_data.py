@@ -75,6 +75,27 @@ def test_too_much_text(tmp_path):
     assert data.read([str(tmp_path / "x")], limit=10).content == b"1234567890"
 
 
+def test_standard_input_that_cannot_be_read(monkeypatch):
+    closed = io.BytesIO()
+    closed.close()
+    assert message("-", stdin=closed) == "cannot read standard input: I/O operation on closed file."
+    monkeypatch.setattr("sys.stdin", None)
+    assert message("-") == "cannot read standard input: it is closed"
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "memory").symlink_to("/proc/self/mem")  # its first byte is not there
+    assert message(tmp_path) == f"cannot read {tmp_path}/memory: Input/output error"
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert message(tmp_path) == f"cannot read the folder {tmp_path}: permission denied"
+
+
 def test_an_unreadable_folder(tmp_path):
     put(tmp_path / "d" / "a", b"x")
     os.chmod(tmp_path / "d", 0)

@@ -56,6 +56,20 @@ def test_the_best_module_that_exists(monkeypatch):
         machine.load_kernels("no_such_package")
 
 
+def test_a_module_that_lacks_something_is_not_taken_for_one_that_was_not_built(tmp_path, monkeypatch):
+    package = tmp_path / "lacking_kernels"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(machine, "processor_flags", lambda: V4)
+    monkeypatch.delenv("VIBEE_ISA", raising=False)
+    with pytest.raises(UserError, match="kernels for x86-64-v4 are not built"):
+        machine.load_kernels("lacking_kernels")
+    (package / "v3.py").write_text("import vibee_no_such_module\n")
+    with pytest.raises(ModuleNotFoundError, match="vibee_no_such_module"):
+        machine.load_kernels("lacking_kernels")
+
+
 def test_memory_limits_of_groups(monkeypatch):
     files = {
         "/proc/self/cgroup": "4:memory:/box/me\n1:cpu,cpuacct:/box\n0::/v2\n",
@@ -77,6 +91,21 @@ def test_memory_limits_of_groups(monkeypatch):
     files["/sys/fs/cgroup/v2/memory.max"] = "200\n"
     files["/sys/fs/cgroup/v2/memory.current"] = "300\n"
     assert machine.available_memory(read=read) == 0
+
+
+def test_the_limit_of_the_address_space_counts(monkeypatch):
+    limits = "Limit  Soft Limit  Hard Limit  Units\nMax address space  {}  unlimited  bytes\n"
+    files = {"/proc/meminfo": "MemAvailable: 8000000 kB\n", "/proc/self/statm": "100 50 1 1 0 1 0\n"}
+    monkeypatch.setattr(machine, "_text", lambda path, size=0: files.get(path, ""))
+    used = 100 * os.sysconf("SC_PAGE_SIZE")
+    for limit, left in (("unlimited", 8_192_000_000), (str(used + 5), 5), ("7", 0)):
+        files["/proc/self/limits"] = limits.format(limit)
+        assert machine.available_memory(read=machine._text) == left
+
+
+def test_a_file_of_the_kernel_that_cannot_be_read_says_nothing():
+    assert machine._text("/proc/self/mem") == ""  # it can be opened, but has no first byte
+    assert machine._text("/proc/none") == ""
 
 
 def test_processor_quota(monkeypatch):

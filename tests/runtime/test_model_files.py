@@ -3,10 +3,11 @@
 import json
 import os
 import random
+import struct
 
 import pytest
 
-from vibee.runtime import atomic, buffers, folder, model, shapes, vocabulary
+from vibee.runtime import atomic, buffers, folder, model, safetensors, shapes, vocabulary
 from vibee.runtime.errors import ModelFileError, UserError
 from vibee.runtime.shapes import Shape
 
@@ -146,6 +147,59 @@ def test_files_of_two_models_do_not_mix(tmp_path):
         model.load(str(a))
 
 
+def test_an_equal_shape_is_equal_and_shows_how_it_is_made():
+    for shape in SHAPES:
+        assert eval(repr(shape)) == shape
+    assert SHAPES[0] != SHAPES[1]
+
+
+def test_weights_must_be_those_of_the_shape():
+    with pytest.raises(ValueError, match="3 weights, and a model of this shape has"):
+        folder.weights_file(SHAPES[0], buffers.zeros(3))
+
+
+def test_no_memory_is_told():
+    with pytest.raises(MemoryError, match=f"no memory for {4 << 62} bytes"):
+        buffers.zeros(1 << 62)
+
+
+def test_a_file_that_is_renamed_meanwhile_is_found(tmp_path, monkeypatch):
+    """A training run may move a file from its new name to its own between two looks at the journal."""
+    flat, words = make(tmp_path, SHAPES[1])
+    current, seen = atomic.current, set()
+
+    def late(path, name):
+        place = current(path, name)
+        return place if name in seen else seen.add(name) or place + ".new"
+
+    monkeypatch.setattr(atomic, "current", late)
+    assert same(model.load(str(tmp_path)), SHAPES[1], flat, words)
+    monkeypatch.setattr(atomic, "current", lambda path, name: current(path, name) + ".new")
+    for act in (folder.read_shape, folder.open_weights):
+        with pytest.raises(ModelFileError, match="changes too quickly; try again"):
+            act(str(tmp_path))
+
+
+def test_a_small_file_is_a_file_and_small(tmp_path, monkeypatch):
+    make(tmp_path, SHAPES[0])
+    with monkeypatch.context() as m:
+        m.setattr(folder, "_LARGEST_TEXT", 10)
+        with pytest.raises(ModelFileError, match=r"config\.json: absurdly large"):
+            folder.read_shape(str(tmp_path))
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(UserError, match=r"cannot read .*config\.json: Is a directory"):
+        folder.read_shape(str(tmp_path))
+
+
+def test_a_vocabulary_is_no_larger_than_the_model(tmp_path):
+    shape = SHAPES[1]
+    files = model.files(shape, some_weights(shape), vocabulary.of_text(b"abcd"))
+    atomic.write_files(str(tmp_path), files)
+    with pytest.raises(ModelFileError, match=r"tokenizer\.json: 4 tokens, and config.json says 3"):
+        model.load(str(tmp_path))
+
+
 def test_missing_things(tmp_path):
     with pytest.raises(UserError, match="no such model folder"):
         model.load(str(tmp_path / "nothing"))
@@ -184,6 +238,12 @@ def test_config_errors(change, message):
     assert str(e.value).startswith("dir/config.json: ") and "\n" not in str(e.value)
 
 
+def test_a_config_is_an_object():
+    for text, message in ((b"[1]", "not a JSON object"), (b"{", "not valid JSON")):
+        with pytest.raises(ModelFileError, match=message):
+            shapes.read_config(text, "config.json")
+
+
 LLAMA_ERRORS = [
     ({"num_key_value_heads": 3}, "key-value heads"),
     ({"head_dim": 8}, "head_dim"),
@@ -195,6 +255,11 @@ LLAMA_ERRORS = [
 ]
 
 
+def test_a_llamas_positions_may_stand_in_either_place():
+    values = {**shapes.config(SHAPES[1]), "rope_theta": None, "rope_parameters": {"rope_theta": 500.0}}
+    assert shapes.read_config(json.dumps(values).encode(), "config.json") == SHAPES[1]
+
+
 @pytest.mark.parametrize(("change", "message"), LLAMA_ERRORS)
 def test_llama_config_errors(change, message):
     values = {**shapes.config(SHAPES[1]), **change}
@@ -202,45 +267,74 @@ def test_llama_config_errors(change, message):
         shapes.read_config(json.dumps(values).encode(), "config.json")
 
 
-def test_a_bias_must_be_zero(tmp_path):
-    shape = SHAPES[0]
-    flat = some_weights(shape)
-    make(tmp_path, shape)
-    file = folder.open_weights(str(tmp_path))
-    tensors = {k: (t.dtype, t.shape, bytes(t.data)) for k, t in file.tensors.items()}
-    name = "transformer.h.0.mlp.c_fc.bias"
-    tensors[name] = ("F32", (8,), b"\0\0\x80\x3f" * 8)
+@pytest.fixture
+def theirs(tmp_path):
+    """Reads a model's weights from a file as other programs write it: with these tensors changed, none is removed."""
 
-    def write(f):
-        from vibee.runtime import safetensors
+    def read(shape, changes=None, rename=lambda name: name):
+        flat, _ = make(tmp_path, shape)
+        file = folder.open_weights(str(tmp_path))
+        tensors = {k: (t.dtype, t.shape, bytes(t.data)) for k, t in file.tensors.items()}
+        for name, change in (changes or {}).items():
+            tensors.pop(name, None)
+            if change is not None:
+                tensors[name] = change
+        found = [(rename(k), d, s, (b,)) for k, (d, s, b) in tensors.items()]
+        atomic.write_file(str(tmp_path / "model.safetensors"), lambda f: safetensors.write(f, found))
+        return folder.read_weights(folder.open_weights(str(tmp_path)), shape), flat
 
-        safetensors.write(f, [(k, d, s, (b,)) for k, (d, s, b) in tensors.items()])
-
-    atomic.write_file(str(tmp_path / "model.safetensors"), write)
-    with pytest.raises(ModelFileError, match="not zero"):
-        folder.read_weights(folder.open_weights(str(tmp_path)), shape)
-    del tensors[name]  # a file without any bias at all is fine
-    atomic.write_file(str(tmp_path / "model.safetensors"), write)
-    assert bytes(folder.read_weights(folder.open_weights(str(tmp_path)), shape)) == bytes(flat)
-    tensors["extra"] = ("F32", (1,), bytes(4))
-    atomic.write_file(str(tmp_path / "model.safetensors"), write)
-    with pytest.raises(ModelFileError, match="does not belong"):
-        folder.read_weights(folder.open_weights(str(tmp_path)), shape)
+    return read
 
 
-def test_names_without_the_prefix(tmp_path):
+ONES = ("F32", (8,), b"\0\0\x80\x3f" * 8)
+TENSOR_ERRORS = [
+    ("transformer.h.0.mlp.c_fc.bias", ONES, "c_fc.bias is not zero; vibee's gpt2 has no biases"),
+    ("transformer.wpe.weight", None, "the tensor transformer.wpe.weight is missing"),
+    ("transformer.wpe.weight", ONES, "wpe.weight is 8, and config.json asks for 2x2"),
+    ("transformer.wpe.weight", ("I32", (2, 2), bytes(16)), "has the dtype I32; vibee reads F32, F16, BF16 and F64"),
+    ("transformer.wpe.weight", ("F64", (2, 2), b"\0" * 31 + b"\x7f"), "wpe.weight: a number is too large for 32 bits"),
+    ("lm_head.weight", ("F32", (3, 2), bytes(24)), "lm_head.weight differs from the embedding; vibee runs tied"),
+    ("extra", ONES, "the tensor 'extra' does not belong to a gpt2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change", "message"), TENSOR_ERRORS)
+def test_tensors_that_are_not_the_models_are_refused(theirs, name, change, message):
+    with pytest.raises(ModelFileError, match=message):
+        theirs(SHAPES[0], {name: change})
+
+
+def test_what_changes_nothing_may_be_missing_or_there(theirs):
+    got, flat = theirs(SHAPES[0], {name: None for name, _ in shapes.biases(SHAPES[0])})
+    assert bytes(got) == bytes(flat)
+    embedding = ("F32", (3, 2), bytes(some_weights(SHAPES[0])[:6]))
+    got, flat = theirs(SHAPES[0], {"lm_head.weight": embedding, "transformer.h.0.attn.bias": ONES})
+    assert bytes(got) == bytes(flat)
+
+
+@pytest.mark.parametrize(("dtype", "code"), [("F16", "e"), ("F64", "d"), ("BF16", None)])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.arch)
+def test_other_floating_types_are_read(theirs, shape, dtype, code):
+    """The embedding, which is kept as it is, and a matrix that a gpt2's file has transposed."""
+    numbers = [0.5, -2.0, 0.0, 1.0, -0.25, 96.0]
+    if code:
+        data = struct.pack(f"<6{code}", *numbers)
+    else:
+        data = b"".join(struct.pack("<f", x)[2:] for x in numbers)
+    if shape.arch == "llama":
+        got, flat = theirs(shape, {"model.norm.weight": (dtype, (4,), data[: len(data) // 6 * 4])})
+        assert got[-4:].tolist() == numbers[:4] and bytes(got[:-4]) == bytes(flat[:-4])
+        return
+    got, flat = theirs(shape, {"transformer.wte.weight": (dtype, (3, 2), data)})
+    assert got[:6].tolist() == numbers and bytes(got[6:]) == bytes(flat[6:])
+    place = len(flat) - 2 - 16 - 16 - 2 - 4  # of attn_proj, 2 by 2
+    square = data[: len(data) // 6 * 4]
+    got, flat = theirs(shape, {"transformer.h.0.attn.c_proj.weight": (dtype, (2, 2), square)})
+    assert got[place : place + 4].tolist() == [0.5, 0.0, -2.0, 1.0]
+    assert bytes(got[:place]) == bytes(flat[:place]) and bytes(got[place + 4 :]) == bytes(flat[place + 4 :])
+
+
+def test_names_without_the_prefix(theirs):
     """Files saved from the bare GPT2Model leave `transformer.` out."""
-    shape = SHAPES[0]
-    flat, _ = make(tmp_path, shape)
-    file = folder.open_weights(str(tmp_path))
-    tensors = [
-        (k.removeprefix("transformer."), t.dtype, t.shape, (bytes(t.data),)) for k, t in file.tensors.items()
-    ]  # fmt: skip
-
-    def write(f):
-        from vibee.runtime import safetensors
-
-        safetensors.write(f, tensors)
-
-    atomic.write_file(str(tmp_path / "model.safetensors"), write)
-    assert bytes(folder.read_weights(folder.open_weights(str(tmp_path)), shape)) == bytes(flat)
+    got, flat = theirs(SHAPES[0], rename=lambda name: name.removeprefix("transformer."))
+    assert bytes(got) == bytes(flat)

@@ -46,6 +46,15 @@ def test_picture():
     assert bytes((37, 99, 200)) in raw and bytes((226, 103, 24)) in raw
 
 
+def test_the_legend_names_the_best_step_where_it_is_not_the_last(monkeypatch):
+    said = []
+    monkeypatch.setattr(Canvas, "text", lambda self, x, y, text, *rest, **more: said.append(text) or 0.0)
+    loss_chart(TRAIN, [(0, 4.0), (250, 1.5), (500, 1.75)])
+    assert "validation  1.7500, best 1.5000 at step 250" in said
+    loss_chart(TRAIN, [(0, 4.0), (250, 1.5)])
+    assert "validation  1.5000" in said
+
+
 @pytest.mark.parametrize("case", range(len(ODD)))
 def test_odd_curves(case):
     parse_png(loss_chart(*ODD[case]))

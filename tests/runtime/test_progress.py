@@ -1,8 +1,13 @@
 """The bar, the plain lines and the log."""
 
+import fcntl
 import io
 import json
 import math
+import os
+import pty
+import struct
+import termios
 
 import pytest
 
@@ -59,6 +64,25 @@ def test_no_terminal_gives_few_plain_lines():
     assert 5 <= len(text.splitlines()) <= 8 and text.startswith("  1%  step 1/100")
 
 
+def test_a_run_that_did_nothing_says_nothing():
+    screen = Screen()
+    Progress(10, 1, start=3, stream=screen, tty=False).close()
+    assert screen.getvalue() == ""
+
+
+def test_the_bar_is_as_wide_as_its_terminal():
+    master, slave = pty.openpty()
+    with open(master, "rb"), open(slave, "w", encoding="utf-8") as terminal:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 61, 0, 0))
+        bar = Progress(100, 1, stream=terminal)
+        assert bar.tty == (os.environ.get("TERM") != "dumb")
+        bar.step = 50
+        narrow = bar.line().count("━") + bar.line().count("─")
+    bar = Progress(100, 1, stream=Screen(), tty=True)  # where nobody knows, it is 80
+    bar.step = 50
+    assert narrow == 30 and len(bar.line().split("\x1b")) == 4
+
+
 def test_notes_stand_above_the_bar():
     bar, screen = run(True)
     before = len(screen.getvalue())
@@ -91,9 +115,19 @@ def test_bad_losses_are_shown():
     assert "loss nan" in bar.line()
 
 
+def test_a_validation_alone_leaves_the_loss():
+    bar, _ = run(True)
+    before = bar.loss
+    bar.update(100, validation=1.25)
+    assert bar.loss == before and "val 1.250" in bar.line()
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (7, "7"), (42.51, "43"), (950, "950"), (41_234, "41.2k"), (1.25e6, "1.25M"), (3e9, "3.00G")],
+    [
+        (0.0, "0"), (7, "7"), (42.51, "43"), (950, "950"), (999.4, "999"), (999.5, "1.00k"), (9_994, "9.99k"),
+        (41_234, "41.2k"), (999_499, "999k"), (1.25e6, "1.25M"), (3e9, "3.00G"), (5e12, "5000G"),
+    ],
 )
 def test_short_count(value, text):
     assert progress.short_count(value) == text
@@ -132,3 +166,5 @@ def test_log_errors(tmp_path):
     with pytest.raises(UserError, match="disk is full"):
         for step in range(10_000):
             log.write(step=step)
+    with pytest.raises(UserError, match="disk is full"):
+        log.close()

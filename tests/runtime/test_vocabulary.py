@@ -92,6 +92,8 @@ def test_what_the_vocabulary_lacks():
     assert numbers.tolist() == [3, 1, 2, 0, 0] and missing == "uzé"
     numbers, missing = vocabulary.encode_single(of_text(b"ab\xff"), b"aXb\xffY")
     assert numbers.tolist() == [0, 1, 2] and missing == "0x58 0x59"
+    numbers, missing = vocabulary.encode_single(of_text(b"\xff"), b"XY")
+    assert numbers.tolist() == [] and missing == "0x58 0x59"
     assert words.decode([0, 99, -1]) == b" \xef\xbf\xbd\xef\xbf\xbd"
 
 
@@ -153,7 +155,20 @@ def test_wrong_tokenizers(edit, message):
     assert str(e.value).startswith("dir/tokenizer.json: ") and "\n" not in str(e.value)
 
 
+def test_a_tokenizer_is_json():
+    with pytest.raises(ModelFileError, match="t: not valid JSON"):
+        vocabulary.parse_tokenizer(b"{", "t")
+
+
 PAIRS = of_pairs([(97, 98), (256, 99)])
+
+
+def test_other_merges_have_another_checksum():
+    same = Vocabulary("bpe", PAIRS.tokens, PAIRS.merges)
+    assert same.checksum() == PAIRS.checksum()
+    assert Vocabulary("bpe", PAIRS.tokens, PAIRS.merges[:1]).checksum() != PAIRS.checksum()
+
+
 WRONG_PAIRS = [
     (lambda t: t["model"]["vocab"].update({"漢": len(t["model"]["vocab"])}), "stands for no byte"),
     (lambda t: t["model"]["vocab"].update({"": len(t["model"]["vocab"])}), "wrong length"),

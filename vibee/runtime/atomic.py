@@ -27,14 +27,12 @@ def sync_folder(folder: str) -> None:
     """Make renames in a folder durable; some file systems cannot, which is no error."""
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     except OSError:
-        return
-    try:
-        os.fsync(fd)
-    except OSError:
-        pass  # some file systems have no fsync for folders
-    finally:
-        os.close(fd)
+        pass
 
 
 def _write_new(path: str, write: Write) -> None:

@@ -43,8 +43,7 @@ def transpose(source: memoryview, target: memoryview, rows: int, columns: int) -
 def to_f32(data: memoryview, dtype: str, target: memoryview) -> None:
     """Copy the bytes of a tensor of a floating type into 32-bit elements."""
     if dtype == "F32":
-        if target.nbytes:
-            target.cast("B")[:] = data
+        target.cast("B")[:] = data
     elif dtype == "BF16":
         # The upper half of a 32-bit float; the lower half stays zero.
         typed(target, "H")[1::2] = typed(data, "H")
@@ -53,7 +52,7 @@ def to_f32(data: memoryview, dtype: str, target: memoryview) -> None:
         from struct import pack_into, unpack_from
 
         code, size = {"F16": ("e", 2), "F64": ("d", 8)}[dtype]
-        out = target.cast("B") if target.nbytes else target
+        out = target.cast("B")
         for at in range(0, len(target), _PIECE):
             n = min(_PIECE, len(target) - at)
             try:

@@ -58,15 +58,14 @@ def limits(values: Sequence[float]) -> tuple[float, float]:
 
 
 def thin(points: Sequence[tuple[float, float]], columns: int, low: float, high: float) -> list[float | None]:
-    """The mean of the points of each column, None where there is none."""
+    """The mean of the points of each column, None where there is none; the steps lie between `low` and `high`."""
     sums = [0.0] * columns
     counts = [0] * columns
     scale = (columns - 1) / (high - low) if high > low else 0.0
     for x, y in points:
         i = int((x - low) * scale + 0.5)
-        if 0 <= i < columns:
-            sums[i] += y
-            counts[i] += 1
+        sums[i] += y
+        counts[i] += 1
     return [s / n if n else None for s, n in zip(sums, counts, strict=True)]
 
 

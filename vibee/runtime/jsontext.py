@@ -18,11 +18,9 @@ class JsonError(ValueError):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise JsonError(f"the key {key[:60]!r} stands twice")
-            seen.add(key)
+        last = {key: i for i, (key, _) in enumerate(pairs)}
+        twice = next(key for i, (key, _) in enumerate(pairs) if last[key] != i)
+        raise JsonError(f"the key {twice[:60]!r} stands twice")
     return found
 
 
@@ -83,17 +81,16 @@ def _parse_slowly(text: str) -> Any:
         raise JsonError(str(e)) from None
 
 
-def quote(text: str, ascii_only: bool = False) -> str:
+def quote(text: str) -> str:
     """A JSON string literal."""
+    broken = any("\ud800" <= c <= "\udfff" for c in text)  # UTF-8 has no halves of pairs: they are escaped
     try:
         from _json import encode_basestring, encode_basestring_ascii
     except ImportError:
         import json
 
-        return json.dumps(text, ensure_ascii=ascii_only)
-    if ascii_only or any("\ud800" <= c <= "\udfff" for c in text):
-        return str(encode_basestring_ascii(text))
-    return str(encode_basestring(text))
+        return json.dumps(text, ensure_ascii=broken)
+    return str(encode_basestring_ascii(text) if broken else encode_basestring(text))
 
 
 def dump(value: Any, indent: int | None = None, _level: int = 0) -> str:

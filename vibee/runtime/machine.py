@@ -26,14 +26,12 @@ def _text(path: str, size: int = 1 << 16) -> str:
     """The first bytes of a small file of the kernel's; empty if there is none."""
     try:
         fd = os.open(path, os.O_RDONLY)
+        try:
+            return os.read(fd, size).decode("latin-1")
+        finally:
+            os.close(fd)
     except OSError:
         return ""
-    try:
-        return os.read(fd, size).decode("latin-1")
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
 
 
 def processor_flags(cpuinfo: str | None = None) -> set[str]:

@@ -21,13 +21,12 @@ _CLEAR = "\r\x1b[K"
 
 def short_count(x: float) -> str:
     """A number in four or five characters: 950, 41.2k, 1.25M."""
-    for unit in ("", "k", "M", "G"):
-        if x < 999.5 or unit == "G":
-            if unit == "" or x >= 99.95:
-                return f"{x:.0f}{unit}"
-            return f"{x:.1f}{unit}" if x >= 9.995 else f"{x:.2f}{unit}"
+    units = ["G", "M", "k", ""]
+    while x >= 999.5 and len(units) > 1:
         x /= 1000
-    return f"{x:.0f}"
+        units.pop()
+    digits = 0 if units[-1] == "" or x >= 99.95 else 1 if x >= 9.995 else 2
+    return f"{x:.{digits}f}{units[-1]}"
 
 
 def short_time(seconds: float) -> str:
@@ -63,7 +62,7 @@ class Progress:
         self.blocks = can_show(self.stream, "━")
         self._fixed_width = width
         self._clock = clock
-        self._began = self._drawn = self._rated = clock()
+        self._drawn = self._rated = clock()
         self._drawn -= _PLAIN if not self.tty else _REDRAW
         self._rate = 0.0
         self._rated_step = start
@@ -76,11 +75,6 @@ class Progress:
     def tokens_per_second(self) -> float:
         """The recent speed."""
         return self._rate * self.tokens_per_step
-
-    @property
-    def seconds(self) -> float:
-        """Time since the start of this run."""
-        return self._clock() - self._began
 
     def update(self, step: int, loss: float | None = None, validation: float | None = None) -> None:
         """The run has done `step` steps in all."""

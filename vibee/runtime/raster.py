@@ -36,14 +36,10 @@ class Canvas:
             p[at + 1] += int((green - p[at + 1]) * share)
             p[at + 2] += int((blue - p[at + 2]) * share)
 
-    def line(
-        self, points: Sequence[tuple[float, float]], colour: Colour, width: float = 2.0, opacity: float = 1.0
-    ) -> None:
+    def line(self, points: Sequence[tuple[float, float]], colour: Colour, width: float) -> None:
         """A polyline with round ends and smooth edges."""
         coverage: dict[int, float] = {}
         self._cover(points, width, coverage)
-        if opacity < 1.0:
-            coverage = {i: opacity * share for i, share in coverage.items()}
         self.blend(coverage, colour)
 
     def dot(self, x: float, y: float, radius: float, colour: Colour) -> None:

@@ -82,10 +82,8 @@ def _map(path: str, name: str) -> memoryview:
             return memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
     except FileNotFoundError:
         raise ModelFileError(name, "no such file", "train a model first, or name its folder") from None
-    except (OSError, ValueError) as e:
-        if isinstance(e, OSError):
-            raise os_error(e, "read", name) from None
-        raise ModelFileError(name, f"cannot be mapped ({e})", _ADVICE) from None
+    except OSError as e:
+        raise os_error(e, "read", name) from None
 
 
 def _header(data: memoryview, name: str) -> tuple[dict[str, Any], int]:

@@ -7,8 +7,6 @@ UTF-8 gets the bytes that occur in it.  Byte pairs use the usual printable alpha
 
 from __future__ import annotations
 
-import os
-
 from vibee.runtime import folder
 from vibee.runtime.buffers import typed, zeros
 from vibee.runtime.errors import ModelFileError
@@ -299,8 +297,3 @@ def _merges(merges: list[Any], names: list[str], fail: Any) -> list[tuple[int, i
             raise fail(f"merge {i} is of tokens that are not in the vocabulary")
         out.append((left, right, result))
     return out
-
-
-def exists(path: str) -> bool:
-    """Does this folder have a tokenizer?"""
-    return os.path.exists(os.path.join(path, TOKENIZER))
