@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO_DIR := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv venv-peers kernels dist demo test test-specs test-quick mutants lint types verify bench cold-start contents clean clean-all
+.PHONY: help preflight venv venv-peers kernels dist demo test sanitize test-specs test-quick mutants lint types verify bench cold-start contents clean clean-all
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test-specs: $(READY)  ## run the tests generated from every definition of specs/
 
 test-quick: kernels  ## run the tests that take seconds
 	$(PY) -m pytest -m "not slow"
+
+sanitize: $(READY)  ## call every kernel of specs/, built with gcc's sanitizers, with drawn arguments (FILES=... for some)
+	$(PY) tests/sanitize/run.py $(FILES)
 
 mutants: $(READY)  ## change specs and rules of the compiler a little, count the changes that proofs and generated tests find
 	$(PY) tests/mutants/run.py --count $(or $(COUNT),40)

@@ -23,6 +23,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
+from team import TEAM
+
 import vibee.build.extension as extension
 import vibee.build.flags as flags
 import vibee.emit.work as work
@@ -38,7 +40,6 @@ from vibee.lower.unit import Unit
 from vibee.tree.defs import Definition, For, If, Model, Procedure, Store, statements
 from vibee.tree.expr import Expr, rebuild
 
-TEAM = HERE / "team.c"
 # Integers wrap, as the language says, so -fwrapv stays and overflow of signed integers is none.  What a float
 # becomes that does not fit an integer is unspecified, in the language and in C (annex F.4), and not looked for.
 COMMON = ("-O1", "-g1", "-fwrapv", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-DNDEBUG", "-w")
@@ -88,7 +89,8 @@ class Tool:
         link: tuple[str, ...] = ("-shared", "-lm", *self.flags)
         if self.name == "races":
             team = cache_folder() / "sanitize_team.o"
-            subprocess.run([*compiler(), "-O1", "-g1", "-fPIC", *self.flags, "-c", TEAM, "-o", team], check=True)
+            command = [*compiler(), "-O1", "-g1", "-fPIC", *self.flags, "-x", "c", "-c", "-", "-o", str(team)]
+            subprocess.run(command, input=TEAM, text=True, check=True)
             link = (*link, "-Wl,-Bsymbolic", str(team))  # in place of OpenMP's own library
             work.WORTH_IT = 0  # threads for the smallest loop
         flags.PLATFORM["linux"] = (("-fPIC",), link)

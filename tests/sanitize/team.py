@@ -1,5 +1,14 @@
-/* What compiled OpenMP loops ask of their runtime, by plain POSIX threads, so that a race detector sees who waits
-   for whom: every parallel region starts its threads and joins them. */
+"""A stand-in for OpenMP's runtime that a race detector understands.
+
+GNU's libgomp makes its threads wait for each other by means that ThreadSanitizer does not see, so that with it every
+parallel loop looks like a race.  What follows answers the few calls that compiled parallel loops make, by plain POSIX
+threads: each region starts its threads and joins them.  It is plumbing of this tool, not part of any kernel, and
+computes nothing.  It is C because it stands where a C library stood: a kernel's module is linked with it instead.
+"""
+
+from __future__ import annotations
+
+TEAM = r"""
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -37,3 +46,4 @@ int omp_get_thread_num(void) { return self.team ? self.number : 0; }
 int omp_get_num_threads(void) { return self.team ? self.team->count : 1; }
 int omp_get_num_procs(void) { return 2; }
 int omp_get_max_threads(void) { return 2; }
+"""
