@@ -98,6 +98,33 @@ def own_backward(y: real[N], d_y: real[N]) -> d_x[N]:
     """Seven times the cotangent plus the output."""
     for n in parallel(N):
         d_x[n] = 7.0 * d_y[n] + y[n]
+
+@procedure
+def countdown(start: i64) -> n(i64[N]):
+    """A size that only the output has."""
+    given(start >= N)
+    n[i] = start - i
+
+def free(x: f32) -> y:
+    """A name of the C library, that emitted code uses."""
+    y = x + 1.0
+
+def free_map(free: f32[N], threads: f32, _i: i64) -> result[N]:
+    """The name that emitted code has for `free` of arrays; names of its variables."""
+    result[n] = free[n] * threads + f32(_i)
+
+@procedure
+def f32c(ValueError: mut[f32[N, D]]) -> overlap(f64):
+    """The name of a type of emitted code, of an exception, and of functions."""
+    for INT64_MAX in parallel(N):
+        memset: f32[D]
+        memset[d] = 2.0 * ValueError[INT64_MAX, d]
+        ValueError[INT64_MAX, d] = memset[d]
+        overlap += f64(sum[d](memset[d]))
+
+def f32c_p0(x: f32[N]) -> y:
+    """The name that emitted code has for the loop of `f32c`."""
+    y = sum[n](x[n])
 '''
 
 
@@ -280,10 +307,19 @@ def wrong(k):
         (lambda: k.kind(t, threads=True), r"threads must be a whole number from 1 to 4096, got True"),
         (lambda: k.kind(t, out=t), r"kind: output k shares memory"),
         (lambda: k.kind(t, out=(t, t)), r"out must have 1 array"),
+        (lambda: k.bump(np.complex64(1)), r"argument x must be a number"),
+        (lambda: k.affine(x, x, v([1, 1, 1, 1]), bytearray(b"1")), r"argument gain must be a number"),
+        (lambda: k.bump(1.0, out=t), r"bump: out has no use here: the results are numbers"),
+        (lambda: k.softmax(x, dtype="float23"), r"softmax: dtype must be one of f32, f64"),
+        (lambda: k.countdown(5), r"countdown: the size N of the output n is needed"),
+        (lambda: k.countdown(5, N=3, out=np.zeros(4, "i8")), r"argument N is 3, but output n has shape \[4\]"),
         (lambda: k.bump(v([1, 2]), v([1, 2, 3])), r"argument a has shape \[3\], but others \[2\]"),
         (lambda: k.softmax.grad(x), r"cotangent d_y is missing"),
         (lambda: k.softmax.grad(x, x[:2].copy()), r"d_y must have shape \[N, D\]"),
         (lambda: k.halve_in_place.grad(np.ones(3, "f4")), r"has no gradient"),
+        (lambda: k.kind.grad(3), r"kind has no gradient: none of its outputs is a float"),
+        (lambda: k.fill.grad(3, v([1, 2, 3])), r"fill has no gradient: none of its parameters is a float"),
+        (lambda: k.mse.grad(v([1]), v([2]), 1.0, d_loss=1.0), r"mse.grad: argument d_loss is given twice"),
     ]
 
 
@@ -292,6 +328,18 @@ def test_wrong_arguments(k):
         with pytest.raises(ValueError, match=message) as e:
             call()
         assert "\n" not in str(e.value), n
+
+
+def test_names_of_the_emitted_code_are_free_to_use(k):
+    x = np.ones((2, 3), "f4")
+    assert k.free(1.0) == 2 and k.free(x).tolist() == [[2, 2, 2]] * 2
+    assert k.free_map(x[0], 2.0, 3).tolist() == [5, 5, 5]
+    assert k.f32c(x) == 12 and (x == 2).all() and k.f32c_p0(x[0]) == 6
+
+
+def test_elements_of_any_buffer(k):
+    x = array.array("d", [1, 2])
+    assert k.bump(x).tolist() == k.bump(memoryview(x)).tolist() == [2, 8]
 
 
 def test_what_is_known_of_a_function(k):

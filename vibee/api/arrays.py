@@ -59,6 +59,16 @@ def dtype_of(x: np.ndarray) -> str:
     return "u16" if x.dtype == np.uint16 else x.dtype.str if not x.dtype.isnative else x.dtype.name
 
 
+def named(fn: str, dtype: object) -> str:
+    """The language's name of what `dtype=` asks for: one of its own names, or what numpy takes."""
+    if isinstance(dtype, str) and dtype in NUMPY:
+        return dtype
+    try:
+        return dtype_of(np.empty(0, dtype))  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise ValueError(f"{fn}: dtype must be one of {', '.join(NUMPY)}, got {_short(dtype)}") from None
+
+
 def fits(dtype: str, want: str) -> bool:
     """May an array of `dtype` be passed where `want` is asked for?  Raw 16 bits may be bfloat16, bytes bools."""
     return dtype == want or (want, dtype) in (("bf16", "u16"), ("bool", "u8"))
@@ -99,16 +109,16 @@ def number(fn: str, p: Param, x: object) -> object:
     kind = "i" if p.kind == "size" else DTYPES[p.dtype].kind
     try:
         if kind == "f":
-            if isinstance(x, (str, bytes)):
-                raise TypeError
+            if isinstance(x, (str, bytes, bytearray, memoryview, np.complexfloating)):
+                raise TypeError  # of which Python makes numbers: by reading digits, or by dropping a part
             return float(x)  # type: ignore[arg-type]
         if kind == "b":
-            if not isinstance(x, (bool, np.bool_, int)):
+            if not isinstance(x, (bool, np.bool_, int)) or x not in (0, 1):
                 raise TypeError
             return bool(x)
         value = x.__index__()  # type: ignore[attr-defined]
     except (TypeError, ValueError, AttributeError, OverflowError):
-        what = "a size, a whole number" if p.kind == "size" else f"a number ({p.dtype})"
+        what = "a size, a whole number" if p.kind == "size" else f"a number ({p.dtype})" if kind != "b" else "a bool"
         raise ValueError(f"{fn}: argument {p.name} must be {what}, got {_short(x)}") from None
     bits = 64 if p.kind == "size" else DTYPES[p.dtype].bits
     low, high = (0, (1 << bits) - 1) if kind == "u" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)

@@ -70,7 +70,7 @@ class Function:
 
     def _of(self, dtype: Any) -> Function:
         """The function with only the instance for one type."""
-        name = dtype if isinstance(dtype, str) and dtype in arrays.NUMPY else arrays.dtype_of(np.empty(0, dtype))
+        name = arrays.named(self.__name__, dtype)
         found = [d for d in self.definitions if d.key.endswith(f"_{name}")]
         if not found:
             raise ValueError(
@@ -143,6 +143,7 @@ class Function:
                 names[n] = self._free_size(d, n, place, given, out)
         self._check_given(d, names)
         if d.is_scalar:
+            _outs(fn, out, 0)  # the result is a number
             return self._library._function(d)(*numbers)
         results, buffers = self._outputs(d, names, out)
         back = self._library._function(d)(*passed, *buffers, *cells, *numbers, threads)
@@ -152,14 +153,18 @@ class Function:
 
     def _free_size(self, d: Definition, n: str, place: tuple, given: dict[str, Any], out: Any) -> int:
         """A size that no argument tells: by its name, or from the array in `out`."""
-        if n in given:
-            return arrays.number(self.__name__, Param(n, "size", "i64"), given[n])  # type: ignore[return-value]
+        told = arrays.number(self.__name__, Param(n, "size", "i64"), given[n]) if n in given else None
         outs = out if isinstance(out, (tuple, list)) else (out,)
         where = [o.name for o in d.outs if o.shape].index(place[1])
+        if told is not None and (out is None or where >= len(outs)):
+            return told  # type: ignore[return-value]
         if out is None or where >= len(outs):
             raise ValueError(f"{self.__name__}: the size {n} of the output {place[1]} is needed: {n}=... or out=...")
         shape = arrays.view(self.__name__, place[1], outs[where]).shape
-        return int(shape[place[2]]) if place[2] < len(shape) else 0
+        found = int(shape[place[2]]) if place[2] < len(shape) else 0
+        if told is not None and told != found:
+            raise ValueError(f"{self.__name__}: argument {n} is {told}, but output {place[1]} has shape {list(shape)}")
+        return found
 
     def _check_given(self, d: Definition, names: dict[str, object]) -> None:
         """Conditions on sizes and numbers, before memory for outputs is asked for."""
@@ -202,7 +207,7 @@ class Function:
         fitting = self.definitions
         for k, p in enumerate(params):
             x = given.get(p.name)
-            if isinstance(x, np.ndarray) or (x is not None and not np.isscalar(x) and arrays._has_buffer(x)):
+            if isinstance(x, np.ndarray) or (arrays.spread(x) and arrays._has_buffer(x)):
                 given[p.name] = x = arrays.view(fn, p.name, x)
                 got = arrays.dtype_of(x)
                 left = [d for d in fitting if arrays.fits(got, d.params[k].dtype)]
@@ -249,6 +254,8 @@ def _threads(fn: str, threads: int | None) -> int:
 def _outs(fn: str, out: Any, wanted: int) -> tuple[Any, ...]:
     """The arrays of `out`, none if there is no `out`."""
     given: tuple[Any, ...] = () if out is None else tuple(out) if isinstance(out, (tuple, list)) else (out,)
+    if given and not wanted:
+        raise ValueError(f"{fn}: out has no use here: the results are numbers")
     if given and len(given) != wanted:
         raise ValueError(f"{fn}: out must have {wanted} arrays, got {len(given)}")
     return given

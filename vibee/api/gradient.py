@@ -51,6 +51,8 @@ def gradient(f: Function, args: tuple[Any, ...], named: dict[str, Any], threads:
         count = max(len(args) - len(missing), 0)
     values = f.bind(args[:count], named)
     rest = args[count:]
+    if rest and cotangents and not missing:
+        raise ValueError(f"{fn}.grad: argument {next(iter(cotangents))} is given twice")
     if len(rest) > len(missing):
         raise ValueError(f"{fn}.grad: {len(rest)} cotangents, but there are {len(missing)} real outputs")
     for o, x in zip(missing, rest, strict=False):
@@ -61,6 +63,8 @@ def gradient(f: Function, args: tuple[Any, ...], named: dict[str, Any], threads:
                 raise ValueError(f"{fn}.grad: the cotangent d_{o} is missing")
             cotangents[f"d_{o}"] = 1.0
     d = f.choose(values)
+    if not real or not any(is_float(p.dtype) for p in d.params):
+        raise ValueError(f"{fn} has no gradient: none of its {'parameters' if real else 'outputs'} is a float")
     g = gradient_of(f, d)
     run = Function(f._library, f"{fn}.grad", [g])
     if _elementwise(d, values, cotangents):

@@ -12,6 +12,7 @@ from typing import Any
 from vibee.build import build, load_extension
 from vibee.build.flags import ISA, default_isa
 from vibee.emit import emit_module
+from vibee.emit.ctypes import exported
 from vibee.lower.unit import Unit
 from vibee.prove.verify import refuse
 from vibee.runtime.machine import LEVELS, supported_levels
@@ -101,7 +102,7 @@ class Library:
 
     def _function(self, d: Definition) -> Callable[..., Any]:
         """The native function of an instance."""
-        return getattr(self._build_of(d).module, d.key)  # type: ignore[no-any-return]
+        return getattr(self._build_of(d).module, exported(d.key))  # type: ignore[no-any-return]
 
     def _mapped(self, d: Definition) -> Callable[..., Any]:
         """The native function that applies an instance to every element of arrays."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vibee.check.modules import specs_root
+from vibee.emit.ctypes import exported
 from vibee.lower.build import add, div, i, ix, mul, sub
 from vibee.lower.cost import Work, moved, work
 from vibee.tree.defs import Definition, Param
@@ -32,7 +33,7 @@ def describe(definitions: Iterable[Definition], by_key: Callable[[str], Definiti
     for d in definitions:
         numbers = not any(q.shape for q in [*d.params, *d.outs]) and not d.sizes
         out[d.key] = {
-            "function": f"{d.key}_map" if numbers else d.key,
+            "function": f"{d.key}_map" if numbers else exported(d.key),
             **(_mapped if numbers else _plain)(d, work(d, by_key, known)),
             "runs": chosen.get(d.module, {}).get(d.name, []),
         }

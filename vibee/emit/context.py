@@ -62,7 +62,7 @@ class Body:
         self.name = name
         self.scalar = scalar  # a scalar function: it returns a number, has no threads, and an err only if it can fail
         self.result = ""  # what a scalar function returns
-        self.err = "NULL" if scalar and name.removeprefix("c_") not in module.fallible else "err"
+        self.err = "NULL" if scalar and name[2:] not in module.fallible else "err"
         self.threads = "1" if scalar else "threads"
         self.lines: list[str] = []
         self.indent = 1

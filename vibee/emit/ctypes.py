@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import math
+import re
 import struct
 
 from vibee.tree.types import DTYPES
@@ -18,15 +19,38 @@ RESERVED = {
     "complex", "size_t", "ssize_t", "sizeof", "typeof", "self", "range", "prange", "print", "exec", "str", "bytes",
     "list", "tuple", "dict", "set", "bool", "type", "len", "abs", "min", "max", "sum", "any", "all", "err",
     "threads", "lo", "hi", "cython", "noexcept", "except", "register", "namespace", "operator", "template",
+    "ValueError", "MemoryError", "PurePath", "VB_FILES", "free", "memset", "super",
+    *(f"{d}{access}" for d in DTYPES for access in "pc"),
 }  # fmt: skip
+# Beside these: what `cimport *` brings from libc.stdint, names of wrappers and C helpers after their vb_, and the
+# functions that a module has for arrays of numbers (f_map) and for the bodies of parallel loops (f_p0).
+STDINT = re.compile("U?INT.*_(MIN|MAX)|(PTRDIFF|SIG_ATOMIC|SIZE|WCHAR|WINT)_(MIN|MAX)|(u?int.*|wint)_t")
+HELPER = re.compile(r"_.*|arg_.*|def_.*|note|failed|failure|threads|in|zero|large|fail|alloc|overlap|result"
+                    rf"|(.*_)?({'|'.join(DTYPES)})|v\d.*|.*_loadu|.*_storeu|.*_splat")  # fmt: skip
+BESIDE = re.compile(r".*(_map|_p\d+)")
 
 
 def mangle(name: str) -> str:
     """The Cython name of a spec's variable."""
-    taken = name in RESERVED or name.startswith(("vb_", "__")) or not name.isascii()
+    taken = name in RESERVED or name.startswith(("vb_", "__")) or STDINT.fullmatch(name) or not name.isascii()
     if not name.isascii():
         name = "u_" + "".join(c if c.isascii() else f"{ord(c):x}" for c in name)
     return name + "_" if taken else name
+
+
+def native(key: str) -> str:
+    """The name of an instance's native function."""
+    return ("n_" if BESIDE.fullmatch(key) else "c_") + key
+
+
+def exported(key: str) -> str:
+    """The name of an instance's Python function."""
+    return f"vb_def_{key}" if BESIDE.fullmatch(key) or mangle(key) != key else key
+
+
+def held(name: str) -> str:
+    """The name of an argument as a wrapper passes it on: its memory, or its value where native code takes a pointer."""
+    return f"vb_arg_{name}" if HELPER.fullmatch(name) else f"vb_{name}"
 
 
 def ctype(dtype: str, *, size: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vibee.tree.defs import Alloc, Assign, Decl, For, If, Param, Procedure, While
 
 from .context import Body, Local, Module
-from .ctypes import ctype, mangle
+from .ctypes import ctype, mangle, native
 from .ops import ex
 from .statements import emit_body, hoist, signature
 
@@ -59,7 +59,7 @@ def comment(p: Procedure) -> list[str]:
 
 def scalar_function(p: Procedure, module: Module) -> str:
     """A function of numbers that gives a number; small ones are inlined into the loops that use them."""
-    b = Body(module, f"c_{p.key}", scalar=True)
+    b = Body(module, native(p.key), scalar=True)
     params = []
     for q in p.params:
         b.env[q.name] = Local("scalar", mangle(q.name), q.dtype, ctype(q.dtype))
@@ -75,7 +75,7 @@ def scalar_function(p: Procedure, module: Module) -> str:
         b.line(f"{out.name} = 0")
     emit_body(p.body, b)
     word = "cdef" if loops else "cdef inline"
-    return finish(b, f"{word} {ctype(p.outs[0].dtype)} c_{p.key}({', '.join(params)}) noexcept nogil", comment(p))
+    return finish(b, f"{word} {ctype(p.outs[0].dtype)} {native(p.key)}({', '.join(params)}) noexcept nogil", comment(p))
 
 
 def parameter(q: Param, b: Body) -> str:
@@ -91,7 +91,7 @@ def procedure(p: Procedure, module: Module) -> None:
     if p.is_scalar:
         module.chunks.append(scalar_function(p, module))
         return
-    b = Body(module, f"c_{p.key}")
+    b = Body(module, native(p.key))
     arrays, scalars, sizes = signature(p, b)
     params = [parameter(q, b) for q in [*arrays, *p.outs]]
     for q in scalars:
@@ -109,7 +109,7 @@ def procedure(p: Procedure, module: Module) -> None:
             b.leave()
     hoist(p.body, b)
     emit_body(p.body, b)
-    head = f"cdef void c_{p.key}({', '.join([*params, 'int threads', 'int* err'])}) noexcept nogil"
+    head = f"cdef void {native(p.key)}({', '.join([*params, 'int threads', 'int* err'])}) noexcept nogil"
     text = finish(b, head, [] if len(module.chunks) > first else comment(p))
     if len(module.chunks) > first:
         module.chunks[first] = "\n".join(comment(p)) + "\n" + module.chunks[first]

@@ -9,7 +9,7 @@ from vibee.tree.expr import INFIX, Expr, walk
 from vibee.tree.types import DTYPES, is_float
 
 from .context import Body, InternalError, flat
-from .ctypes import bf16_bits, float_text, int_text
+from .ctypes import bf16_bits, float_text, int_text, native
 
 ATOM, UNARY, TERNARY = 15, 12, 0
 Text = tuple[str, int]
@@ -211,7 +211,7 @@ def _call(e: Expr, b: Body) -> Text:
     name = str(e.attr[0] if isinstance(e.attr, tuple) else e.attr)
     if name not in b.module.procedures:
         raise InternalError(f"{b.name}: call of unknown {name}")
-    return f"c_{name}({numbers(name, e.args, b)})", ATOM
+    return f"{native(name)}({numbers(name, e.args, b)})", ATOM
 
 
 def numbers(name: str, args: Iterable[Expr], b: Body) -> str:

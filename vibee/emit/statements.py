@@ -24,7 +24,7 @@ from vibee.tree.types import DTYPES
 
 from . import parallel
 from .context import Body, InternalError, Local, flat, i64, known, product
-from .ctypes import mangle, vector_of
+from .ctypes import mangle, native, vector_of
 from .ops import element, ex, in_bounds, nonnegative, numbers
 
 STACK_BYTES = 16 * 1024
@@ -219,7 +219,7 @@ def _call(s: Call, b: Body) -> None:
         name = target if isinstance(target, str) else str(getattr(target, "array", getattr(target, "attr", "")))
         idx = target.lead if isinstance(target, View) else ()
         where, _ = element(load(name, tuple(idx), p.outs[0].dtype), b)
-        b.line(f"{where} = c_{s.fn}({numbers(s.fn, [args[q.name] for q in p.params], b)})")
+        b.line(f"{where} = {native(s.fn)}({numbers(s.fn, [args[q.name] for q in p.params], b)})")
         return
     arrays, scalars, sizes = signature(p, b)
     out: list[str] = []
@@ -229,7 +229,7 @@ def _call(s: Call, b: Body) -> None:
         out.append(address(v, b, b.module.header.pointer(q.dtype, False)))
     out += [ex(args[q.name], b) for q in scalars]
     out += [ex(s.sizes[n], b) for n in sizes]
-    b.line(f"c_{s.fn}({', '.join([*out, b.threads, b.err])})")
+    b.line(f"{native(s.fn)}({', '.join([*out, b.threads, b.err])})")
     if b.in_while and b.err == "err":
         # what the loop waits for may never come from a call that failed
         with b.block(f"if {b.module.header.use('vb_failed')}(err)"):

@@ -14,7 +14,7 @@ from vibee.tree.expr import Expr, show, var
 from vibee.tree.types import DTYPES
 
 from .context import Body, Local, Module
-from .ctypes import ctype, mangle
+from .ctypes import ctype, exported, held, mangle, native
 from .given import condition, large
 from .ops import ex, numbers
 from .statements import signature
@@ -74,10 +74,10 @@ def _number_wrapper(p: Procedure, module: Module) -> str:
     b.line("cdef int err = 0")
     for g in p.given:
         condition(p, g, b)
-    b.line(f"cdef {ctype(p.outs[0].dtype)} vb_result = c_{p.key}({numbers(p.key, map(_variable, p.params), b)})")
+    b.line(f"cdef {ctype(p.outs[0].dtype)} vb_result = {native(p.key)}({numbers(p.key, map(_variable, p.params), b)})")
     _raise(p, b)
     b.line(f"return {_result(p.outs[0], 'vb_result', module)}")
-    return "\n".join([f"def {p.key}({params}):", *_declared(b), *b.lines]) + "\n"
+    return "\n".join([f"def {exported(p.key)}({params}):", *_declared(b), *b.lines]) + "\n"
 
 
 def _variable(q: Param) -> Expr:
@@ -117,28 +117,28 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
     for q in buffers:
         t = module.header.pointer(q.dtype, q.kind == "in")
         zeros = ", ".join("0" * len(q.shape))
-        b.line(f"cdef {t} vb_{q.name} = <{t}>&{mangle(q.name)}[{zeros}]")
-        b.env[q.name] = Local("array", f"vb_{q.name}", q.dtype, t, q.shape)
+        b.line(f"cdef {t} {held(q.name)} = <{t}>&{mangle(q.name)}[{zeros}]")
+        b.env[q.name] = Local("array", f"{held(q.name)}", q.dtype, t, q.shape)
     for q in cells:
         t = module.header.pointer(q.dtype, True)
-        b.line(f"cdef {DTYPES[q.dtype].ctype} vb_{q.name} = {_native(q, module)}")
-        b.env[q.name] = Local("scalar", f"vb_{q.name}", q.dtype, t)
+        b.line(f"cdef {DTYPES[q.dtype].ctype} {held(q.name)} = {_native(q, module)}")
+        b.env[q.name] = Local("scalar", f"{held(q.name)}", q.dtype, t)
     for q in results:
-        b.line(f"cdef {DTYPES[q.dtype].ctype} vb_{q.name} = 0")
+        b.line(f"cdef {DTYPES[q.dtype].ctype} {held(q.name)} = 0")
     _overlaps(p, buffers, b)
     if p.fits is not None:
         large(p, b)
     for g in p.given:
         condition(p, g, b)
-    args = [f"vb_{q.name}" if q.shape else f"&vb_{q.name}" for q in [*arrays, *p.outs]]
+    args = [f"{held(q.name)}" if q.shape else f"&{held(q.name)}" for q in [*arrays, *p.outs]]
     args += [_native(q, module) for q in scalars] + [mangle(n) for n in sizes]
     b.line(f"threads = {module.header.use('vb_threads')}(threads)")
     with b.block("with nogil"):
-        b.line(f"c_{p.key}({', '.join([*args, 'threads', '&err'])})")
+        b.line(f"{native(p.key)}({', '.join([*args, 'threads', '&err'])})")
     _raise(p, b)
     if results:
-        b.line(f"return {', '.join(_result(q, f'vb_{q.name}', module) for q in results)}")
-    head = f"def {p.key}({', '.join(params)}):"
+        b.line(f"return {', '.join(_result(q, f'{held(q.name)}', module) for q in results)}")
+    head = f"def {exported(p.key)}({', '.join(params)}):"
     return "\n".join([head, *_declared(b), *b.lines]) + "\n"
 
 
@@ -167,7 +167,7 @@ def _overlaps(p: Procedure, buffers: list[Param], b: Body) -> None:
             if q.kind == "in" and r.kind == "in":
                 continue
             test = b.module.header.use("vb_overlap")
-            sides = ", ".join(f"vb_{x.name}, {_bytes(x)}" for x in (q, r))
+            sides = ", ".join(f"{held(x.name)}, {_bytes(x)}" for x in (q, r))
             with b.block(f"if {test}({sides})"):
                 b.line(f'raise ValueError("{p.name}: {r.name} shares memory with {q.name}")')
 
@@ -185,15 +185,15 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
     views = ", ".join(_view(replace(q, shape=(Expr("var"),))) for q in work)
     pointers = [(q, module.header.pointer(q.dtype, q.kind == "in")) for q in work]
     length = f"{mangle(work[0].name)}.shape[0]"
-    inner = [f"vb_{q.name}[vb__i]" for q in p.params if not q.is_array]
+    inner = [f"{held(q.name)}[vb__i]" for q in p.params if not q.is_array]
     if p.is_scalar:
         inner += ["err"] if p.key in module.fallible else []
-        step = f"vb_{p.outs[0].name}[vb__i] = c_{p.key}({', '.join(inner)})"
+        step = f"{held(p.outs[0].name)}[vb__i] = {native(p.key)}({', '.join(inner)})"
     else:
-        outs = [f"vb_{q.name} + vb__i" for q in [*p.params, *p.outs] if q.is_array]
-        step = f"c_{p.key}({', '.join([*outs, *inner, '1', 'err'])})"
-    params = ", ".join(f"{t} vb_{q.name}" for q, t in pointers)
-    names = ", ".join(f"vb_{q.name}" for q in work)
+        outs = [f"{held(q.name)} + vb__i" for q in [*p.params, *p.outs] if q.is_array]
+        step = f"{native(p.key)}({', '.join([*outs, *inner, '1', 'err'])})"
+    params = ", ".join(f"{t} {held(q.name)}" for q, t in pointers)
+    names = ", ".join(f"{held(q.name)}" for q in work)
     lines = [
         f"cdef void c_{p.key}_map(Py_ssize_t lo, Py_ssize_t hi, {params}, int* err) noexcept nogil:",
         "    cdef Py_ssize_t vb__i",
@@ -210,11 +210,11 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
         lines += [
             f"    if {name}.shape[0] != vb__n:",
             f'        raise ValueError("{p.name}: {q.name} has another length than {work[0].name}")',
-            f"    cdef {t} vb_{q.name} = <{t}>&{name}[0]",
+            f"    cdef {t} {held(q.name)} = <{t}>&{name}[0]",
         ]
     b = Body(module, p.key)
     for q in p.params:
-        b.env[q.name] = Local("scalar", f"vb_{q.name}[vb__i]", q.dtype, ctype(q.dtype))
+        b.env[q.name] = Local("scalar", f"{held(q.name)}[vb__i]", q.dtype, ctype(q.dtype))
     b.err = "&err"
     for g in p.given:
         with b.block("for vb__i in range(vb__n)"):
