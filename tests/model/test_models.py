@@ -155,5 +155,20 @@ def test_mistakes_of_a_caller(models) -> None:
     with pytest.raises(ValueError, match="T <= S"):
         long, _ = batch(np.random.default_rng(3), 31, 2, 30)
         m.loss(w, long, long, **GPT2)
+    for call, message in (
+        (lambda: m.count(**GPT2 | {"C": 1.5}), "argument C must be a size"),
+        (lambda: m.init(1, C=-1), "argument C must be a size, from 0"),
+        (lambda: m.init(1, q=3, **GPT2), "there is no size q; it has "),
+        (lambda: m.init(1, dtype=["f32"], **GPT2), "there is no .* version; there are f32, f64"),
+        (lambda: m.arena(B=[1], T=5, **GPT2), "argument B must be a size"),
+        (lambda: m.views(w[:-1], **GPT2), "argument flat must have .* elements in one axis"),
+        (lambda: m.views(np.repeat(w, 2)[::2], **GPT2), "without gaps"),
+        (lambda: m.views([1.0], **GPT2), "argument flat must be an array"),
+        (lambda: m.flat(w, **GPT2), "argument named must be weights by name"),
+        (lambda: m.loss(w, tokens, targets, tokens=tokens, **GPT2), "argument tokens is given twice"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert m.count(**GPT2 | {"C": 2**62}) > 2**100  # told before memory is asked for
     with pytest.raises(ValueError, match="there is no gradient"):
         models.gpt2_decode.gradient(w, tokens[0].copy(), None, None, 0, **GPT2)

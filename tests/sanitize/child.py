@@ -34,7 +34,8 @@ from vibee.tree.defs import Definition
 # memory that there is not: the caller hears of it
 REFUSED = re.compile(r"^==\d+==WARNING: AddressSanitizer failed to allocate .*\n", re.MULTILINE)
 MANY = 10_007  # elements of arrays that are shared by threads
-PATIENCE = 10  # seconds for one call: a loop of as many rounds as a number says may never end
+# seconds of the processor for one call (a loop of as many rounds as a number says may never end), and by the clock
+PATIENCE, CLOCK = 10, 900
 
 
 class Reports:
@@ -95,6 +96,12 @@ def natively(f: Function, d: Definition, c: Call) -> None:
         f._library._function(d)(*buffers, *made, *cells, *numbers, threads)
 
 
+def limits(processor: int, clock: int) -> None:
+    """End this process after so many seconds; 0 means never.  A busy machine makes no call endless."""
+    signal.setitimer(signal.ITIMER_PROF, processor)
+    signal.alarm(clock)
+
+
 class Calls:
     """The calls of one definition, and what became of them."""
 
@@ -116,7 +123,7 @@ class Calls:
     def begin(self, c: Call) -> None:
         """Say what is about to be called, in case that it is the end."""
         self.reports.log.with_suffix(".call").write_text(f"{self.d.key}: {c}")
-        signal.alarm(PATIENCE)
+        limits(PATIENCE, CLOCK)
 
     def memory(self, c: Call | None) -> None:
         """A call with the Python API in front, and one without."""
@@ -124,7 +131,7 @@ class Calls:
             assert c is not None
             self.begin(c)
             what, text = outcome(self.f, self.d, c, raw)
-            signal.alarm(0)
+            limits(0, 0)
             self.noted(c, what, f"without the Python API: {text}" if raw else text)
 
     def races(self, c: Call | None) -> None:
@@ -145,7 +152,7 @@ class Calls:
                 what = "result"
             except (ValueError, MemoryError) as e:
                 back, what = str(e), "refused"
-            signal.alarm(0)
+            limits(0, 0)
             self.noted(c, what, "")
             del named["threads"]
             bits = [x.tobytes() if isinstance(x, np.ndarray) else repr(x) for x in (*named.values(), *_flat(back))]
@@ -176,7 +183,8 @@ def main(tool: str, file: str, modules: str, count: str, chosen: str, log: str, 
     whole = Whole(file)
     whole.take(modules.split(","))
     reports = Reports(Path(log))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for timer in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(timer, signal.SIG_DFL)
     for key in keys:
         print(json.dumps({"begins": key}), flush=True)
         print(json.dumps(tried(whole, whole.definitions[key], tool, int(count), int(chosen), reports)), flush=True)

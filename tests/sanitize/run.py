@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 from kernels import TOOLS, Tool
 
 ROOT = HERE.parents[1]
-ALARM = -14  # a call that took too long
+ALARM = -signal.SIGALRM, -signal.SIGPROF  # a call that took too long
 COUNT = {"memory": 40, "races": 8}  # drawn calls of a kernel
 
 
@@ -71,7 +72,7 @@ def fuzz(file: Path, tool: Tool, count: int, seed: int, tamper: str = "") -> Tal
                 break
             note = log.with_suffix(".call")
             call = note.read_text() if note.exists() else ""
-            if code == ALARM:
+            if code in ALARM:
                 tally.endless += 1
             else:
                 report = "".join(f.read_text(errors="replace") for f in sorted(Path(folder).glob(log.name + ".[0-9]*")))

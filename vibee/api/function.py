@@ -247,7 +247,7 @@ def _threads(fn: str, threads: int | None) -> int:
     if threads is None:
         return default_threads()
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 1 <= threads <= 4096:
-        raise ValueError(f"{fn}: threads must be a whole number from 1 to 4096, got {threads!r}")
+        raise ValueError(f"{fn}: threads must be a whole number from 1 to 4096, got {arrays._short(threads)}")
     return int(threads)
 
 

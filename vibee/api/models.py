@@ -10,12 +10,13 @@ loss, grads = m.gradient(w, tokens, targets, **sizes)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vibee.tree.defs import Definition, Model
+from vibee.tree.defs import Definition, Model, Param
 
 from . import arrays
 from .values import size
@@ -55,6 +56,7 @@ class ModelFunctions:
     def parameters(self, **sizes: int) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all weights, in their order; one per layer has the layers in front."""
         out = {}
+        sizes = self._told(sizes)
         for w in self._first.weights:
             shape = (w.copies, *w.shape) if w.copies is not None else w.shape
             out[w.name] = tuple(self._size(e, sizes) for e in shape)
@@ -62,29 +64,33 @@ class ModelFunctions:
 
     def count(self, **sizes: int) -> int:
         """The number of weights: the length of the flat array."""
-        return sum(int(np.prod(s, dtype=np.int64)) for s in self.parameters(**sizes).values())
+        return sum(math.prod(s) for s in self.parameters(**sizes).values())
 
     def init(self, key: int = 0, *, dtype: str = "f32", threads: int | None = None, **sizes: float) -> np.ndarray:
         """New weights, one flat array: the same for the same key.  `sizes`: also the numbers that they depend on."""
         f = self._function(dtype, "init")
         wanted = {p.name for p in f.definitions[0].params}
-        given = {k: v for k, v in sizes.items() if k in wanted}
+        given = {k: v for k, v in self._told(sizes).items() if k in wanted}
         return f(key, threads=threads, **given)  # type: ignore[no-any-return]
 
     def views(self, flat: np.ndarray, **sizes: int) -> dict[str, np.ndarray]:
         """The parts of a flat array of weights or gradients by name; they share its memory."""
+        shapes, count, flat = self.parameters(**sizes), self.count(**sizes), arrays.view(self.__name__, "flat", flat)
+        if flat.shape != (count,) or not flat.flags.c_contiguous:
+            want = f"{count} elements in one axis without gaps"
+            raise ValueError(f"{self.__name__}: argument flat must have {want}, got shape {list(flat.shape)}")
         out, at = {}, 0
-        for name, shape in self.parameters(**sizes).items():
-            n = int(np.prod(shape, dtype=np.int64))
+        for name, shape in shapes.items():
+            n = math.prod(shape)
             out[name] = flat[at : at + n].reshape(shape)
             at += n
-        if at != flat.size:
-            raise ValueError(f"{self.__name__}: the flat array must have {at} elements, got {flat.size}")
         return out
 
     def flat(self, named: Mapping[str, np.ndarray], **sizes: int) -> np.ndarray:
         """One flat array of weights from arrays by name."""
         want = self.parameters(**sizes)
+        if not isinstance(named, Mapping):
+            raise ValueError(f"{self.__name__}: argument named must be weights by name, got {type(named).__name__}")
         unknown = sorted(set(named) - set(want))
         if unknown:
             raise ValueError(f"{self.__name__}: there is no weight {unknown[0]}; it has {', '.join(want)}")
@@ -118,7 +124,7 @@ class ModelFunctions:
 
     def arena(self, part: str = "gradient", dtype: str = "f32", **sizes: int) -> np.ndarray:
         """Memory that is enough for `forward`, `loss` or `gradient` with these sizes (inputs' sizes too)."""
-        return self._arena(self._planned(dtype, part), sizes)
+        return self._arena(self._planned(dtype, part), self._told(sizes), dtype)
 
     def _run(self, part: str, weights: Weights, inputs: tuple[Any, ...], arena: Any, threads: int | None,
              named: dict[str, Any]) -> Any:  # fmt: skip
@@ -128,7 +134,11 @@ class ModelFunctions:
         if len(inputs) > len(needed):
             takes = ", ".join(p.name for p in needed)
             raise ValueError(f"{fn}: {len(inputs)} inputs, but it takes weights, {takes}; sizes are given by name")
-        given = dict(zip((p.name for p in needed), inputs, strict=False)) | named
+        given = dict(zip((p.name for p in needed), inputs, strict=False))
+        twice = sorted(given.keys() & named.keys())
+        if twice:
+            raise ValueError(f"{fn}: argument {twice[0]} is given twice")
+        given |= named
         for p in m.params:
             if p.name not in given and p.default is None:
                 raise ValueError(f"{fn}: argument {p.name} is missing")
@@ -168,6 +178,14 @@ class ModelFunctions:
         except (MemoryError, ValueError):
             raise MemoryError(f"{self.__name__}: the arena would have {n} elements of {dtype}") from None
 
+    def _told(self, sizes: Mapping[str, Any]) -> dict[str, Any]:
+        """Sizes, and numbers that weights depend on, as they were told by name."""
+        params = {p.name: p for p in self._first.params} | {n: Param(n, "size", "i64") for n in self._first.sizes}
+        for name in sizes:
+            if name not in params or params[name].shape:
+                raise ValueError(f"{self.__name__}: there is no size {name}; it has {', '.join(self._first.sizes)}")
+        return {n: arrays.number(self.__name__, params[n], x) for n, x in sizes.items()}
+
     def _size(self, e: Any, sizes: Mapping[str, int]) -> int:
         from .values import Unknown
 
@@ -184,8 +202,8 @@ class ModelFunctions:
     def _lower(self, dtype: str) -> Lowered:
         from vibee.lower.model import lower_model
 
-        if dtype not in self._models:
-            raise ValueError(f"{self.__name__}: there is no {dtype} version; there are {', '.join(self._models)}")
+        if not isinstance(dtype, str) or dtype not in self._models:
+            raise ValueError(f"{self.__name__}: there is no {dtype!s:.40} version; there are {', '.join(self._models)}")
         if dtype not in self._lowered:
             self._lowered[dtype] = lower_model(self._models[dtype], self._library._unit)
         return self._lowered[dtype]
@@ -199,8 +217,9 @@ class ModelFunctions:
     def _function(self, dtype: str, part: str) -> Function:
         from .function import Function
 
+        lowered = self._lower(dtype)
         if (dtype, part) not in self._functions:
-            found = self._lower(dtype).init if part == "init" else self._planned(dtype, part).procedure
+            found = lowered.init if part == "init" else self._planned(dtype, part).procedure
             d = self._library._unit.add(found)
             self._functions[dtype, part] = Function(self._library, f"{self.__name__}.{part}", [d])
         return self._functions[dtype, part]
