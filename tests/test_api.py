@@ -2,6 +2,7 @@
 
 import array
 import functools
+import os
 import threading
 
 import numpy as np
@@ -128,11 +129,78 @@ def f32c_p0(x: f32[N]) -> y:
 '''
 
 
+MORE = '''
+module("more", version=1)
+
+def flip(p: bool, x: f64) -> y:
+    """Minus x where p."""
+    y = where(p, -x, x)
+
+def powers(x: f64) -> (a, b):
+    """Two outputs."""
+    a = x * x
+    b = x * x * x
+
+def cube(x: f64) -> y:
+    """With a gradient of its own that does not need y."""
+    y = x * x * x
+    gradient(cube_gradient)
+
+def cube_gradient(x: f64, d_y: f64) -> d_x:
+    """Of cube."""
+    d_x = 3.0 * x * x * d_y
+
+def tail(x: f32[H], K: size) -> y[H - K]:
+    """Without the first K."""
+    y[i] = x[i + K]
+
+def total(x: f64[N]) -> s:
+    """The sum of squares."""
+    s = sum[i](x[i] * x[i])
+
+@procedure
+def total_by_steps(x: f64[N]) -> s(f64):
+    """The same."""
+    implements(total)
+    for i in range(N):
+        s += x[i] * x[i]
+
+def energy(x: f64[N]) -> e:
+    """With a gradient of its own that does not need e."""
+    e = sum[i](x[i] * x[i])
+    gradient(energy_gradient)
+
+def energy_gradient(x: f64[N], d_e: f64) -> d_x[N]:
+    """Of energy, times ten."""
+    d_x[i] = 20.0 * d_e * x[i]
+
+def by_rows(row: i64[M], column: i32[E], x: f64[C]) -> y[M - 1]:
+    """Without a derivative."""
+    given(0 <= row[i] <= E, 0 <= column[e] < C)
+    y[i:M - 1] = sum[e:row[i]:row[i + 1]](x[column[e]])
+
+@procedure
+def count_up(start: i64) -> (y(i64[N]), z(i64[N, M])):
+    """Sizes that only the caller knows."""
+    for n in range(N):
+        y[n] = start + n
+        for m in range(M):
+            z[n, m] = y[n]
+'''
+
+
 @pytest.fixture(scope="module")
 def k(tmp_path_factory):
     path = tmp_path_factory.mktemp("api") / "api.vibee"
     path.write_text(SPEC)
     return vibee.load(path)
+
+
+@pytest.fixture(scope="module")
+def more(tmp_path_factory):
+    path = tmp_path_factory.mktemp("more") / "more.vibee"
+    path.write_text(MORE)
+    return vibee.load(path, isa="v2" if vibee.build.flags.has_levels() else None)
 
 
 def softmax(x):
@@ -227,6 +295,17 @@ def test_bool_and_bf16(k):
     raw = (np.array([1.0, -3.0, np.inf], "f4").view("u4") >> 16).astype("u2")
     half = (k.halve(raw).astype("u4") << 16).view("f4")
     assert half.tolist() == [0.5, -1.5, np.inf]
+    assert k.halve(raw.view(Named)).tolist() == k.halve(raw).tolist()
+
+
+class Named(np.ndarray):
+    """16 bits with the type name of a library for bfloat16."""
+
+    class dtype:
+        name = "bfloat16"
+
+    def view(self, _):
+        return np.asarray(memoryview(self))
 
 
 def test_gradients(k):
@@ -261,8 +340,50 @@ def test_gradient_of_ones_own(k):
     np.testing.assert_allclose(k.own.grad(x, dy), 7 * dy + x, rtol=1e-6)
 
 
-def wrong(k):
+def test_a_gradient_follows_what_the_definition_states(more):
+    x = np.array([1.0, -2.0])
+    assert more.total_by_steps.grad(x, 3.0).tolist() == [6.0, -12.0]  # of the formula that it implements
+    assert more.energy.grad(x, 3.0).tolist() == [60.0, -120.0]  # its own
+    assert more.cube.grad(2.0, 1.0) == 12.0 and more.cube.grad(x, x).tolist() == [3.0, -24.0]
+
+
+def test_gradients_of_several_numbers_element_by_element(more):
+    x, d_a, d_b = np.array([1.0, -2.0]), np.array([1.0, 10.0]), np.array([0.5, 2.0])
+    want = [1.0 * 2 + 0.5 * 3, 10.0 * -4 + 2.0 * 12]
+    assert more.powers.grad(x, d_a, d_b).tolist() == want
+    assert more.powers.grad(1.0, d_a[:1], d_b[:1]).tolist() == want[:1]
+
+
+def test_a_condition_is_a_number_too(more):
+    assert more.flip(True, 2.0) == -2.0 and more.flip(np.bool_(False), 2.0) == 2.0 and more.flip(1, 2.0) == -2.0
+    assert more.flip(np.array([True, False]), 2.0).tolist() == [-2.0, 2.0]
+
+
+def test_numbers_may_be_arrays_of_rank_0(k):
+    assert k.kind(np.array(4, "i4")) == 1 and k.bump(np.array(3.0)) == 18.0
+
+
+def test_sizes_that_only_the_caller_knows(more):
+    y, z = more.count_up(5, N=2, M=1)
+    assert y.tolist() == [5, 6] and z.tolist() == [[5], [6]]
+    y, z = np.zeros(3, "i8"), np.zeros((3, 2), "i8")
+    assert more.count_up(1, out=(y, z))[0] is y and z.tolist() == [[1, 1], [2, 2], [3, 3]]
+
+
+def test_without_a_number_of_threads_it_is_that_of_the_processors(monkeypatch):
+    from vibee.api.function import default_threads
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6}, raising=False)
+    assert default_threads() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert default_threads() == 7
+
+
+def wrong(k, more):
     x, t = np.ones((4, 5), "f4"), np.zeros(4, "i4")
+    wide = np.broadcast_to(np.float32(1), (1 << 46,))
+    odd = np.frombuffer(bytearray(25), "f4", 6, offset=1)
     v = functools.partial(np.array, dtype="f4")
     frozen = np.ones(3, "f4")
     frozen.flags.writeable = False
@@ -320,12 +441,26 @@ def wrong(k):
         (lambda: k.kind.grad(3), r"kind has no gradient: none of its outputs is a float"),
         (lambda: k.fill.grad(3, v([1, 2, 3])), r"fill has no gradient: none of its parameters is a float"),
         (lambda: k.mse.grad(v([1]), v([2]), 1.0, d_loss=1.0), r"mse.grad: argument d_loss is given twice"),
-    ]
+        (lambda: k.mse.grad(x[0], x[0], 1.0, 2.0), r"mse.grad: 2 cotangents, but there are 1 real outputs"),
+        (lambda: k.bump(t), r"bump: argument x must be f32 or f64, a number or an array, got i32"),
+        (lambda: k.bump(x, out=x[0].copy()), r"bump: output y must be f32 of shape \[4, 5\]"),
+        (lambda: k.bump(x, out=np.ones((4, 10), "f4")[:, ::2]), r"output y must be C-contiguous, aligned and writable"),
+        (lambda: k.bump(wide, 2.0), r"bump: no memory for argument x in the shape"),
+        (lambda: k.grid(1 << 31, 1 << 31), r"grid: no memory for output y of shape \[2147483648, 2147483648\]"),
+        (lambda: k.positive(odd), r"positive: argument x is not aligned to its element size"),
+        (lambda: more.flip(2.0, 1.0), r"flip: argument p must be a number \(bool\), got 2.0"),
+        (lambda: more.tail(x[0], 7), r"tail: output y would have shape \[-2\]; f32\[H - K\]"),
+        (lambda: more.count_up(1), r"count_up: the size N of the output y is needed: N=... or out=..."),
+        (lambda: more.count_up(1, M=2, out=np.zeros(3, "i8")), r"count_up: out must have 2 arrays, got 1"),
+        (lambda: more.count_up(1, out=np.zeros(3, "i8")), r"count_up: the size M of the output z is needed"),
+        (lambda: more.count_up(1, out=(t.astype("i8"), np.zeros(4, "i8"))), r"output z must have 2 axes"),
+        (lambda: more.by_rows.grad(np.zeros(2, "i8"), t, np.ones(3), np.ones(1)), r"no gradient: .* state one"),
+    ]  # fmt: skip
 
 
-def test_wrong_arguments(k):
-    for n, (call, message) in enumerate(wrong(k)):
-        with pytest.raises(ValueError, match=message) as e:
+def test_wrong_arguments(k, more):
+    for n, (call, message) in enumerate(wrong(k, more)):
+        with pytest.raises((ValueError, MemoryError), match=message) as e:
             call()
         assert "\n" not in str(e.value), n
 
@@ -350,6 +485,15 @@ def test_what_is_known_of_a_function(k):
     assert "softmax" in dir(k) and "exp" not in dir(k)
     with pytest.raises(AttributeError, match="has no definition 'nothing'"):
         _ = k.nothing
+    assert repr(k).endswith("own, own_backward>") and "api.vibee: softmax, affine" in repr(k)
+
+
+def test_what_the_package_offers_is_imported_when_asked_for():
+    from vibee.build import BuildError
+
+    assert vibee.BuildError is BuildError and set(vibee.__all__) <= {*dir(vibee), *vibee.__all__}
+    with pytest.raises(AttributeError, match="module 'vibee' has no attribute 'nothing'"):
+        _ = vibee.nothing
 
 
 def test_threads_of_python(k):
@@ -377,6 +521,75 @@ def test_mistakes_are_told_together(tmp_path):
     assert lines[0].startswith(f"{path}:4:") and lines[1].startswith(f"{path}:7:")
     with pytest.raises(vibee.SpecError, match="there is no such file"):
         vibee.load(tmp_path / "absent.vibee")
+    with pytest.raises(vibee.SpecError, match="is a folder"):
+        vibee.load(tmp_path)
+
+
+def test_an_instruction_set_must_be_one_of_the_machines(tmp_path, monkeypatch):
+    path = tmp_path / "one.vibee"
+    path.write_text("def one(x: f32) -> y:\n    y = x\n")
+    with pytest.raises(ValueError, match="isa must be one of v2, v3, v4, native, got 'avx'"):
+        vibee.load(path, isa="avx")
+    monkeypatch.setattr("vibee.api.library.supported_levels", lambda: ["v2"])
+    with pytest.raises(ValueError, match="this processor does not have x86-64-v4"):
+        vibee.load(path, isa="v4")
+
+
+CONDITIONS = [
+    "N >= 3 or M == 2", "not (N > M)", "-N < M", "where(N > M, N, M) == 5", "f64(N) / 2 < 1.5", "i32(2.5) == N",
+    "N ** 3 == 8",
+    "2 ** -M == 0", "f64(N) ** -1 < 0.3", "N // 2 + M % 4 * 2 - 1 == M", "(N & 6) | 1 == 3", "N ^ 1 != M",
+    "1 << N == 4", "64 >> M == 2", "min(N, M) + max(N, M) == 7", "N <= M and M <= N",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CONDITIONS)
+def test_conditions_on_sizes_mean_what_they_mean_in_python(text):
+    from vibee.api.values import value
+    from vibee.check import load_text
+
+    program = load_text(f"def f(x: f32[N], y: f32[M]) -> z:\n    given({text})\n    z = sum[n](x[n])\n", "t.vibee")
+    program.raise_errors()
+    (d,) = program.defs["f"]
+    own = {"where": lambda c, a, b: a if c else b, "f64": float, "i32": int}
+    for n, m in ((2, 5), (5, 2), (1, 1), (7, 64)):
+        want = eval(text, {"N": n, "M": m, **own})
+        assert all(value(g, {"N": n, "M": m}) for g in d.given) == bool(want), (n, m)
+
+
+def test_a_size_divided_by_zero_is_none():
+    from vibee.api.values import Unknown, size, value
+    from vibee.tree.expr import Expr, load, var
+
+    n = Expr("floordiv", (var("N"), var("K")), None, "i64")
+    assert size(n, {"N": 7, "K": 2}) == 3 and size(n, {"N": 7, "K": 0}) == 0
+    for other in (var("M"), load("x", (), "f32")):
+        with pytest.raises(Unknown):
+            value(other, {"N": 7})
+
+
+def test_generated_text_is_kept_where_that_is_possible(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from vibee.api import memo
+
+    spec, made = tmp_path / "s.vibee", []
+    spec.write_text("")
+    program = SimpleNamespace(modules=SimpleNamespace(all=lambda: [SimpleNamespace(path=str(spec))]))
+
+    def ask():
+        return memo.remembered(program, "v3", "s", ["f"], lambda: made.append(1) or f"text {len(made)}")
+
+    monkeypatch.setattr(memo, "cache_folder", lambda: tmp_path)
+    assert [ask(), ask()] == ["text 1", "text 1"]
+    spec.write_text("# changed\n")
+    assert ask() == "text 2"
+    monkeypatch.setattr(memo, "cache_folder", lambda: tmp_path / "full")  # nothing can be written there
+    assert [ask(), ask()] == ["text 3", "text 4"]
+    monkeypatch.setattr(memo, "cache_folder", lambda: tmp_path)
+    spec.unlink()
+    assert [ask(), ask()] == ["text 5", "text 6"]
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".text", ".text"]
 
 
 def test_any_name_is_free_for_a_definition(tmp_path):

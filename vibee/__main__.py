@@ -38,10 +38,7 @@ def guarded(args: list[str]) -> int:
     try:
         return run(args)
     except SystemExit as e:
-        if isinstance(e.code, int) or e.code is None:
-            return e.code or 0
-        print(e.code, file=sys.stderr)
-        return 2
+        return int(e.code or 0)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -65,12 +62,11 @@ def main() -> None:
     status = guarded(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except OSError as e:
-        if status == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is not tried again at the end of the process
+        if status == 0 and not isinstance(e, BrokenPipeError):
             print(f"vibee: cannot write the output: {e.strerror}", file=sys.stderr)
-        status = status or 2
+            status = 2
     sys.stderr.flush()
     if getattr(sys, "frozen", False):
         os._exit(status)  # all is flushed: the interpreter's teardown would only cost time

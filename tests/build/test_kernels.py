@@ -1,5 +1,8 @@
 """Kernels are generated again when a file that they follow from has changed, and not otherwise."""
 
+import runpy
+import sys
+
 import pytest
 
 from vibee.build import kernels
@@ -58,3 +61,63 @@ def test_a_lost_module_is_made_again(made, tmp_path):
     made(2.0)
     (tmp_path / "out" / "v2.so").unlink()
     assert made(None) == ["lower v2", "lower v3", "compile v2"]
+
+
+MODEL = """
+def summed(x: f32[N, C], w: f32[C]) -> y[N]:
+    y[n] = sum[c](x[n, c] * w[c])
+
+@model
+def plain(x: f32[N, C]) -> y[N]:
+    w: f32[C] = 1.0
+    y = summed(x, w)
+"""
+
+
+@pytest.fixture
+def listed(made, tmp_path, monkeypatch, capsys):
+    """Runs the command on a list of roots; gives its status and what it says."""
+    monkeypatch.setattr(kernels, "ROOT", tmp_path)
+
+    def run(table, **specs):
+        for name, text in specs.items():
+            (tmp_path / f"{name}.vibee").write_text(text)
+        (tmp_path / "list.toml").write_text("[roots]\n" + table)
+        out = str(tmp_path / "out")
+        status = kernels.main(["--roots", str(tmp_path / "list.toml"), "--out", out, "--isa", "v2", "--jobs", "1"])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_builds_what_the_list_names(listed, tmp_path):
+    table = '"a.vibee" = ["double"]\n"b.vibee" = ["*"]\n'
+    status, out, _ = listed(table, a=SPEC.format(2.0), b=MODEL)
+    text = (tmp_path / "out" / "v2.so").read_text()
+    assert status == 0 and out == f"out/v2.so  {len(text.encode()):,} bytes\n"
+    assert all(f"def {name}(" in text for name in ("double", "plain_forward", "plain_init"))
+    described = {}
+    exec((tmp_path / "out" / "table.py").read_text(), described)
+    assert {"double", "plain_forward"} <= set(described["TABLE"])
+
+
+MISTAKES = [
+    ('"a.vibee" = ["triple"]', {}, "a.vibee has no definition 'triple' (named in kernels.toml)"),
+    ('"a.vibee" = ["*"]\n"b.vibee" = ["*"]', {}, "b.vibee: 'double' is also in "),
+    ('"a.vibee" = ["*"]', {"a": "def f(x: f32) -> y:\n    y = z\n"}, "a.vibee:2:"),
+    ('"none.vibee" = ["*"]', {}, "none.vibee"),
+]
+
+
+@pytest.mark.parametrize(("table", "specs", "message"), MISTAKES)
+def test_a_mistake_in_the_list_is_one_line(listed, table, specs, message):
+    status, out, err = listed(table, **{"a": SPEC.format(2.0), "b": "\n\n" + SPEC.format(3.0), **specs})
+    assert (status, out) == (1, "") and message in err and len(err.splitlines()) == 1
+
+
+def test_the_module_is_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["vibee.build.kernels", "--help"])
+    monkeypatch.delitem(sys.modules, "vibee.build.kernels")
+    with pytest.raises(SystemExit) as e:
+        runpy.run_module("vibee.build.kernels", run_name="__main__")
+    assert e.value.code == 0 and "--roots" in capsys.readouterr().out

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vibee.cli import loop as loop_module
+from vibee.cli import stopping as stopping_module
 from vibee.cli.loop import Actions, History, Loop
 from vibee.cli.settings import Settings
 from vibee.cli.stopping import Stopping
@@ -115,6 +117,32 @@ def test_a_diverged_run_is_told_and_not_saved() -> None:
     with pytest.raises(UserError, match="diverged"):
         loop.run(Stopping())
     assert fake.saved == []
+
+
+def test_a_long_run_is_saved_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "SAVE_SECONDS", -1.0)
+    fake = Fake()
+    make(fake, Settings(steps=20, eval_every=0, sample_every=5)).run(Stopping())
+    assert {5, 10, 15} <= set(fake.saved) and fake.evaluated == []
+
+
+def test_a_second_and_later_interrupt_ends_the_program_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, object]] = []
+    with Stopping() as stopping:
+        monkeypatch.setattr(stopping_module, "_IMPATIENT", -1.0)
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((number, signal.getsignal(number))))
+        signal.raise_signal(signal.SIGTERM)  # is no more urgent than the first
+        assert sent == [] and stopping.status == 130
+        signal.raise_signal(signal.SIGINT)
+    assert sent == [(signal.SIGINT, signal.SIG_DFL)]
+
+
+def test_a_run_whose_starter_has_gone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = Stopping()
+    assert not stopping.wanted and stopping.status == 0
+    monkeypatch.setattr(os, "getppid", lambda: 1 - stopping._parent)
+    assert stopping.wanted and stopping.status == 143
 
 
 def test_a_long_history_is_thinned_and_survives_a_checkpoint() -> None:

@@ -27,6 +27,11 @@ def test_defaults_hold_together_for_any_text(size: int) -> None:
     assert 1 <= s.eval_every <= s.steps
 
 
+def test_byte_pairs_alone_bring_a_vocabulary() -> None:
+    assert settle(TrainOptions(tokenizer="bpe"), 10_000).vocab_size == 1024
+    assert settle(TrainOptions(tokenizer="bpe", vocab_size=300), 10_000).vocab_size == 300
+
+
 @given(st.integers(1, 4096))
 def test_a_width_alone_brings_heads_that_divide_it(width: int) -> None:
     s = settle(TrainOptions(width=width), 10**6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from vibee.__main__ import guarded
-from vibee.cli import loop
-from vibee.runtime import checkpoint, folder
+from vibee.cli import infer, loop
+from vibee.cli.kernels import Kernels
+from vibee.runtime import checkpoint, folder, vocabulary
+from vibee.runtime.errors import UserError
+from vibee.runtime.machine import load_kernels
 
 TEXT = "".join(chr(ord("a") + i % 26) for i in range(600))
 
@@ -40,6 +44,12 @@ def fails(capfd: pytest.CaptureFixture[str], *words: str) -> str:
     assert err.count("\n") == 1, err
     assert "Traceback" not in err
     return err
+
+
+def fails_last(capfd: pytest.CaptureFixture[str], *words: str) -> str:
+    """Runs what must fail after some lines of progress; gives the last line."""
+    assert run(*words) == 2
+    return capfd.readouterr().err.splitlines()[-1]
 
 
 def weights_of(path: Path) -> bytes:
@@ -190,6 +200,87 @@ def test_damaged_models_are_told_in_one_line(here: Path, capfd: pytest.CaptureFi
         assert message in fails(capfd, "infer", "--prompt", "a")
 
 
+def test_a_validation_that_is_no_number_is_told_and_not_saved(
+    here: Path, capfd: pytest.CaptureFixture[str], kernels: types.ModuleType
+) -> None:
+    assert run("train", "text.txt", "--steps", "4", *SMALL) == 0
+    kernels.evaluate_gpt2 = lambda **rest: float("nan")
+    message = fails_last(capfd, "train", "--steps", "8", "--resume")
+    assert "the validation loss is nan at step 6: the run has diverged; a lower --lr helps (it is 0.001)" in message
+    assert checkpoint.load("vibee-model").info["history"]["step"] == 4
+
+
+def test_a_reader_that_has_gone_does_not_end_a_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    turned: list[int] = []
+    with monkeypatch.context() as m:
+        m.setattr(os, "dup2", lambda _, fd: turned.append(fd))
+        m.setattr("sys.stdout", Gone())
+        assert run("train", "text.txt", "--steps", "4", *SMALL) == 0
+    assert set(turned) == {1} and checkpoint.load("vibee-model").info["history"]["step"] == 4
+
+
+def test_intervals_may_change_when_a_run_goes_on(here: Path) -> None:
+    assert run("train", "text.txt", "--steps", "4", *SMALL) == 0
+    words = ["--resume", "--steps", "10", "--eval-every", "3", "--sample-every", "0", "--log", "log.jsonl"]
+    assert run("train", *words) == 0
+    lines = [json.loads(line) for line in (here / "log.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if x["val_loss"] is not None] == [6, 9, 10]
+
+
+def test_what_is_read_and_what_is_not_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "d").mkdir()
+    (here / "d" / "a.txt").write_text(TEXT)
+    (here / "d" / "b.bin").write_bytes(b"\0")
+    assert run("train", "d", "--steps", "2", *SMALL) == 0
+    out = capfd.readouterr().out
+    assert "d/a.txt: 540 tokens to learn from, 60 held out; vocabulary of 26 characters" in out
+    assert "left out: 1 files that are not text" in out
+    assert run("train", "--steps", "2", *SMALL) == 0
+    assert "the built-in text: " in capfd.readouterr().out
+    assert "- stands for standard input and can be given once" in fails(capfd, "train", "-", "-")
+
+
+@pytest.fixture
+def pairs(kernels: types.ModuleType) -> types.ModuleType:
+    """The stand-in with the real kernels for byte pairs."""
+    pytest.importorskip("vibee._kernels.table", reason="the kernels are not built (make kernels)")
+    for name in ("distinct_words", "train_pairs", "longest_word", "encode_pairs"):
+        setattr(kernels, name, getattr(load_kernels(), name))
+    return kernels
+
+
+def test_byte_pairs_are_learnt_from_what_is_trained_on(
+    here: Path, capfd: pytest.CaptureFixture[str], pairs: types.ModuleType
+) -> None:
+    text = "the cat sat on the mat; " * 40 + "ü" * 60 + "zebra " * 9
+    (here / "t").write_text(text)
+    assert run("train", "t", "--steps", "2", "--tokenizer", "bpe", "--vocab-size", "270", *SMALL) == 0
+    assert "vocabulary of 270 byte pairs" in capfd.readouterr().out
+    words = vocabulary.read("vibee-model")
+    assert b"the" in words.tokens and not any(b"z" in t for t in words.tokens[256:])
+    assert run("infer", "--prompt", "the mat", "-n", "0") == 0
+    assert capfd.readouterr().out == "the mat\n"
+    (here / "t").write_text("ab" * 9)  # what is held out is one token
+    assert run("train", "t", "--steps", "2", "--tokenizer", "bpe", "--out", "short", *SMALL[:6]) == 0
+    assert "tokens to learn from, too few to hold any out" in capfd.readouterr().out
+
+
+def test_byte_pairs_of_many_words_there_and_back(pairs: types.ModuleType) -> None:
+    kernels = Kernels(1)
+    data = b" ".join(b"w%d" % i for i in range(20_000)) + "é漢\n".encode() * 3  # more words than there is room at first
+    words = vocabulary.of_pairs(kernels.learn_pairs(data, 300))
+    numbers = kernels.encode_pairs(words, data)
+    assert len(words) == 300 and len(numbers) < len(data) and words.decode(numbers) == data
+    assert list(kernels.encode_pairs(words, b"")) == []
+    lacking = vocabulary.Vocabulary("bpe", words.tokens[1:], [])
+    with pytest.raises(UserError, match=r"tokenizer\.json lacks some of the 256 bytes"):
+        kernels.encode_pairs(lacking, data)
+
+
 def test_minutes_choose_the_steps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.01)
     assert run("train", "text.txt", "--minutes", "0.001", *SMALL) == 0
@@ -217,3 +308,42 @@ def test_standard_input_is_data_and_prompt(
         capfd.readouterr()
         assert run("infer", "--prompt", "-", "-n", "1", "--temp", "0") == 0
     assert capfd.readouterr().out == "xyza\n"
+
+
+def test_a_prompt_that_cannot_be_read_is_told(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert "cannot read the prompt: standard input is closed" in fails(capfd, "infer", "--prompt", "-")
+    with open("/proc/self/mem", encoding="utf-8") as memory:  # its first byte is not there
+        monkeypatch.setattr("sys.stdin", memory)
+        assert "cannot read standard input: Input/output error" in fails(capfd, "infer", "--prompt", "-")
+    monkeypatch.setattr(infer, "MAX_PROMPT", len(TEXT) - 1)
+    with open("text.txt", encoding="utf-8") as text:
+        monkeypatch.setattr("sys.stdin", text)
+        assert "the prompt is longer than 64 MB" in fails(capfd, "infer", "--prompt", "-")
+
+
+def test_an_answer_ends_with_one_line_break(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "lines").write_text("a\nb\n" * 50)
+    assert run("train", "lines", "--steps", "2", *SMALL) == 0
+    capfd.readouterr()
+    assert run("infer", "--prompt", "a\n", "-n", "0") == 0
+    assert capfd.readouterr().out == "a\n"
+
+
+@pytest.mark.parametrize(("error", "status", "out"), [(KeyboardInterrupt, 130, "abc\n"), (BrokenPipeError, 0, "abc")])
+def test_an_answer_that_is_cut_short_ends_its_line_if_somebody_reads_it(
+    here: Path, capfd: pytest.CaptureFixture[str], kernels: types.ModuleType, monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException], status: int, out: str,
+) -> None:  # fmt: skip
+    assert run("train", "text.txt", "--steps", "2", *SMALL) == 0
+    capfd.readouterr()
+
+    def interrupted(**_: object) -> int:
+        raise error
+
+    kernels.sample = interrupted
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    assert run("infer", "--prompt", "abc") == status
+    assert capfd.readouterr().out == out

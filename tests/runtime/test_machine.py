@@ -23,6 +23,8 @@ def test_levels():
     assert machine.supported_levels(V4 - {"sse4_1"}) == []
     assert machine.processor_flags("model\t: 1\nflags\t\t: a b\nflags\t: c") == {"a", "b"}
     assert machine.processor_flags("nothing") == set()
+    assert machine.processor_name("processor: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name: b") == "Some CPU @ 2 GHz"
+    assert machine.processor_name("nothing") == "unknown processor"
 
 
 def test_forced_levels():

@@ -92,7 +92,8 @@ def _elementwise(d: Definition, values: dict[str, Any], cotangents: dict[str, An
 def _mapped(run: Function, g: Definition, f: Function, values: dict[str, Any], cotangents: dict[str, Any],
             threads: int) -> Any:  # fmt: skip
     bound = {**values, **cotangents}
-    if any(p.name in {o.name for o in f.definitions[0].outs} for p in g.params):
+    outs = [o.name for o in f.definitions[0].outs]
+    if any(p.name in outs for p in g.params):
         y = f._map(dict(values), None, threads) if any(map(arrays.spread, values.values())) else f(**values)
-        bound[f.definitions[0].outs[0].name] = y
+        bound.update(zip(outs, y if len(outs) > 1 else (y,), strict=True))
     return run._map({p.name: bound[p.name] for p in g.params if p.name in bound}, None, threads)

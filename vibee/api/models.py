@@ -146,8 +146,8 @@ class ModelFunctions:
         for name, place in m.sizes.items():
             if place[0] == "arg":
                 x = given[place[1]] = arrays.view(fn, place[1], given[place[1]])
-                if x.ndim > place[2]:
-                    sizes[name] = x.shape[place[2]]
+                arrays.check(fn, m.param(place[1]), x, writable=False)
+                sizes[name] = x.shape[place[2]]
             else:
                 sizes[name] = int(arrays.number(fn, m.param(name), given[name]))  # type: ignore[call-overload]
         by_name = isinstance(weights, Mapping)
@@ -171,7 +171,7 @@ class ModelFunctions:
             return loss, self.views(grads, **sizes) if by_name else grads
         return back
 
-    def _arena(self, planned: Any, sizes: Mapping[str, int], dtype: str = "f32") -> np.ndarray:
+    def _arena(self, planned: Any, sizes: Mapping[str, int], dtype: str) -> np.ndarray:
         n = self._size(planned.arena, sizes)
         try:
             return np.empty(n, arrays.NUMPY[dtype])

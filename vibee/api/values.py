@@ -11,18 +11,12 @@ from vibee.tree.expr import Expr
 FAR = 256  # bits: a size of more of them is too large all the same
 
 
-def _power(a: Any, b: Any) -> Any:
-    if isinstance(a, float) or isinstance(b, float):
-        return operator.pow(a, b)
-    return 1 if b < 0 else a ** (b if abs(a) < 2 else min(b, FAR))
-
-
 BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
     "floordiv": operator.floordiv, "mod": operator.mod, "lt": operator.lt, "le": operator.le, "gt": operator.gt,
     "ge": operator.ge, "eq": operator.eq, "ne": operator.ne, "bitand": operator.and_, "bitor": operator.or_,
     "xor": operator.xor, "shl": lambda a, b: a << min(b % 64 if b < 0 else b, FAR),
-    "shr": lambda a, b: a >> min(b % 64 if b < 0 else b, FAR), "pow": lambda a, b: _power(a, b),
+    "shr": lambda a, b: a >> min(b % 64 if b < 0 else b, FAR),
     "min": lambda a, b: b if b < a else a,
     "max": lambda a, b: b if b > a else a,
 }  # fmt: skip

@@ -51,15 +51,14 @@ def _plain(d: Definition, w: Work) -> dict[str, Any]:
     cells = [q for q in d.params if q.is_array and not q.shape]
     numbers = [*cells, *(q for q in d.params if not q.is_array)]  # in the wrapper's order
     names = [*d.sizes, *(q.name for q in numbers if q.name not in d.sizes)]
-    facts = [_cells(g, {q.name for q in cells}) for g in d.given]
-    told = [g for g in facts if _told(g, names)]
+    told = [g for g in d.given if _told(g, names)]
     return {
         "name": d.name,
         "label": d.key.removesuffix("_f32"),
         "module": d.module,
         "sizes": list(d.sizes),
         "numbers": [(q.name, q.dtype, _default(q)) for q in numbers],
-        "arrays": _arrays(buffers, [tuple(map(show, q.shape)) for q in buffers], _bounds(facts, names)),
+        "arrays": _arrays(buffers, [tuple(map(show, q.shape)) for q in buffers], _bounds(d.given, names)),
         "given": list(dict.fromkeys(map(show, told))),
         "hints": _hints(told, names),
         "flops": None if w.flops is None else show(w.flops),
@@ -74,7 +73,7 @@ def _mapped(d: Definition, w: Work) -> dict[str, Any]:
     """A definition of numbers, as the function that works on arrays of them."""
     work_on = [*d.params, *d.outs]
     names = {q.name for q in d.params}
-    facts = [_elements(_cells(g, names), names) for g in d.given]
+    facts = [_elements(g, names) for g in d.given]
     told = w.flops is not None and not free_vars(w.flops)
     return {
         "name": d.name,
@@ -124,13 +123,6 @@ def _told(g: Expr, names: Iterable[str]) -> bool:
     """Is a condition about sizes and numbers alone?"""
     plain = all(n.op not in ("load", "load?", "call", "reduce", "scan", "bitcast") for n in walk(g))
     return plain and free_vars(g) <= set(names)
-
-
-def _cells(g: Expr, cells: set[str]) -> Expr:
-    """A condition with numbers of rank 0 as variables."""
-    if g.op == "load" and not g.args and g.attr in cells:
-        return var(str(g.attr), g.dtype)
-    return rebuild(g, lambda a: _cells(a, cells))
 
 
 def _elements(g: Expr, names: set[str]) -> Expr:

@@ -79,8 +79,7 @@ def build(text: str, stem: str, isa: str | None = None) -> tuple[Path, str]:
             try:
                 c = cythonize(pyx, name, shared=views)
             except BuildError:
-                listing = pyx.with_suffix(".lis")
-                if listing.exists():
+                for listing in Path(work).glob("*.lis"):
                     shutil.copyfile(listing, path.with_suffix(".lis"))
                 raise _moved(work, path.parent) from None
             so = Path(work) / f"{name}.so"
@@ -103,8 +102,7 @@ def load_extension(path: Path, name: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path, loader=ExtensionFileLoader(name, str(path)))
-    if spec is None or spec.loader is None:
-        raise BuildError(f"{path} cannot be imported")
+    assert spec is not None and spec.loader is not None
     # OpenMP reads its settings when it is loaded.  By default idle threads spin for milliseconds; on a
     # machine that is busy with other things, that keeps the very thread waiting that they wait for.
     mine = os.environ.setdefault("GOMP_SPINCOUNT", SPIN) is SPIN

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from vibee.check import SpecFailure
 from vibee.check.modules import specs_root
 from vibee.tree.defs import Definition, Model, Procedure
 
@@ -158,13 +159,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for path in build_kernels(read_roots(options.roots), options.isa or ISAS, options.out, jobs=options.jobs):
             print(f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}  {path.stat().st_size:,} bytes")
-    except Exception as e:
-        from vibee.check import SpecFailure
-
-        if isinstance(e, (BuildError, SpecFailure, OSError)):
-            print(e, file=sys.stderr)
-            return 1
-        raise
+    except (BuildError, SpecFailure, OSError) as e:
+        print(e, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -262,11 +262,15 @@ def run_app(words: list[str]) -> int:
     """Carry out a command line; a mistake in it is one line and exit status 2."""
     import sys
 
-    from typer import Abort
-    from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
+    from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
+    # Not `app(words)`: that would make a pipe without a reader a failure, and here it is none.
+    command = typer.main.get_command(app)
     try:
-        status = app(args=words, prog_name="vibee", standalone_mode=False)
+        with command.make_context("vibee", [*words]) as context:
+            return int(command.invoke(context))
+    except typer.Exit as e:
+        return e.exit_code
     except NoArgsIsHelpError as e:
         print(e.format_message())
         return 2
@@ -275,9 +279,3 @@ def run_app(words: list[str]) -> int:
         text = " ".join(e.format_message().split()).rstrip(".")
         print(f"{path}: {text} (see {path} --help)", file=sys.stderr)
         return 2
-    except ClickException as e:
-        print(f"vibee: {' '.join(e.format_message().split())}", file=sys.stderr)
-        return 2
-    except Abort:
-        return 130
-    return status if isinstance(status, int) else 0

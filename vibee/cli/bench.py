@@ -15,7 +15,7 @@ from vibee.runtime import model, vocabulary
 from vibee.runtime.atomic import write_files
 from vibee.runtime.errors import UserError
 from vibee.runtime.jsontext import dump
-from vibee.runtime.machine import available_processors, isa_level
+from vibee.runtime.machine import available_processors, isa_level, processor_name
 from vibee.runtime.sample_text import sample_text
 
 from . import bench_specs
@@ -27,18 +27,6 @@ from .options import InferOptions
 from .peers import check_peers
 from .settings import NANOGPT_CPU
 from .train import make_shape
-
-
-def processor_name() -> str:
-    """What the processor calls itself."""
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
-            for line in f:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return "unknown processor"
 
 
 def training(kernels: Kernels, quick: bool) -> dict[str, float]:

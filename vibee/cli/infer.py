@@ -78,8 +78,6 @@ def infer(options: InferOptions) -> int:
         while made != options.n_predict:
             token = decoder.sample(options, seed, made)
             made += 1
-            if token in model.tokenizer.ends:
-                break
             output.write(model.tokenizer.decode((token,)))
             if made == 1:
                 first = perf_counter()

@@ -44,13 +44,12 @@ class Kernels:
         """v2, v3 or v4."""
         return self.module.__name__.rpartition(".")[2]
 
-    def find(self, *names: str) -> Callable[..., Any]:
-        """The first of these functions that there is."""
-        for name in names:
-            f = getattr(self.module, name, None)
-            if f is not None:
-                return f  # type: ignore[no-any-return]
-        raise UserError(f"the kernels have no {names[0]}: they were built from other specs; run `make kernels`")
+    def find(self, name: str) -> Callable[..., Any]:
+        """A function of the module."""
+        f = getattr(self.module, name, None)
+        if f is None:
+            raise UserError(f"the kernels have no {name}: they were built from other specs; run `make kernels`")
+        return f  # type: ignore[no-any-return]
 
     def transpose(self, source: memoryview, target: memoryview, rows: int, columns: int) -> None:
         """target[columns, rows] = source[rows, columns] transposed; both flat."""

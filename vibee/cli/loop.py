@@ -67,6 +67,15 @@ def next_stop(step: int, settings: Settings) -> int:
     return stop
 
 
+def refuse_divergence(what: str, loss: float, step: int, rate: float) -> None:
+    """An error if a loss is no number: nothing can be learnt from there, and no such state is saved."""
+    if loss - loss != 0.0:
+        raise UserError(
+            f"{what} is {loss} at step {step}: the run has diverged; a lower --lr helps (it is {rate:g}). "
+            "The last checkpoint stands as it was"
+        )
+
+
 class Loop:
     """Runs from history.step to settings.steps, or until it is asked to stop."""
 
@@ -101,7 +110,7 @@ class Loop:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def _advance(self, count: int, stop: int) -> None:
-        h = self.history
+        h, s = self.history, self.settings
         begin = time.monotonic()
         losses, rates = self.actions.steps(h.step, count)
         took = max(time.monotonic() - begin, 1e-6)
@@ -117,18 +126,11 @@ class Loop:
                 )  # fmt: skip
         h.step += count
         h.seconds += took
-        self._refuse_divergence(first, losses)
+        for i, loss in enumerate(losses):
+            refuse_divergence("the loss", loss, first + i + 1, s.lr)
         self.progress.update(h.step, sum(losses) / count)
         # How many steps a chunk has follows the clock; what the steps compute does not depend on it.
         self.chunk = max(1, min(int(count * self.chunk_seconds / took), 4 * count, 1000))
-
-    def _refuse_divergence(self, first: int, losses: list[float]) -> None:
-        for i, loss in enumerate(losses):
-            if loss - loss != 0.0:
-                raise UserError(
-                    f"the loss is {loss} at step {first + i + 1}: the run has diverged; a lower --lr helps "
-                    f"(it is {self.settings.lr:g}). The last checkpoint stands as it was"
-                )
 
     def _validate(self) -> float:
         h = self.history

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from vibee.runtime.buffers import zeros
 
@@ -86,10 +86,7 @@ class Bench:
 def isolated(job: Callable[[], Row], patience: float) -> Row:
     """The result of `job`, done in a process of its own; {"reason": ...} if there is none."""
     source, target = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(source)
-        _answer(job, target)
+    child = os.fork() or _answer(job, target)  # the child answers, and never comes back
     os.close(target)
     try:
         data = _receive(source, time.monotonic() + patience)
@@ -105,14 +102,12 @@ def isolated(job: Callable[[], Row], patience: float) -> Row:
     return {"reason": f"it ended the process (signal {-code})", "smaller": NO_MEMORY}
 
 
-def _answer(job: Callable[[], Row], target: int) -> None:
+def _answer(job: Callable[[], Row], target: int) -> NoReturn:
     """What the child does."""
     try:
         row = job()
     except MemoryError as e:
         row = {"reason": explain(e), "smaller": NO_MEMORY}
-    except KeyboardInterrupt:
-        os._exit(130)
     except BaseException as e:
         row = {"reason": explain(e)}
     data = marshal.dumps(row)

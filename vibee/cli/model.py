@@ -16,8 +16,6 @@ if TYPE_CHECKING:  # the typing module is not worth its start time
 class Tokenizer:
     """Bytes to tokens and back."""
 
-    ends: tuple[int, ...] = ()  # tokens after which nothing follows; ours have none
-
     def __init__(self, kernels: Kernels, vocabulary: Vocabulary) -> None:
         self.kernels, self.vocabulary = kernels, vocabulary
 

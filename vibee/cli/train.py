@@ -19,7 +19,7 @@ from vibee.runtime.vocabulary import Vocabulary
 
 from .corpus import Corpus, fit_context, make_corpus, make_vocabulary, read_text
 from .kernels import Decoder, Kernels, Trainer, lengths, training_bytes
-from .loop import PER_TOKEN, Actions, History, Loop
+from .loop import PER_TOKEN, Actions, History, Loop, refuse_divergence
 from .model import Tokenizer
 from .options import InferOptions
 from .settings import Settings, TrainOptions, refuse_nonsense, scheduled, settle
@@ -133,7 +133,9 @@ class Run:
         s = self.settings
         windows = (len(self.corpus.held_out) - 1) // s.context
         whole = windows <= batches * s.batch or len(self.corpus.held_out) <= s.context
-        return self.trainer.evaluate(0 if whole else batches)
+        loss = self.trainer.evaluate(0 if whole else batches)
+        refuse_divergence("the validation loss", loss, self.history.step, s.lr)
+        return loss
 
     def sample(self) -> str:
         """A piece of text from the weights as they are."""
@@ -221,9 +223,7 @@ class Run:
         progress.close()
         write_curve(self.options.out, h)
         out = sys.stdout
-        curve = terminal_curve(h.train, h.validation, unicode=can_show(out, "⠁"), colour=out.isatty())
-        if curve:
-            say(curve)
+        say(terminal_curve(h.train, h.validation, unicode=can_show(out, "⠁"), colour=out.isatty()))
         kind = "loss" if self.corpus.shared else "validation loss"
         say(f"{kind} {loss:.4f} after {h.step} steps in {short_time(h.seconds)}; the model is in {self.options.out}")
         first = self.corpus.vocabulary.decode(self.corpus.train[:12].tolist()).decode("utf-8", "replace").split()

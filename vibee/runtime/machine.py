@@ -34,14 +34,24 @@ def _text(path: str, size: int = 1 << 16) -> str:
         return ""
 
 
-def processor_flags(cpuinfo: str | None = None) -> set[str]:
-    """The features of the first processor."""
+def _first_processor(name: str, cpuinfo: str | None) -> str:
+    """What the kernel says of the first processor under a name; empty if it says nothing."""
     # One short read: the file has a section per processor, and the kernel writes only what is asked for.
     text = _text("/proc/cpuinfo", 16384) if cpuinfo is None else cpuinfo
     for line in text.split("\n"):
-        if line.startswith("flags"):
-            return set(line.partition(":")[2].split())
-    return set()
+        if line.startswith(name):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def processor_flags(cpuinfo: str | None = None) -> set[str]:
+    """The features of the first processor."""
+    return set(_first_processor("flags", cpuinfo).split())
+
+
+def processor_name(cpuinfo: str | None = None) -> str:
+    """What the processor calls itself."""
+    return _first_processor("model name", cpuinfo) or "unknown processor"
 
 
 def supported_levels(flags: set[str] | None = None) -> list[str]:
