@@ -102,6 +102,17 @@ def test_sizes_that_are_chosen_by_hand_are_taken() -> None:
     assert set(arrays["t"].tolist()) == {2}
 
 
+def test_arrays_without_elements_are_not_measured() -> None:
+    text = "def f(x: f32[N]) -> y[N // 4]:\n    y[i] = x[4 * i]\n"
+    case = choose(kernels_of(text)["f"], {}, 8, 1e9)
+    assert case is not None and case.names["N"] == 4
+
+
+def test_the_search_for_sizes_ends() -> None:
+    text = "def f(x: f32[A, B, C, D]) -> y:\n    given(A + B + C + D == 3)\n    y = sum[a, b, c, d](x[a, b, c, d])\n"
+    assert choose(kernels_of(text)["f"], {}, 1 << 20, 1e9, largest=1) is None
+
+
 def test_sizes_that_cannot_be_found_are_none() -> None:
     never = 'module("n", version=1)\n\ndef f(x: real[N]) -> y[N]:\n    given(N * N == 3)\n    y[i] = x[i]\n'
     assert choose(kernels_of(never)["f"], {}, 1 << 20, 1e9) is None
@@ -131,6 +142,7 @@ CONDITIONS = [
     ("x: f64[N], z: f64[M]", "y[N]", "N == M, N == 3 or N == 5", lambda v: v["N"] == v["M"] in (3, 5)),
     ("x: f64[N], K: i64, p: bool", "y[N]", "K > N // 2, K < N, p", lambda v: v["N"] // 2 < v["K"] < v["N"] and v["p"]),
     ("x: f64[N], K: f64", "y[N]", "f64(N) / K > 3.5, K < 0.3", lambda v: v["N"] / v["K"] > 3.5 and v["K"] < 0.3),
+    ("x: f64[N]", "y[N]", "2 > 1, N > 1", lambda v: v["N"] > 1),
     ("x: u8[N]", "y(u8[N])", "N >= 2000", lambda v: bytes(v["x"]).isascii() and b" the " in bytes(v["x"])),
 ]  # fmt: skip
 

@@ -165,6 +165,13 @@ def test_verify_takes_files_in_order_whatever_process_looks_at_them(
     assert "is outside" in first["counterexample"]
 
 
+def test_verify_tells_conditions_that_nothing_satisfies(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (specs / "never.vibee").write_text("def never(x: f32[N]) -> y[N]:\n    given(N > 3, N < 2)\n    y[n] = x[n]\n")
+    status, out, err = run(capfd, "verify", "never.vibee")
+    assert (status, err) == (0, []) and out[2].startswith("never.vibee:2:11: UNPROVED in never: ")
+    assert "(given: " in out[2] and out[3].startswith("1 definitions, ")
+
+
 @pytest.mark.parametrize(("path", "message"), [("none.vibee", "there is no such file"), ("empty", "no .vibee file")])
 def test_verify_names_what_is_not_there(
     path: str, message: str, specs: Path, capfd: pytest.CaptureFixture[str]

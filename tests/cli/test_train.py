@@ -10,9 +10,12 @@ import types
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vibee.__main__ import guarded
 from vibee.cli import infer, loop
+from vibee.cli.corpus import split_place
 from vibee.cli.kernels import Kernels
 from vibee.runtime import checkpoint, folder, vocabulary
 from vibee.runtime.errors import UserError
@@ -267,6 +270,13 @@ def test_byte_pairs_are_learnt_from_what_is_trained_on(
     (here / "t").write_text("ab" * 9)  # what is held out is one token
     assert run("train", "t", "--steps", "2", "--tokenizer", "bpe", "--out", "short", *SMALL[:6]) == 0
     assert "tokens to learn from, too few to hold any out" in capfd.readouterr().out
+
+
+@given(st.text(alphabet="aü漢𝄞", min_size=1))
+def test_what_is_held_out_begins_with_a_character(text: str) -> None:
+    content = text.encode()
+    at = split_place(content)
+    assert content[:at].decode() + content[at:].decode() == text and at >= len(content) * 9 // 10
 
 
 def test_byte_pairs_of_many_words_there_and_back(pairs: types.ModuleType) -> None:

@@ -105,7 +105,8 @@ def load_extension(path: Path, name: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     # OpenMP reads its settings when it is loaded.  By default idle threads spin for milliseconds; on a
     # machine that is busy with other things, that keeps the very thread waiting that they wait for.
-    mine = os.environ.setdefault("GOMP_SPINCOUNT", SPIN) is SPIN
+    mine = "GOMP_SPINCOUNT" not in os.environ
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     try:
         module = module_from_spec(spec)
         sys.modules[name] = module

@@ -49,8 +49,13 @@ class Output:
             sys.stdout.buffer.write(text.encode("utf-8", "replace"))
             sys.stdout.buffer.flush()
 
-    def end(self) -> None:
-        """Finish the line; half a character is left out."""
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Finish the line, unless nobody reads it; half a character is left out."""
+        if kind is BrokenPipeError:
+            return
         if self.last != "\n":
             sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
@@ -74,7 +79,7 @@ def infer(options: InferOptions) -> int:
     first = prompted
     made = 0
     seed = options.seed if options.seed >= 0 else int.from_bytes(os.urandom(8), "little")
-    try:
+    with output:
         while made != options.n_predict:
             token = decoder.sample(options, seed, made)
             made += 1
@@ -83,9 +88,6 @@ def infer(options: InferOptions) -> int:
                 first = perf_counter()
             if made != options.n_predict:
                 decoder.feed((token,))
-    finally:
-        if sys.exc_info()[0] is not BrokenPipeError:
-            output.end()
     if options.stats:
         ended = perf_counter()
         rate = (made - 1) / (ended - first) if made > 1 and ended > first else 0.0

@@ -46,14 +46,12 @@ def _proofs(program) -> tuple[list[str], list[str]]:  # type: ignore[no-untyped-
         refuse(unit, own)
     except SpecFailure as e:
         return list(map(str, e.errors)), []
-    found: dict[tuple[str, int], list[str]] = {}
+    found: dict[tuple[str, int], dict[str, None]] = {}  # the texts, each once
     for d in own:
         for o in unit.open[d.key]:
-            texts = found.setdefault((d.name, o.span.line), [])
-            if str(o) not in texts:
-                texts.append(str(o))
+            found.setdefault((d.name, o.span.line), {})[str(o)] = None
     return [], [
-        f"{texts[0]} (note, {name})" + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
+        f"{next(iter(texts))} (note, {name})" + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
         for (name, _), texts in sorted(found.items(), key=lambda item: item[0][1])
     ]
 
