@@ -117,14 +117,6 @@ class Chain:
         self.push(a, product(adjoint, over), ranges)
         self.push(b, product(product(adjoint, term_of(a).times(over)), replace(over, coeff=-over.coeff)), ranges)
 
-    def d_pow(self, e: Expr, adjoint: list[Term], ranges: Ranges) -> None:
-        """a ** n for a literal n."""
-        a, n = e.args
-        if n.op != "const":
-            raise GradError("a power has a derivative only for a constant exponent", e.span)
-        less = Expr("pow", (a, replace(n, attr=n.attr - 1)), None, e.dtype)  # type: ignore[operator]
-        self.push(a, product(product(adjoint, term_of(less)), Term(Fraction(n.attr))), ranges)  # type: ignore[call-overload]
-
     def d_sqrt(self, e: Expr, adjoint: list[Term], ranges: Ranges) -> None:
         """sqrt(a): 1 / (2 sqrt(a))."""
         self.push(e.args[0], product(adjoint, Term(Fraction(1, 2), (), ((e, -1),))), ranges)

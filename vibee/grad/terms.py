@@ -100,10 +100,6 @@ def term_of(e: Expr) -> Term:
         if not bottom.guards and bottom.coeff:
             return term_of(e.args[0]).times(bottom.inverse())
         return term_of(e.args[0]).times(Term(factors=((e.args[1], -1),)))
-    if e.op == "pow" and e.args[1].op == "const" and float(e.args[1].attr).is_integer():  # type: ignore[arg-type]
-        base, n = term_of(e.args[0]), int(e.args[1].attr)  # type: ignore[call-overload]
-        if not base.guards and (base.coeff or n > 0):
-            return Term(base.coeff**n, (), pack({f: p * n for f, p in base.factors}))
     if e.op == "where" and is_zero(e.args[2]):
         return term_of(e.args[1]).under((e.args[0],))
     if e.op == "where" and is_zero(e.args[1]):
