@@ -63,7 +63,6 @@ class Verdict:
     outcome: str
     why: str = ""
     seconds: float = 0.0
-    also: str = ""  # the other side (prover or tests), where it was killed by one
 
 
 @dataclass
@@ -305,12 +304,11 @@ def _judge(o: Original, e: Edit) -> Verdict:
     s = Spec(str(o.path))
     with by_the_oracle():
         failed = first_failure(s, o, QUICK, o.users)
-    refuted, unproved = proofs(s.program, o.own) if failed else proofs(s.program, o.users)
-    if refuted or (unproved > o.unproved and not failed):
-        why = refuted or f"{unproved - o.unproved} more that cannot be proved"
-        return Verdict(PROVER, why, also=failed[0] if failed else "")
     if failed:
         return Verdict(TESTS, failed[0])
+    refuted, unproved = proofs(s.program, o.users)
+    if refuted or unproved > o.unproved:
+        return Verdict(PROVER, refuted or f"{unproved - o.unproved} more that cannot be proved")
     same = _same(o, s, e)
     if same:
         return Verdict(EQUIVALENT, same)

@@ -81,7 +81,6 @@ def table(done: list[tuple[Edit, Verdict]]) -> str:
     rows: dict[str, Counter[str]] = {}
     for e, v in done:
         rows.setdefault(e.kind, Counter())[v.outcome] += 1
-        rows[e.kind]["also"] += bool(v.also)
     total: Counter[str] = Counter()
     for c in rows.values():
         total += c

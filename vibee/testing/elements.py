@@ -217,7 +217,8 @@ class Elements:
             return self.rng.integers(int(least), int(most), n, dtype=NUMPY[p.dtype], endpoint=True)
         sizes = [int(x) for name, x in self.found.items() if name in self.d.sizes]
         top = max([*sizes, 3])
-        low = max(least, 0 if free and t.bits > 8 else -2) if low is None else max(low, least)
+        start = -2 if not free or t.bits == 8 else -top if self.kind == "special" else 0  # free ones may be indices
+        low = max(least, start) if low is None else max(low, least)
         high = min(most, max(top, low + 1) if not free else top - 1) if high is None else min(high, most)
         if high < low:
             high = low
