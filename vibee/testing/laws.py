@@ -64,6 +64,8 @@ def holds(subject: Subject, case: Case, c: Expr, back: Mapping[str, np.ndarray])
     for n in {str(x.attr) for x in walk(c) if x.op == "load"} - set(arrays):
         arrays[n] = subject.everything(case, oracle)[n]  # a temporary, as far as it is known
     if subject.mapped:
+        if not all(x.v.size for x in arrays.values()):
+            return 0  # a `where` of which neither side is needed has no shape
         found: Num | None = oracle.value(c, Space({**names, **arrays}, arrays))
     else:
         rank0 = {n: x for n, x in arrays.items() if x.v.ndim == 0}
