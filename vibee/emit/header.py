@@ -102,6 +102,26 @@ static inline uint16_t vb_bf16_of_f32(float f) {
     return (uint16_t)((u & 0x7FFFFFFF) > 0x7F800000 ? (u >> 16) | 0x40 : rounded);
 }"""
 
+HAS_BF16 = """
+/* Has this processor AVX512-BF16, and may it be used?  Asked once. */
+static inline int vb_has_avx512bf16(void) {
+    static int known;
+    int found = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!found) {
+        found = __builtin_cpu_supports("avx512bf16") && !getenv("VIBEE_NO_BF16") ? 1 : -1;
+        __atomic_store_n(&known, found, __ATOMIC_RELAXED);
+    }
+    return found > 0;
+}"""
+
+DOT2 = """
+/* sum + the products of the lower and of the upper bf16 of each word.  Assembly, since the function around it is
+   compiled for processors that may lack the instruction: it asks first. */
+static inline vb_v16f vb_dot2(vb_v16f sum, vb_v16u32 a, vb_v16u32 b) {
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+}"""
+
 FIXED = {
     "vb_note": Helper(NOTE, ""),
     "vb_failed": Helper(FAILED, "bint vb_failed(int*) noexcept nogil"),
@@ -116,6 +136,8 @@ FIXED = {
     "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),
     "vb_f32_of_bf16": Helper(BF16, "float vb_f32_of_bf16(uint16_t) noexcept nogil"),
     "vb_bf16_of_f32": Helper(TO_BF16, "uint16_t vb_bf16_of_f32(float) noexcept nogil"),
+    "vb_has_avx512bf16": Helper(HAS_BF16, "bint vb_has_avx512bf16() noexcept nogil"),
+    "vb_dot2": Helper(DOT2, "vb_v16f vb_dot2(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"),
     "vb_inf_f32": Helper("#define vb_inf_f32 __builtin_inff()", "const float vb_inf_f32"),
     "vb_inf_f64": Helper("#define vb_inf_f64 __builtin_inf()", "const double vb_inf_f64"),
     "vb_nan_f32": Helper('#define vb_nan_f32 __builtin_nanf("")', "const float vb_nan_f32"),

@@ -227,6 +227,16 @@ def _vector_load(e: Expr, b: Body) -> Text:
     return f"{b.ctype(e.dtype)}_loadu(&{element(e, b)[0]})", ATOM
 
 
+def _dot2(e: Expr, b: Body) -> Text:
+    for x in e.args:
+        b.ctype(x.dtype)  # the types come before what takes them
+    return f"{b.module.header.use('vb_dot2')}({', '.join(ex(a, b) for a in e.args)})", ATOM
+
+
+def _has(e: Expr, b: Body) -> Text:
+    return f"{b.module.header.use(f'vb_has_{e.attr}')}()", ATOM
+
+
 OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "const": _const, "var": _var, "load": _load, "load?": _load_checked,
     "add": _infix, "sub": _infix, "mul": _infix, "div": _infix, "floordiv": _division, "mod": _division,
@@ -234,5 +244,6 @@ OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "floor": _rounding, "rint": _rounding, "lt": _infix, "le": _infix, "gt": _infix, "ge": _infix, "eq": _infix,
     "ne": _infix, "and": _logic, "or": _logic, "min": _helper, "max": _helper, "bitand": _infix,
     "bitor": _infix, "xor": _infix, "shl": _shift, "shr": _shift, "cast": _cast, "bitcast": _bitcast,
-    "where": _where, "call": _call, "splat": _splat, "vload": _vector_load,
+    "where": _where, "call": _call, "splat": _splat, "vload": _vector_load, "dot2": _dot2,
+    "has": _has,
 }  # fmt: skip

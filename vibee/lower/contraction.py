@@ -92,7 +92,7 @@ class Tile:
         assert parts is not None
         self.fresh, self.plan = fresh, plan
         rows, vectors, bits = TILES[isa]
-        self.dtype = e.rhs.dtype
+        self.dtype = self.panel = e.rhs.dtype  # of sums, and of what the copies hold
         self.width = bits // DTYPES[self.dtype].bits
         self.mr, self.nv, self.nr = rows, vectors, vectors * self.width
         self.vec = f"{self.dtype}x{self.width}"
@@ -136,7 +136,7 @@ class Tile:
         panels = [self.dim[v] for v in self.panel_batch]
         depth = self._depth()
         return [
-            Alloc(self.bp, self.dtype, (*panels, ceil_div(self.dim[p.col], self.nr), *depth, i(self.nr)), zero=False),
+            Alloc(self.bp, self.panel, (*panels, ceil_div(self.dim[p.col], self.nr), *depth, i(self.nr)), zero=False),
             *self._empty(klo, khi),
             For(self.k_start, klo, khi, body, step=self.run),
         ]
@@ -194,30 +194,36 @@ class Tile:
 
     def _rows(self) -> For:
         """All tiles: in parallel over blocks of rows (and batch axes)."""
-        p, ib, it, ii = self.parts, local(self.ib), local(self.it), local(self.ii)
+        p, ib, it = self.parts, local(self.ib), local(self.it)
         rows, valid = self.fresh("rows"), self.fresh("valid_rows")
         block = mul(ib, i(self.block))
         first = mul(it, i(self.mr))
-        depth = self._depth()
-        place = (it, *self._k_index(), ii)
-        row = add(add(block, first), ii)
-        copy = For(self.ii, i(0), local(valid), [Store(self.ap, place, substitute(self._at_k(p.a), {p.row: row}))])
-        pad = For(self.ii, local(valid), i(self.mr), [Store(self.ap, place, const(0, self.dtype))])
         least = Expr("min", (i(self.mr), sub(local(rows), first)), None, "i64")
         tiles = div(add(local(rows), i(self.mr - 1)), i(self.mr))
-        pack = For(self.it, i(0), tiles, [Decl(valid, "i64", least), *self._k_loops([copy, pad])])
-        micro = self._micro(add(block, first), local(valid))
         body = [
             Decl(rows, "i64", Expr("min", (i(self.block), sub(self.dim[p.row], block)), None, "i64")),
-            Alloc(self.ap, self.dtype, (i(self.block // self.mr), *depth, i(self.mr)), zero=False),
-            pack,
-            self._tiles(tiles, Decl(valid, "i64", least), micro),
+            *self._pack_a(block, local(rows), tiles),
+            self._tiles(tiles, Decl(valid, "i64", least), self._micro(add(block, first), local(valid))),
         ]
         splits = self.plan.splits
         loop = For(self.ib, i(0), ceil_div(self.dim[p.row], self.block), body, parallel=splits(p.row, True))
         for v in reversed(self.batch):
             loop = For(v, i(0), self.dim[v], [loop], parallel=splits(v, True))
         return loop
+
+    def _pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
+        """The copy of a block of rows of A, tile by tile."""
+        p, it, ii = self.parts, local(self.it), local(self.ii)
+        valid, first = self.fresh("valid_rows"), mul(it, i(self.mr))
+        place = (it, *self._k_index(), ii)
+        row = add(add(block, first), ii)
+        copy = For(self.ii, i(0), local(valid), [Store(self.ap, place, substitute(self._at_k(p.a), {p.row: row}))])
+        pad = For(self.ii, local(valid), i(self.mr), [Store(self.ap, place, const(0, self.dtype))])
+        least = Expr("min", (i(self.mr), sub(rows, first)), None, "i64")
+        return [
+            Alloc(self.ap, self.dtype, (i(self.block // self.mr), *self._depth(), i(self.mr)), zero=False),
+            For(self.it, i(0), tiles, [Decl(valid, "i64", least), *self._k_loops([copy, pad])]),
+        ]
 
     def _tiles(self, tiles: Expr, valid: Decl, micro: list) -> For:
         """The tiles of a block of rows: for each panel of B, or for each tile of A along blocks of panels."""
@@ -237,6 +243,13 @@ class Tile:
         b = [self.fresh(f"b{v}") for v in range(self.nv)]
         a = self.fresh("a")
         zero = Expr("splat", (const(0, self.dtype),), None, self.vec)
+        none = Expr("splat", (const(0, self.panel),), None, f"{self.panel}x{self.width}")
+        decls: list = [Decl(n, self.vec, zero) for row in acc for n in row]
+        decls += [Decl(n, none.dtype, none) for n in [*b, a]]
+        return [*decls, *self._k_loops(self._step(acc, a, b)), *self._write(acc, row0, valid)]
+
+    def _step(self, acc: list, a: str, b: list[str]) -> list:
+        """One k: the tile grows by the product of a column of A and a row of B."""
         bat = (*(local(v) for v in self.panel_batch), local(self.jb), *self._k_index())
         step: list = [Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.vec)) for v in range(self.nv)]
         for r in range(self.mr):
@@ -246,9 +259,7 @@ class Tile:
                 c = local(acc[r][v], self.vec)
                 prod = Expr("mul", (local(a, self.vec), local(b[v], self.vec)), None, self.vec)
                 step.append(Assign(acc[r][v], Expr("add", (c, prod), None, self.vec)))
-        decls: list = [Decl(n, self.vec, zero) for row in acc for n in row]
-        decls += [Decl(n, self.vec, zero) for n in [*b, a]]
-        return [*decls, *self._k_loops(step), *self._write(acc, row0, valid)]
+        return step
 
     def _out_index(self, row: Expr, col: Expr) -> tuple[Expr, ...]:
         at = {self.parts.row: row, self.parts.col: col}
@@ -302,13 +313,18 @@ class Tile:
 
 def lower_contraction(e: Equation, isa: str, fresh: Fresh, plain: list, plan: Plan) -> list:
     """The tiled contraction, with the `plain` nest for very few rows (without one, tiles for all)."""
+    from .contraction_bf16 import of_pairs, with_pairs
+
     parts = split(e)
     assert parts is not None
     plan.copies(parts.a, parts.b, e.span)
+    tiled = Tile(e, isa, fresh, plan).lower()
+    if of_pairs(parts.a, parts.b, isa):
+        tiled = with_pairs(e, isa, fresh, tiled, plan)
     if not plain:
-        return [Comment("register tiles over packed panels"), *Tile(e, isa, fresh, plan).lower()]
+        return [Comment("register tiles over packed panels"), *tiled]
     rows = e.dims[e.vars.index(parts.row)]
     return [
         Comment("few rows: no copies; otherwise register tiles over packed panels"),
-        If(less(rows, i(FEW_ROWS)), plain, Tile(e, isa, fresh, plan).lower()),
+        If(less(rows, i(FEW_ROWS)), plain, tiled),
     ]

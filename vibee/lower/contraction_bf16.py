@@ -1,0 +1,148 @@
+"""Sums of products of numbers rounded to bf16: register tiles over panels of pairs.
+
+    c[..., i, ..., j] = sum[k](f32(bf16(A(i, k))) * f32(bf16(B(k, j))))        in f32
+
+Such a product is exact in f32, and a processor with AVX512-BF16 adds two of them to each of 16 sums in one
+instruction (`dot2`).  So the copies hold words of two neighbours along k, the even one in the low half, and what is
+missing of the last pair is 0.  Whether the processor has the instruction is asked when the code runs; without it the
+plain tile of `contraction` runs over copies of the rounded numbers, as on all other instruction sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vibee.tree.defs import Alloc, Assign, Decl, Equation, For, If, Store
+from vibee.tree.expr import Expr, const, load, loads, substitute
+
+from .build import Fresh, add, ceil_div, i, less, local, mul, sub, subst_stmt
+from .contraction import Tile
+from .reduction import nest, stride
+from .schedule import Plan
+
+ISAS = ("v4",)  # those on which a processor may have the instruction
+HAS_DOT2 = Expr("has", (), "avx512bf16", "bool")
+
+
+def rounded(e: Expr) -> bool:
+    """Is `e` an f32 that a bf16 holds exactly: a conversion from bf16?"""
+    return e.op == "cast" and e.attr == "f32" and e.args[0].dtype == "bf16"
+
+
+def of_pairs(a: Expr, b: Expr, isa: str) -> bool:
+    """Can a contraction of these factors run on pairs of bf16?"""
+    return isa in ISAS and rounded(a) and rounded(b)
+
+
+def half(e: Expr, upper: bool) -> Expr:
+    """A rounded number as one half of a word, the other half 0."""
+    bits = Expr("bitcast", (e,), "u32", "u32")
+    return bits if upper else Expr("shr", (bits, const(16, "u32")), None, "u32")
+
+
+class PairTile(Tile):
+    """The lowered tile of a contraction of pairs."""
+
+    def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
+        super().__init__(e, isa, fresh, plan)
+        self.run += self.run % 2
+        self.panel, self.words = "u32", f"u32x{self.width}"
+        # rows of A are copied as they lie where k runs along them; else k stands outermost
+        self.by_rows = self._along_k(self.parts.a)
+
+    def _along_k(self, e: Expr) -> bool:
+        """Does memory run along k in every read of a factor?"""
+        return len(self.ks) == 1 and all(stride(ld.args, self.ks[0][0]) == 1 for ld in loads(e))
+
+    def lower(self) -> list:
+        """Statements of the whole contraction."""
+        self.pairs = self.fresh("pairs")
+        stmts = super().lower()
+        (loop,) = [s for s in stmts if isinstance(s, For)]
+        loop.body.insert(1, Decl(self.pairs, "i64", ceil_div(local(self.k_run), 2)))
+        return stmts
+
+    # ---- along k
+
+    def _depth(self) -> list[Expr]:
+        """Axes of a copy that run over pairs of the first k and over the others."""
+        first, *rest = super()._depth()
+        return [ceil_div(first, 2), *rest]
+
+    def _k_loops(self, body: list) -> list:
+        return nest([(self.kk, i(0), local(self.pairs)), *self.ks[1:]], body)
+
+    def _words(self, e: Expr, body: Callable[[Expr], list]) -> list:
+        """`body(word)` for each pair of a factor; the last one may be half a pair, and stands alone for that."""
+        last = sub(local(self.pairs), i(1))
+        whole = nest([(self.kk, i(0), last), *self.ks[1:]], body(self._word(e, True)))
+        return [*whole, *(subst_stmt(s, {self.kk: last}) for s in nest(self.ks[1:], body(self._word(e, False))))]
+
+    def _word(self, e: Expr, whole: bool) -> Expr:
+        """The pair at kk of a factor."""
+        k, at = self.ks[0][0], mul(i(2), local(self.kk))
+        low, high = (substitute(e, {k: add(local(self.k_start), add(at, i(n)))}) for n in (0, 1))
+        upper = half(high, True)
+        if not whole:
+            there = less(add(at, i(1)), local(self.k_run))
+            upper = Expr("where", (there, upper, const(0, "u32")), None, "u32")
+        return Expr("bitor", (half(low, False), upper), None, "u32")
+
+    # ---- copies
+
+    def _pack_b(self) -> For:
+        p, jb, jj = self.parts, local(self.jb), local(self.jj)
+        columns = self.fresh("columns")
+        place = (*(local(v) for v in self.panel_batch), jb, *self._k_index(), jj)
+        source = substitute(p.b, {p.col: add(mul(jb, i(self.nr)), jj)})
+        width = Expr("min", (i(self.nr), sub(self.dim[p.col], mul(jb, i(self.nr)))), None, "i64")
+        panel = [
+            Decl(columns, "i64", width),
+            *self._copy(self.bp, place, source, self.jj, local(columns), i(self.nr), self._along_k(p.b)),
+        ]
+        loop = For(self.jb, i(0), ceil_div(self.dim[p.col], self.nr), panel, parallel=True)
+        for v in reversed(self.panel_batch):
+            loop = For(v, i(0), self.dim[v], [loop], parallel=True)
+        return loop
+
+    def _copy(self, to: str, place: tuple, e: Expr, across: str, used: Expr, room: Expr, along_k: bool) -> list:
+        """Words of a factor for `across` in 0..used, and zeros up to `room`; loops as memory lies."""
+        zero = Store(to, place, const(0, "u32"))
+        if along_k:
+            rows = For(across, i(0), used, self._words(e, lambda word: [Store(to, place, word)]))
+            return [rows, For(across, used, room, self._k_loops([zero]))]
+        both = lambda word: [For(across, i(0), used, [Store(to, place, word)])]  # noqa: E731 - a name for one form
+        return [*self._words(e, both), *self._k_loops([For(across, used, room, [zero])])]
+
+    def _place(self, row: Expr) -> tuple[Expr, ...]:
+        """Where the copy of A has the words of a row of the block."""
+        return (row, *self._k_index()) if self.by_rows else (*self._k_index(), row)
+
+    def _pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
+        source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
+        shape = (i(self.block), *self._depth()) if self.by_rows else (*self._depth(), i(self.block))
+        place, room = self._place(local(self.ii)), mul(tiles, i(self.mr))
+        return [
+            Alloc(self.ap, "u32", shape, zero=False),
+            *self._copy(self.ap, place, source, self.ii, rows, room, self.by_rows),
+        ]
+
+    # ---- tiles
+
+    def _step(self, acc: list, a: str, b: list[str]) -> list:
+        bat = (*(local(v) for v in self.panel_batch), local(self.jb), *self._k_index())
+        step: list = [
+            Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.words)) for v in range(self.nv)
+        ]
+        for r in range(self.mr):
+            at = load(self.ap, self._place(add(mul(local(self.it), i(self.mr)), i(r))), "u32")
+            step.append(Assign(a, Expr("splat", (at,), None, self.words)))
+            for v in range(self.nv):
+                args = (local(acc[r][v], self.vec), local(a, self.words), local(b[v], self.words))
+                step.append(Assign(acc[r][v], Expr("dot2", args, None, self.vec)))
+        return step
+
+
+def with_pairs(e: Equation, isa: str, fresh: Fresh, plain: list, plan: Plan) -> list:
+    """The contraction on pairs where the processor has the instruction, else `plain`."""
+    return [If(HAS_DOT2, PairTile(e, isa, fresh, plan).lower(), plain)]
