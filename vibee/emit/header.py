@@ -115,9 +115,16 @@ static inline int vb_has_avx512bf16(void) {
 }"""
 
 DOT2 = """
-/* sum + the products of the lower and of the upper bf16 of each word.  Assembly, since the function around it is
-   compiled for processors that may lack the instruction: it asks first. */
+/* sum + the products of the lower and of the upper bf16 of each word. */
 static inline vb_v16f vb_dot2(vb_v16f sum, vb_v16u32 a, vb_v16u32 b) {
+    sum += (vb_v16f)(a << 16) * (vb_v16f)(b << 16);
+    return sum + (vb_v16f)(a & 0xFFFF0000U) * (vb_v16f)(b & 0xFFFF0000U);
+}"""
+
+DOT2_AVX512BF16 = """
+/* The same in one instruction.  Assembly, since the function around it is compiled for processors that may lack the
+   instruction: it asks first. */
+static inline vb_v16f vb_dot2_avx512bf16(vb_v16f sum, vb_v16u32 a, vb_v16u32 b) {
     __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
     return sum;
 }"""
@@ -138,6 +145,9 @@ FIXED = {
     "vb_bf16_of_f32": Helper(TO_BF16, "uint16_t vb_bf16_of_f32(float) noexcept nogil"),
     "vb_has_avx512bf16": Helper(HAS_BF16, "bint vb_has_avx512bf16() noexcept nogil"),
     "vb_dot2": Helper(DOT2, "vb_v16f vb_dot2(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"),
+    "vb_dot2_avx512bf16": Helper(
+        DOT2_AVX512BF16, "vb_v16f vb_dot2_avx512bf16(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"
+    ),
     "vb_inf_f32": Helper("#define vb_inf_f32 __builtin_inff()", "const float vb_inf_f32"),
     "vb_inf_f64": Helper("#define vb_inf_f64 __builtin_inf()", "const double vb_inf_f64"),
     "vb_nan_f32": Helper('#define vb_nan_f32 __builtin_nanf("")', "const float vb_nan_f32"),

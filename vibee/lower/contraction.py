@@ -246,7 +246,11 @@ class Tile:
         none = Expr("splat", (const(0, self.panel),), None, f"{self.panel}x{self.width}")
         decls: list = [Decl(n, self.vec, zero) for row in acc for n in row]
         decls += [Decl(n, none.dtype, none) for n in [*b, a]]
-        return [*decls, *self._k_loops(self._step(acc, a, b)), *self._write(acc, row0, valid)]
+        return [*decls, *self._product(acc, a, b), *self._write(acc, row0, valid)]
+
+    def _product(self, acc: list, a: str, b: list[str]) -> list:
+        """The tile over the whole run of k."""
+        return self._k_loops(self._step(acc, a, b))
 
     def _step(self, acc: list, a: str, b: list[str]) -> list:
         """One k: the tile grows by the product of a column of A and a row of B."""
@@ -313,14 +317,12 @@ class Tile:
 
 def lower_contraction(e: Equation, isa: str, fresh: Fresh, plain: list, plan: Plan) -> list:
     """The tiled contraction, with the `plain` nest for very few rows (without one, tiles for all)."""
-    from .contraction_bf16 import of_pairs, with_pairs
+    from .contraction_bf16 import PairTile, of_pairs
 
     parts = split(e)
     assert parts is not None
     plan.copies(parts.a, parts.b, e.span)
-    tiled = Tile(e, isa, fresh, plan).lower()
-    if of_pairs(parts.a, parts.b, isa):
-        tiled = with_pairs(e, isa, fresh, tiled, plan)
+    tiled = (PairTile if of_pairs(parts.a, parts.b, isa) else Tile)(e, isa, fresh, plan).lower()
     if not plain:
         return [Comment("register tiles over packed panels"), *tiled]
     rows = e.dims[e.vars.index(parts.row)]

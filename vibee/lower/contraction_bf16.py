@@ -5,7 +5,7 @@
 Such a product is exact in f32, and a processor with AVX512-BF16 adds two of them to each of 16 sums in one
 instruction (`dot2`).  So the copies hold words of two neighbours along k, the even one in the low half, and what is
 missing of the last pair is 0.  Whether the processor has the instruction is asked when the code runs; without it the
-plain tile of `contraction` runs over copies of the rounded numbers, as on all other instruction sets.
+halves are taken apart and multiplied as f32.  On other instruction sets `Tile` runs over copies of the rounded numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .reduction import nest, stride
 from .schedule import Plan
 
 ISAS = ("v4",)  # those on which a processor may have the instruction
-HAS_DOT2 = Expr("has", (), "avx512bf16", "bool")
+FEATURE = "avx512bf16"  # its name
 
 
 def rounded(e: Expr) -> bool:
@@ -129,7 +129,11 @@ class PairTile(Tile):
 
     # ---- tiles
 
-    def _step(self, acc: list, a: str, b: list[str]) -> list:
+    def _product(self, acc: list, a: str, b: list[str]) -> list:
+        fast, plain = (self._k_loops(self._step(acc, a, b, feature)) for feature in (FEATURE, ""))
+        return [If(Expr("has", (), FEATURE, "bool"), fast, plain)]
+
+    def _step(self, acc: list, a: str, b: list[str], feature: str = "") -> list:
         bat = (*(local(v) for v in self.panel_batch), local(self.jb), *self._k_index())
         step: list = [
             Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.words)) for v in range(self.nv)
@@ -139,10 +143,5 @@ class PairTile(Tile):
             step.append(Assign(a, Expr("splat", (at,), None, self.words)))
             for v in range(self.nv):
                 args = (local(acc[r][v], self.vec), local(a, self.words), local(b[v], self.words))
-                step.append(Assign(acc[r][v], Expr("dot2", args, None, self.vec)))
+                step.append(Assign(acc[r][v], Expr("dot2", args, feature, self.vec)))
         return step
-
-
-def with_pairs(e: Equation, isa: str, fresh: Fresh, plain: list, plan: Plan) -> list:
-    """The contraction on pairs where the processor has the instruction, else `plain`."""
-    return [If(HAS_DOT2, PairTile(e, isa, fresh, plan).lower(), plain)]

@@ -11,7 +11,7 @@ from vibee.tree.expr import Expr, Span, free_vars, loads, show
 from vibee.tree.types import is_float
 
 from .memory import Array, Region
-from .values import BINARY, FIT, UNARY, Value, bitcast, cast, constant, lanes, limits, shift
+from .values import BINARY, FIT, UNARY, Value, bitcast, cast, constant, dot2, lanes, limits, shift
 
 Run = Callable[["Frame"], Value]
 KINDS = frozenset({"bounds", "race", "unwritten", "divisor", "overflow", "given", "endless", "shape", "overlap"})
@@ -245,6 +245,15 @@ class Expressions:
         """One number in all lanes."""
         a, run, fit = self.expr(e.args[0], span), lanes(e.dtype), FIT[e.dtype.split("x")[0]]
         return lambda f: [fit(a(f))] * run
+
+    def op_dot2(self, e: Expr, span: Span, index: bool) -> Run:
+        """Sums, each with the two products of a pair of words added."""
+        total, a, b = (self.expr(x, span) for x in e.args)
+        return lambda f: [dot2(*at) for at in zip(total(f), a(f), b(f), strict=True)]
+
+    def op_has(self, e: Expr, span: Span, index: bool) -> Run:
+        """A processor's feature: the processor of a replay has all of them."""
+        return lambda f: True
 
     def op_where(self, e: Expr, span: Span, index: bool) -> Run:
         """The chosen side only."""

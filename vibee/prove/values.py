@@ -73,6 +73,14 @@ def bitcast(x: Value, source: str, to: str) -> Value:
     return _of_bits(_bits(x, source), to)
 
 
+def dot2(total: float, a: float, b: float) -> Value:
+    """A sum with the products of the lower and of the upper bf16 of two words added."""
+    for shift_by in (0, 16):
+        x, y = (_of_bits((int(word) >> shift_by) & 0xFFFF, "bf16") for word in (a, b))
+        total = f32(total + x * y)
+    return total
+
+
 def cast(x: Value, source: str, to: str) -> Value:
     """A conversion; what does not fit an integer is some number, as in C."""
     if to == "bool":

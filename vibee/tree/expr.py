@@ -15,7 +15,7 @@ bitand bitor xor shl shr               (a, b)  integers
 cast       target dtype                (a,)
 bitcast    target dtype                (a,)    same width, the bits kept
 where      None                        (cond, a, b)   lazy: only the chosen side is evaluated
-dot2       None                        (sum, a, b)  sum + both products of the bf16 pairs that the words a, b hold
+dot2       the feature that it needs   (sum, a, b)  sum + both products of the bf16 pairs that the words a, b hold
 has        a processor's feature       ()      dtype bool; known when the code runs
 call       (function name, ...)        scalar arguments; attr is the instance name after checking
 reduce     (op, (v1, v2, ...))         (body, lo1, hi1, lo2, hi2, ...)  half-open ranges
