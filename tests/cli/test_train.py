@@ -357,3 +357,69 @@ def test_an_answer_that_is_cut_short_ends_its_line_if_somebody_reads_it(
     monkeypatch.setattr(os, "dup2", lambda *_: None)
     assert run("infer", "--prompt", "abc") == status
     assert capfd.readouterr().out == out
+
+
+# ---------------------------------------------------------------- precision
+
+
+@pytest.fixture
+def seen(here: Path, kernels: types.ModuleType) -> list[int]:
+    """The precisions that the stand-in kernels are asked for."""
+    found: list[int] = []
+    for arch in ("gpt2", "llama"):
+        train = getattr(kernels, f"train_{arch}")
+
+        def noted(precision: int, train: object = train, **rest: object) -> None:
+            found.append(precision)
+            train(**rest)  # type: ignore[operator]
+
+        setattr(kernels, f"train_{arch}", noted)
+    return found
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+def test_steps_have_the_precision_that_was_asked_for(
+    arch: str, here: Path, seen: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "text.txt", "--steps", "3", "--arch", arch, *SMALL]
+    assert run(*words) == 0
+    assert set(seen) == {0}
+    assert "bf16" not in capfd.readouterr().out
+    seen.clear()
+    assert run(*words, "--precision", "bf16") == 0
+    assert set(seen) == {1}
+    assert "products in bf16" in capfd.readouterr().out
+
+
+def test_a_resumed_run_keeps_its_precision(here: Path, seen: list[int], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "text.txt", "--steps", "3", "--precision", "bf16", *SMALL) == 0
+    assert checkpoint.load("vibee-model").info["settings"]["precision"] == "bf16"
+    seen.clear()
+    assert run("train", "--resume", "--steps", "6") == 0
+    assert set(seen) == {1}
+    told = fails(capfd, "train", "--resume", "--steps", "9", "--precision", "f32")
+    assert "--precision f32 is not what this run began with (bf16)" in told
+
+
+def test_another_precision_is_told(here: Path, seen: list[int], capfd: pytest.CaptureFixture[str]) -> None:
+    assert "f16" in fails(capfd, "train", "text.txt", "--precision", "f16")
+
+
+def test_a_run_in_bf16_learns_as_one_in_f32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the real kernels: other bits, nearly the same losses; the same bits for any number of threads."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+    words = ["train", "text.txt", "--steps", "60", "--sample-every", "0", "--layers", "2", "--heads", "2",
+             "--width", "32", "--context", "16", "--batch", "8"]  # fmt: skip
+    for name, more in (
+        ("full", ["-t", "1"]), ("one", ["--precision", "bf16", "-t", "1"]), ("two", ["--precision", "bf16", "-t", "2"]),
+    ):  # fmt: skip
+        assert run(*words, *more, "--out", name, "--log", f"{name}.jsonl") == 0
+    assert weights_of(tmp_path / "one") == weights_of(tmp_path / "two")
+    assert weights_of(tmp_path / "one") != weights_of(tmp_path / "full")
+    losses = {}
+    for name in ("full", "one"):
+        lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        losses[name] = [x["train_loss"] for x in lines if x["lr"] is not None]
+    assert losses["one"][-1] < 0.8 * losses["one"][0]
+    assert max(abs(a - b) for a, b in zip(*losses.values(), strict=True)) < 0.05

@@ -82,6 +82,9 @@ def train(
     optimizer: Annotated[
         Literal["adamw", "lion", "muon", "sgd"] | None, Option(help="How weights are updated. [default: adamw]")
     ] = None,
+    precision: Annotated[
+        Literal["f32", "bf16"] | None, Option(help="Of products with weights; all else is f32. [default: f32]")
+    ] = None,
     init_std: Annotated[
         float | None,
         Option(metavar="N", min=0.0, max=100.0, help="Deviation of initial weights. [default: 0.554 / sqrt(width)]"),
@@ -120,8 +123,9 @@ def train(
         TrainOptions(
             data=tuple(data or ()), out=out, preset=preset, arch=arch, tokenizer=tokenizer, vocab_size=vocab_size,
             layers=layers, heads=heads, kv_heads=kv_heads, width=width, context=context, batch=batch,
-            accumulate=accumulate, steps=steps, minutes=minutes, lr=lr, optimizer=optimizer, init_std=init_std,
-            seed=seed, threads=threads, resume=resume, eval_every=eval_every, sample_every=sample_every, log=log,
+            accumulate=accumulate, steps=steps, minutes=minutes, lr=lr, optimizer=optimizer, precision=precision,
+            init_std=init_std, seed=seed, threads=threads, resume=resume, eval_every=eval_every,
+            sample_every=sample_every, log=log,
         )
     )  # fmt: skip
 

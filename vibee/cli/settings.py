@@ -29,6 +29,7 @@ class TrainOptions:
     minutes: float | None = None
     lr: float | None = None
     optimizer: str | None = None
+    precision: str | None = None
     init_std: float | None = None
     seed: int | None = None
     threads: int = 0
@@ -61,6 +62,7 @@ class Settings:
     beta2: float = 0.99
     weight_decay: float = 0.1
     clip: float = 1.0
+    precision: str = "f32"  # of products with weights, in the steps
     init_std: float = 0.0  # of the initial weights; 0: by width
     seed: int = 1
     eval_every: int = 250
@@ -115,7 +117,7 @@ def settle(options: TrainOptions, size: int) -> Settings:
         name: getattr(options, name)
         for name in (
             "arch", "tokenizer", "vocab_size", "layers", "heads", "kv_heads", "width", "context", "batch",
-            "accumulate", "steps", "lr", "optimizer", "init_std", "seed", "eval_every", "sample_every",
+            "accumulate", "steps", "lr", "optimizer", "precision", "init_std", "seed", "eval_every", "sample_every",
         )
         if getattr(options, name) is not None
     }  # fmt: skip

@@ -97,7 +97,7 @@ class Run:
             raise UserError("--resume goes on with the text of the first run, and this is another one")
         first = Settings.from_dict(self.state.info["settings"])
         for name in ("arch", "tokenizer", "vocab_size", "layers", "heads", "kv_heads", "width", "context", "batch",
-                     "accumulate", "lr", "optimizer", "init_std", "seed"):  # fmt: skip
+                     "accumulate", "lr", "optimizer", "precision", "init_std", "seed"):  # fmt: skip
             said = getattr(o, name)
             if said is not None and said != getattr(first, name):
                 option = name.replace("_", "-")
@@ -199,7 +199,8 @@ class Run:
             + f"; vocabulary of {len(c.vocabulary)} {KINDS[c.vocabulary.kind]}",
             f"{s.arch}: {many(s.layers, 'layer')}, {many(s.heads, 'head')}, width {s.width}, context {s.context}: "
             f"{short_count(shapes.count(self.shape))} weights; {human_size(self.needed)} of memory; "
-            f"{many(self.kernels.threads, 'thread')}, x86-64-{self.kernels.isa}",
+            f"{many(self.kernels.threads, 'thread')}, x86-64-{self.kernels.isa}"
+            + (", products in bf16" if s.precision == "bf16" else ""),
         ]
         if self.text.skipped:
             lines.append(f"left out: {len(self.text.skipped)} files that are not text")

@@ -2,7 +2,8 @@
 
 A gradient is tried in two steps, so that both can be sharp.  The kernel must be within rounding of the gradient's
 definition (derived, or the spec's own).  That definition, in higher precision, must agree with central differences of
-the definition that it is the gradient of, at points where those converge: a point at a kink is passed over.
+the definition that it is the gradient of, at points where those converge: a point at a kink is passed over.  Both
+are then without roundings to bf16, which differentiation passes over.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def gradient(subject: Subject) -> None:
         try:
             one.prepare()
             state["kernel"] += one.kernel(f)
+            one.oracle = one.oracle.smoothed()
             state["slope"] += one.slopes()
             one.derived()
         except Failure:
@@ -101,7 +103,7 @@ class Point:
     def prepare(self) -> None:
         """The outputs in higher precision, and a cotangent for each float one."""
         self.names, self.arrays = self.subject.inputs(self.case, self.oracle)
-        self.outs = self.subject.evaluate(self.oracle, self.names, self.arrays)
+        self.outs = self.subject.evaluate(self.oracle.smoothed(), self.names, self.arrays)
         self.cotangents = {}
         for o in self.d.outs:
             if is_float(o.dtype):
@@ -258,6 +260,7 @@ class Point:
 
         point = Point(other, derived, Case(sizes_of(base, arrays, numbers, {}), numbers, arrays))
         point.names, point.arrays = other.inputs(point.case, point.oracle)
+        point.oracle = point.oracle.smoothed()
         theirs = {
             f"d_{b.name}": cotangents[f"d_{o.name}"]
             for o, b in zip(self.d.outs, base.outs, strict=False)

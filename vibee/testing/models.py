@@ -147,8 +147,10 @@ class Run:
         return results | {p.name: arrays[p.name] for p in self.m.params if p.kind == "mut"}
 
     def expected(self, move: Mapping[str, Any] | None = None) -> dict[str, Num]:
-        """The oracle's outputs, with some weights moved."""
+        """The oracle's outputs; with some weights moved, those that differentiation sees."""
         oracle = self.subject.oracle(60_000)
+        if move is not None:
+            oracle = oracle.smoothed()
         names = nums(self.m, oracle, {**self.case.sizes, **self.case.numbers})
         kind = oracle.a.dtype(self.dtype)
         arrays = {n: x.astype(kind) for n, x in self.functions.views(self.flat, **self.sizes).items()}

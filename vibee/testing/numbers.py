@@ -60,10 +60,11 @@ def some(x: Any) -> bool:
 
 
 class Arithmetic:
-    """The rules.  `track` False: every operation rounds as its type does, and no bounds are kept."""
+    """The rules.  `track` False: every operation rounds as its type does, and no bounds are kept.  `smooth`: a
+    conversion to bf16 keeps the value, which is what its derivative says."""
 
-    def __init__(self, track: bool = True) -> None:
-        self.track = track
+    def __init__(self, track: bool = True, smooth: bool = False) -> None:
+        self.track, self.smooth = track, smooth
         self._consts: dict[tuple[Any, str], Num] = {}
 
     def dtype(self, name: str) -> np.dtype[Any]:
@@ -268,8 +269,8 @@ class Arithmetic:
             if is_float(to):
                 v = np.asarray(a.v).astype(self.dtype(to))
                 e = np.asarray(a.e, np.float64) if some(a.e) else 0.0
-                if to == "bf16" and not self.track:
-                    return Num(v)
+                if to == "bf16" and (self.smooth or not self.track):
+                    return Num(v, e)
                 wider = is_float(source) and UNIT[to] <= UNIT[source]
                 small = not is_float(source) and DTYPES[source].bits < 24
                 return Num(v, e) if wider or small or source == "bool" else self._narrow(a, v, e, to)

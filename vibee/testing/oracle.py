@@ -40,6 +40,13 @@ class Oracle(Reductions):
         """Know of definitions what another oracle of the program knows."""
         self._emulations, self._elementary, self.a = other._emulations, other._elementary, other.a
 
+    def smoothed(self) -> Oracle:
+        """The same without the roundings that differentiation does not see."""
+        other = Oracle(self.lookup, self.track, self.budget)
+        other.share(self)
+        other.a = Arithmetic(self.track, smooth=True)
+        return other
+
     def spend(self, steps: int = 1) -> None:
         """Count steps; too many are Undetermined."""
         self.budget -= steps

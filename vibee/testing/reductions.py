@@ -11,7 +11,7 @@ from vibee.tree.expr import Expr, bound_vars
 from vibee.tree.normal import neutral
 from vibee.tree.types import is_float
 
-from .numbers import UNIT, Arithmetic, Num, Undetermined, some
+from .numbers import LEAST_NORMAL, UNIT, Arithmetic, Num, Undetermined, some
 
 ROOM = 8_000_000  # elements of one index space
 
@@ -34,6 +34,12 @@ class Space:
     def where(self, mask: Any) -> Space:
         """The same space where fewer values are needed."""
         return replace(self, mask=_both(self.mask, mask))
+
+
+def of_pairs(e: Expr) -> bool:
+    """Is it a sum of products of two numbers that a bf16 holds?"""
+    body = e.args[0]
+    return e.dtype == "f32" and body.op == "mul" and all(x.op == "cast" and x.args[0].dtype == "bf16" for x in body.args)
 
 
 def _both(a: Any, b: Any) -> Any:
@@ -85,11 +91,23 @@ class Reductions:
             raise Undetermined("too many elements")
         v = np.broadcast_to(body.v, shape)
         error = np.broadcast_to(body.e, shape) if some(body.e) else 0
+        if op == "sum" and of_pairs(e):
+            error = error + np.broadcast_to(self._flushed(e.args[0], inner), shape)
         mask = None if inner.mask is None else np.broadcast_to(inner.mask, shape)
         axes = tuple(range(count))
         if op in ("argmax", "argmin"):
             return self._place(op, v, error, mask, inner, names, s)
         return self.combined(op, e.dtype, v, error, mask, axes)
+
+    def _flushed(self, product: Expr, s: Space) -> Any:
+        """What a product of two bf16 and the sum with it may lose: processors may take numbers below the least normal
+        one for 0."""
+        a, b = (np.abs(self.value(x, s).v) for x in product.args)
+        least = LEAST_NORMAL["f32"]
+        with np.errstate(all="ignore"):
+            lost = [np.where((x > 0) & (x < least), least * y, 0.0) for x, y in ((a, b), (b, a))]
+            sums = np.where(a * b == np.rint(a * b), 0.0, least)
+        return lost[0] + lost[1] + sums
 
     def _empty(self, op: str, e: Expr) -> Num:
         if op in ("argmax", "argmin"):
