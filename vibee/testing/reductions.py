@@ -39,7 +39,8 @@ class Space:
 def of_pairs(e: Expr) -> bool:
     """Is it a sum of products of two numbers that a bf16 holds?"""
     body = e.args[0]
-    return e.dtype == "f32" and body.op == "mul" and all(x.op == "cast" and x.args[0].dtype == "bf16" for x in body.args)
+    rounded = [x.op == "cast" and x.args[0].dtype == "bf16" for x in body.args]
+    return e.dtype == "f32" and body.op == "mul" and all(rounded)
 
 
 def _both(a: Any, b: Any) -> Any:
