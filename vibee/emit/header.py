@@ -129,6 +129,14 @@ static inline vb_v16f vb_dot2_avx512bf16(vb_v16f sum, vb_v16u32 a, vb_v16u32 b) 
     return sum;
 }"""
 
+ROUNDED = """
+/* The bfloat16 nearest to a number, as a float: the same as to bfloat16 and back, in lanes of one width. */
+static inline float vb_rounded_bf16(float f) {
+    uint32_t u; memcpy(&u, &f, 4);
+    u = (f != f ? u | 0x400000 : u + 0x7FFF + ((u >> 16) & 1)) & 0xFFFF0000;
+    memcpy(&f, &u, 4); return f;
+}"""
+
 FIXED = {
     "vb_note": Helper(NOTE, ""),
     "vb_failed": Helper(FAILED, "bint vb_failed(int*) noexcept nogil"),
@@ -143,6 +151,7 @@ FIXED = {
     "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),
     "vb_f32_of_bf16": Helper(BF16, "float vb_f32_of_bf16(uint16_t) noexcept nogil"),
     "vb_bf16_of_f32": Helper(TO_BF16, "uint16_t vb_bf16_of_f32(float) noexcept nogil"),
+    "vb_rounded_bf16": Helper(ROUNDED, "float vb_rounded_bf16(float) noexcept nogil"),
     "vb_has_avx512bf16": Helper(HAS_BF16, "bint vb_has_avx512bf16() noexcept nogil"),
     "vb_dot2": Helper(DOT2, "vb_v16f vb_dot2(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"),
     "vb_dot2_avx512bf16": Helper(

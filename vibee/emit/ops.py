@@ -168,6 +168,8 @@ def _cast(e: Expr, b: Body) -> Text:
         return OPS[a.op](a, b)
     if to == "bool":
         return f"{ex(a, b, 5)} != 0", 4
+    if source == "bf16" and a.op == "cast" and a.args[0].dtype == to == "f32":
+        return f"{b.module.header.use('vb_rounded_bf16')}({ex(a.args[0], b)})", ATOM
     if source == "bf16":
         wide = f"{b.module.header.use('vb_f32_of_bf16')}({ex(a, b)})"
         return (wide, ATOM) if to == "f32" else (_c_cast("f32", to, wide), UNARY)

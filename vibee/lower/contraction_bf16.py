@@ -15,7 +15,7 @@ from collections.abc import Callable
 from vibee.tree.defs import Alloc, Assign, Decl, Equation, For, If, Store
 from vibee.tree.expr import Expr, const, load, loads, substitute
 
-from .build import Fresh, add, ceil_div, i, less, local, mul, sub, subst_stmt
+from .build import Fresh, add, ceil_div, div, i, local, mul, sub
 from .contraction import Tile
 from .reduction import nest, stride
 from .schedule import Plan
@@ -73,20 +73,14 @@ class PairTile(Tile):
         return nest([(self.kk, i(0), local(self.pairs)), *self.ks[1:]], body)
 
     def _words(self, e: Expr, body: Callable[[Expr], list]) -> list:
-        """`body(word)` for each pair of a factor; the last one may be half a pair, and stands alone for that."""
-        last = sub(local(self.pairs), i(1))
-        whole = nest([(self.kk, i(0), last), *self.ks[1:]], body(self._word(e, True)))
-        return [*whole, *(subst_stmt(s, {self.kk: last}) for s in nest(self.ks[1:], body(self._word(e, False))))]
-
-    def _word(self, e: Expr, whole: bool) -> Expr:
-        """The pair at kk of a factor."""
+        """`body(word)` for each pair of a factor at kk; a number that is left over at the end has 0 beside it."""
         k, at = self.ks[0][0], mul(i(2), local(self.kk))
         low, high = (substitute(e, {k: add(local(self.k_start), add(at, i(n)))}) for n in (0, 1))
-        upper = half(high, True)
-        if not whole:
-            there = less(add(at, i(1)), local(self.k_run))
-            upper = Expr("where", (there, upper, const(0, "u32")), None, "u32")
-        return Expr("bitor", (half(low, False), upper), None, "u32")
+        word = Expr("bitor", (half(low, False), half(high, True)), None, "u32")
+        whole = div(local(self.k_run), i(2))
+        pairs = nest([(self.kk, i(0), whole), *self.ks[1:]], body(word))
+        rest = nest([(self.kk, whole, local(self.pairs)), *self.ks[1:]], body(half(low, False)))
+        return [*pairs, *rest]
 
     # ---- copies
 
