@@ -32,6 +32,10 @@ def extremes(x: f32[N, D], y: f32[N, D]) -> (a[N, D], b[N, D], c[N], d[D], e, f[
     g[i, j] = cummin[i](x[i, j])
 
 
+def pairs(x: f32[N, D], y: f32[M, D]) -> z[N, M]:
+    z[n, m] = sum[d](f32(bf16(x[n, d])) * f32(bf16(y[m, d])))
+
+
 @procedure
 def longest(x: f32[N]) -> (m(f32), l(f32)):
     for n in parallel(N):
@@ -76,6 +80,29 @@ def test_chain_in_f32(spec):
     got = np.sqrt(np.abs(s)) / (np.float32(1) + np.exp(-s))
     gap = np.abs(got - want.v)
     assert np.all(gap <= want.e) and np.all(want.e < 1e-4 * (1 + np.abs(want.v)))
+
+
+def evaluated(spec, name, x, y, smooth=False):
+    oracle = Oracle(spec.program.by_key)
+    sizes = {"N": len(x), "M": len(y), "D": x.shape[1]}
+    oracle = oracle.smoothed() if smooth else oracle
+    return oracle.run(spec[name].d, {n: Num(np.int64(k)) for n, k in sizes.items()}, {"x": num(x), "y": num(y)})["z"]
+
+
+def test_products_of_pairs_may_take_the_least_numbers_for_zero(spec):
+    """A processor may lose a factor below the least normal number, and a sum below it; no more."""
+    least = 2.0**-126
+    y = np.array([[2.0**20, 1.0]], "f4")
+    z = evaluated(spec, "pairs", np.array([[least / 2, 0.0]], "f4"), y)
+    assert z.v[0, 0] == least * 2.0**19 and least * 2.0**19 <= z.e[0, 0] < least * 2.0**21
+    z = evaluated(spec, "pairs", np.array([[1.0, 3.0]], "f4"), y)
+    assert z.v[0, 0] == 2.0**20 + 3 and z.e[0, 0] == 0
+
+
+def test_differences_do_not_see_roundings_to_bf16(spec):
+    x, y = np.array([[1.0 + 2.0**-12, 2.0]], "f4"), np.array([[1.0, 1.0]], "f4")
+    assert evaluated(spec, "pairs", x, y).v[0, 0] == 3
+    assert evaluated(spec, "pairs", x, y, smooth=True).v[0, 0] == 3 + 2.0**-12
 
 
 def test_a_choice_that_rounding_decides(spec):

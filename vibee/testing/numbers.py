@@ -20,7 +20,7 @@ import numpy as np
 
 from vibee.tree.types import DTYPES, is_float
 
-UNIT = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-9}
+UNIT = {"f32": 2.0**-24, "f64": 2.0**-53, "bf16": 2.0**-8}
 TINY = {
     "f32": 2.0**-150,
     "f64": 2.0**-1074,
@@ -52,6 +52,14 @@ class Num:
 
     v: Any
     e: Any = 0
+
+
+def nearest_bf16(x: Any) -> Any:
+    """Numbers rounded to bf16 as kernels do it, through f32, ties to even; as f32."""
+    single = np.asarray(x).astype(np.float32)
+    bits = single.view(np.uint32).astype(np.uint64)
+    near = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+    return np.where(np.isnan(single), single, near)
 
 
 def some(x: Any) -> bool:
@@ -287,9 +295,13 @@ class Arithmetic:
 
     def _narrow(self, a: Num, v: Any, e: Any, to: str) -> Num:
         """To a float that may not hold the value: exactly what the kernel has where that is certain."""
-        if not some(e) and to != "bf16" and self.track:
-            return Num(np.asarray(a.v).astype(OWN[to]).astype(v.dtype))
-        return self.rounded(v, e, to, [a], tiny=True)
+        if not self.track:
+            return self.rounded(v, e, to, [a], tiny=True)
+        exact = (nearest_bf16(a.v) if to == "bf16" else np.asarray(a.v).astype(OWN[to])).astype(v.dtype)
+        if not some(e):
+            return Num(exact)
+        unsure = self.rounded(v, e, to, [a], tiny=True)
+        return Num(np.where(e == 0, exact, unsure.v), np.where(e == 0, 0.0, unsure.e))
 
     def bitcast(self, a: Num, source: str, to: str) -> Num:
         """The bits of a value as another type; they keep the order of positive floats."""
