@@ -1,0 +1,40 @@
+"""What contestants share: the libraries, each loaded as its users would load it, and arrays of numbers."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .side import ROOT
+from .worker import Missing
+
+
+def torch() -> Any:
+    """PyTorch, with as many threads as the worker was given."""
+    try:
+        import torch as found
+    except ImportError:
+        raise Missing("torch is not here (make venv-peers)") from None
+    found.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    return found
+
+
+def threads() -> int:
+    """The threads that the worker was given."""
+    return int(os.environ["OMP_NUM_THREADS"])
+
+
+@cache
+def spec(path: str) -> Any:
+    """A spec of vibee's, built for this machine (or for VIBEE_ISA)."""
+    import vibee
+
+    return vibee.load(ROOT / "specs" / f"{path}.vibee")
+
+
+def normal(*shape: int, seed: int = 1) -> np.ndarray:
+    """The same numbers for every contestant."""
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
