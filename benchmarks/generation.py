@@ -109,7 +109,8 @@ def cases(quick: bool) -> Iterator[Case]:
     small += [
         Contestant(f"threads {n}", f"{HERE}:ours", {**given, "count": n}, threads=n) for n in range(1, processors() + 1)
     ]
-    yield Case("a token, 0.8M weights", [Goal("vibee f32", "torch", 3.0), Goal("vibee f32", "threads", 0.97)], race(small))
+    goals = [Goal("vibee f32", "torch", 3.0), Goal("vibee f32", "threads", 0.97)]
+    yield Case("a token, 0.8M weights", goals, race(small))
     if quick:
         return
     given = {"shape": LARGE, "used": 128}
@@ -119,7 +120,8 @@ def cases(quick: bool) -> Iterator[Case]:
         if kind == "f32":
             all_ += [Contestant(f"threads {n}", f"{HERE}:ours", {**given, "count": n}, threads=n) for n in (1, 2)]
             goals.append(Goal("vibee f32", "threads", 0.97))
-        yield Case(f"a token, 124M weights, {kind}", goals, race(all_ + peers(given, (kind,)) + reads(weights(LARGE) // size)))
+        all_ += peers(given, (kind,)) + reads(weights(LARGE) // size)
+        yield Case(f"a token, 124M weights, {kind}", goals, race(all_))
     given = {"shape": LARGE, "used": 0, "tokens": 1000}
     all_ = [Contestant("vibee f32", f"{HERE}:ours", given), *peers(given, ("f32",))]
     yield Case("a prompt of 1000 tokens, 124M weights", [Goal("vibee f32", "torch", 1.2)], race(all_))

@@ -105,7 +105,7 @@ class Side:
 
     def __init__(self, quick: bool = False) -> None:
         self.quick = quick
-        self.rounds, self.seconds = (3, 0.02) if quick else (9, 0.1)
+        self.rounds, self.seconds = (3, 0.02) if quick else (9, 0.03)
         self.workers: dict[str, Worker] = {}
 
     def worker(self, c: Contestant) -> Worker:

@@ -194,6 +194,7 @@ def cases(quick: bool) -> Iterator[Case]:
         yield Case(f"{name}, f32", goals[:1] if large else goals,
                    race(["vibee f32", "torch f32", *([] if large else ["llm.c"])], shape, rounds))  # fmt: skip
         goals = [Goal("vibee bf16", "torch bf16", 1.15)] if large else [Goal("vibee bf16", "torch", 2.2)]
-        yield Case(f"{name}, bf16", goals, race(["vibee bf16", "torch bf16"] if large else ["vibee", "torch"], shape, rounds))
+        names = ["vibee bf16", "torch bf16"] if large else ["vibee", "torch"]
+        yield Case(f"{name}, bf16", goals, race(names, shape, rounds))
         yield Case(f"{name}, two threads against one", [Goal("vibee f32", "one thread", 1.8)],
                    race(["vibee f32", "one thread"], shape, rounds))  # fmt: skip
