@@ -88,16 +88,17 @@ def split() -> tuple[Any, Any, int]:
     return tokens[:at], tokens[at:], len(number)
 
 
-def torch_step(shape: dict[str, int], compiled: bool = False, bf16: bool = False) -> Callable[[], object]:
+def torch_step(
+    shape: dict[str, int], compiled: bool = False, bf16: bool = False, seed: int = 1
+) -> Callable[[], object]:
     """A step of PyTorch's."""
     t = torch()
     from .gpt import GPT, Step
 
-    t.manual_seed(1)
+    t.manual_seed(seed)
     data, _, tokens = split()
     model = GPT(tokens, shape["context"], shape["layers"], shape["heads"], shape["width"])
-    step = Step(model, data, shape["batch"], shape["context"], STEPS, compiled, bf16)
-    return lambda: step() is None or None
+    return Step(model, data, shape["batch"], shape["context"], STEPS, compiled, bf16)
 
 
 # ---------------------------------------------------------------- llm.c
