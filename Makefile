@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 DEMO_DIR := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv venv-peers kernels dist demo test sanitize test-specs test-quick mutants lint types verify bench cold-start contents clean clean-all
+.PHONY: help preflight venv venv-peers kernels dist demo test sanitize test-specs test-quick mutants lint types verify bench bench-kernels cold-start contents clean clean-all
 
 help:  ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 preflight:  ## check that the Debian packages needed for a build are there
 	@packaging/preflight.sh $(PYTHON)
@@ -63,7 +63,11 @@ types: $(READY)  ## check types with mypy
 verify: $(READY)  ## prove every definition of specs/
 	$(PY) -m vibee verify specs
 
-bench: kernels  ## measure this machine, every kernel, training and generation
+bench: dist  ## measure vibee beside the peers that are installed, write docs/performance.md (ONLY=THEME, TEXT=FILE)
+	$(PY) -m benchmarks.run $(if $(ONLY),--only "$(ONLY)")
+	$(PY) -m benchmarks.page
+
+bench-kernels: kernels  ## measure this machine, every kernel, training and generation
 	$(PY) -m vibee bench
 
 cold-start: dist  ## median start time of dist/vibee

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .elementwise import bound
 from .peers import threads, torch
 from .side import Case, Contestant, Goal, Result, Side, processors
 from .worker import Missing
@@ -94,14 +95,6 @@ def peers(given: dict[str, Any], kinds: tuple[str, ...]) -> list[Contestant]:
     ]  # fmt: skip
 
 
-def reads(count: int) -> list[Contestant]:
-    """Those who read as many floats and do nothing else."""
-    return [
-        Contestant(f"memory {name}", f"benchmarks.elementwise:{maker}_sum", {"count": count})
-        for name, maker in (("vibee", "ours"), ("torch", "torch"))
-    ]
-
-
 def cases(quick: bool) -> Iterator[Case]:
     """The table's part."""
     given: dict[str, Any] = {"shape": SMALL, "used": 32}
@@ -120,7 +113,7 @@ def cases(quick: bool) -> Iterator[Case]:
         if kind == "f32":
             all_ += [Contestant(f"threads {n}", f"{HERE}:ours", {**given, "count": n}, threads=n) for n in (1, 2)]
             goals.append(Goal("vibee f32", "threads", 0.97))
-        all_ += peers(given, (kind,)) + reads(weights(LARGE) // size)
+        all_ += peers(given, (kind,)) + bound("sum", weights(LARGE) // size)
         yield Case(f"a token, 124M weights, {kind}", goals, race(all_))
     given = {"shape": LARGE, "used": 0, "tokens": 1000}
     all_ = [Contestant("vibee f32", f"{HERE}:ours", given), *peers(given, ("f32",))]

@@ -53,7 +53,8 @@ def cell(r: dict[str, Any], unit: str) -> str:
 
 def ratio(g: dict[str, Any]) -> str:
     """A goal as `1.42x / 1.4x`."""
-    name = g["theirs"] + (f" ({g['ours']})" if not g["ours"].startswith("vibee") else "")
+    which = g["ours"].removeprefix("vibee").strip()
+    name = f"{which}: {g['theirs']}" if which else g["theirs"]
     if g["ratio"] is None:
         return f"{name} - / {g['factor']:g}"
     found = f"{g['ratio']:.2f}"
