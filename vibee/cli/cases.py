@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
@@ -113,7 +112,7 @@ def choose(k: Kernel, run: dict[str, Any], most: int, operations: float, largest
     fixed = {n: x for n, x in run.items() if n not in ranges}
     least = None
     for scale in range(largest, -1, -1):
-        found = next(_assignments(k, fixed, scale), None)
+        found = _assignment(k, fixed, scale)
         if found is None:
             continue
         case = Case(k, found, scale, ranges, list(fixed))
@@ -129,8 +128,8 @@ def _fits(case: Case, most: int, operations: float) -> bool:
     return max(case.memory(), case.bytes) <= most and (case.flops or 0) <= operations
 
 
-def _assignments(k: Kernel, fixed: Names, scale: int) -> Iterator[Names]:
-    """Values for all sizes and numbers that satisfy the conditions on them, those near 2**scale first."""
+def _assignment(k: Kernel, fixed: Names, scale: int) -> Names | None:
+    """Values for all sizes and numbers that satisfy the conditions on them, if possible near 2**scale."""
     follows = [n for n, hints in k.hints.items() if any(only for _, only in hints)]
     order = [n for n in dict.fromkeys([*k.sizes, *(n for n, _, _ in k.numbers)]) if n not in follows] + follows
     numbers = {n: (dtype, default) for n, dtype, default in k.numbers if n not in k.sizes}
@@ -162,21 +161,21 @@ def _assignments(k: Kernel, fixed: Names, scale: int) -> Iterator[Names]:
             usual = [0.5, 1.0, 2.0, 0.25, 0.01, 0.0, -1.0, 10.0, 100.0]
         return [default, *values, *usual] if default is not None else [*values, *usual]
 
-    def place(at: int) -> Iterator[Names]:
+    def place(at: int) -> bool:
         nonlocal steps
         if at == len(order):
-            yield dict(names)
-            return
+            return True
         for x in options(order[at]):
             steps += 1
             if steps > ENOUGH:
-                return
+                return False
             names[order[at]] = x
-            if all(_holds(g, names) for g in tests[at]):
-                yield from place(at + 1)
+            if all(_holds(g, names) for g in tests[at]) and place(at + 1):
+                return True
             del names[order[at]]
+        return False
 
-    return place(0)
+    return names if place(0) else None
 
 
 def _factors(g: str) -> list[int]:
