@@ -13,6 +13,7 @@ COMMON = (
     "-fno-math-errno",  # sqrt is one instruction
     "-fno-trapping-math",  # both sides of a branch may be computed: loops with `where` vectorise
     "-ffp-contract=fast",  # a*b + c in one rounding where the machine can
+    "-fno-thread-jumps",  # the sides of a choice stay one formula, which becomes one vector operation
     "-fno-tree-loop-distribute-patterns",  # short copies stay loops of vectors: a call of memcpy costs more
     "-fno-semantic-interposition",
     "-DNDEBUG",  # asserts of Python's headers would keep the names of files of this machine

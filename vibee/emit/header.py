@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from vibee.tree.types import DTYPES
 
+from .ctypes import vector_of
+
 SIGNED = {"i8": "u8", "i32": "u32", "i64": "u64"}
 
 
@@ -197,12 +199,23 @@ static inline {t} vb_mod_{d}({t} a, {t} b, int *err, int place) {{
 
 def _minmax(op: str, sign: str) -> Callable[[str], Helper]:
     def make(d: str) -> Helper:
+        if (vector := vector_of(d)) is not None:
+            return _vector_minmax(op, sign, d, vector_name(*vector))
         t = DTYPES[d].ctype
         # a unless b is beyond it: a NaN in b is passed over, one in a stays; one machine instruction
         text = f"\nstatic inline {t} vb_{op}_{d}({t} a, {t} b) {{ return b {sign} a ? b : a; }}"
         return Helper(text, f"{t} vb_{op}_{d}({t}, {t}) noexcept nogil")
 
     return make
+
+
+def _vector_minmax(op: str, sign: str, d: str, v: str) -> Helper:
+    text = f"""
+static inline {v} vb_{op}_{d}({v} a, {v} b) {{
+    __typeof__(b {sign} a) m = b {sign} a;
+    return ({v})(((__typeof__(m))b & m) | ((__typeof__(m))a & ~m));
+}}"""
+    return Helper(text, f"{v} vb_{op}_{d}({v}, {v}) noexcept nogil")
 
 
 def _abs(d: str) -> Helper:

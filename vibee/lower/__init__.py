@@ -22,7 +22,7 @@ from vibee.tree.defs import Alloc, Assign, Decl, Definition, Equation, For, Form
 from vibee.tree.expr import Expr, bound_vars, const, loads, walk
 from vibee.tree.normal import hoist
 
-from .build import Fresh, div, i, local, map_stmts, mul, not_negative, serial
+from .build import BITS, Fresh, div, i, local, map_stmts, mul, not_negative, serial
 from .nest import Nests, nest, parallel_nest
 from .procedure import Lookup, Statements
 
@@ -50,7 +50,7 @@ def lower_with_report(
 def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Procedure, list[Obligation]]:
     if isinstance(d, Formula):
         d = hoist(d)
-    fresh = Fresh(*names_of(d), signed_of(d))
+    fresh = Fresh(*names_of(d), signed_of(d), BITS.get(isa, 0))
     notes: list[Obligation] = []
     if isinstance(d, Procedure):
         s = Statements(d, fresh, isa, lookup)

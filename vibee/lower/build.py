@@ -8,6 +8,7 @@ from dataclasses import replace
 from vibee.tree.defs import Alloc, For, Store
 from vibee.tree.expr import Expr, const, substitute, var
 
+BITS = {"v2": 128, "v3": 256, "v4": 512}  # of a vector register, by instruction set
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
 
 
@@ -19,10 +20,11 @@ class Fresh:
     new name is captured by a loop or a temporary that is still to come.
     """
 
-    def __init__(self, used: set[str], reserved: set[str], signed: set[str] | None = None) -> None:
+    def __init__(self, used: set[str], reserved: set[str], signed: set[str] | None = None, bits: int = 0) -> None:
         self.used = used | reserved
         self.reserved = set(reserved)
         self.signed = signed or set()  # variables that may be negative; sizes and indices may not
+        self.bits = bits  # of a vector register; 0 where vectors are not written
         self.origin: dict[str, str] = {}  # loop variable -> the index that it comes from
         self.parts: set[str] = set()  # loop variables that run over blocks of an index, or within one
         self.rests: set[str] = set()  # loop variables that run over what fills no vector

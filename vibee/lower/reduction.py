@@ -13,7 +13,7 @@ from dataclasses import replace
 from vibee.tree.defs import Alloc, Assign, Decl, For, If, Store
 from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, substitute
 from vibee.tree.normal import neutral
-from vibee.tree.types import is_float
+from vibee.tree.types import DTYPES, is_float
 
 from .build import Fresh, add, at_least_zero, combine, div, i, is_const, local, mul, sub
 from .schedule import Plan
@@ -102,14 +102,15 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
     at = lambda k: load(lanes, (k,), e.dtype)  # noqa: E731 - a name for one indexing form
     whole = add(lo, mul(div(at_least_zero(sub(hi, lo), fresh.signed), i(LANES)), i(LANES)))
     in_lane = substitute(body, {name: add(local(base), local(lane))})
-    step = Store(lanes, (local(lane),), combine(op, at(local(lane)), in_lane))
-    main = For(base, lo, whole, [For(lane, i(0), i(LANES), [step])], step=LANES)
+    first, step, last = _partials(op, e.dtype, lanes, lane, in_lane, fresh)
+    main = For(base, lo, whole, step, step=LANES)
     tail = For(name, whole, hi, [Assign(str(acc.attr), combine(op, acc, body))])
     out = [
         Alloc(lanes, e.dtype, (i(LANES),), zero=False),
-        For(lane, i(0), i(LANES), [Store(lanes, (local(lane),), neutral(op, e.dtype))]),
+        *first,
         Decl(str(acc.attr), e.dtype, neutral(op, e.dtype)),
         *nest(ranges[:-1], [main, tail]),
+        *last,
     ]
     half = LANES // 2
     while half:
@@ -118,6 +119,26 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
         half //= 2
     out.append(Assign(str(acc.attr), combine(op, at(i(0)), acc)))
     return out, acc
+
+
+def _partials(op: str, dtype: str, lanes: str, lane: str, value: Expr, fresh: Fresh) -> tuple[list, list, list]:
+    """The partial results before, in and after the loop over LANES elements; after it they are in `lanes`.
+
+    They are vectors, which stay in registers: `lanes` holds the elements that a step adds, and takes no memory
+    where they come in a vector.  Without vectors they are the array `lanes` itself."""
+    each = lambda e: For(lane, i(0), i(LANES), [Store(lanes, (local(lane),), e)])  # noqa: E731 - one loop form
+    width = fresh.bits // DTYPES[dtype].bits
+    if not width:
+        return [each(neutral(op, dtype))], [each(combine(op, load(lanes, (local(lane),), dtype), value))], []
+    vec = f"{dtype}x{width}"
+    parts = [(i(k), local(fresh("part"), vec)) for k in range(0, LANES, width)]
+    start = Expr("splat", (neutral(op, dtype),), None, vec)
+    take = [Assign(str(v.attr), combine(op, v, Expr("vload", (k,), lanes, vec))) for k, v in parts]
+    return (
+        [Decl(str(v.attr), vec, start) for _, v in parts],
+        [each(value), *take],
+        [Store(lanes, (k,), v) for k, v in parts],
+    )
 
 
 def _arg_reduce(op: str, body: Expr, ranges: list, loops: list, fresh: Fresh) -> tuple[list, Expr]:
