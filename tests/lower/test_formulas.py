@@ -42,6 +42,14 @@ def columns(x: real[N, D]) -> (s[D], m[D]):
     s[d] = sum[n](x[n, d])
     m[d] = max[n](x[n, d])
 
+def row_sum(x: real[N, D]) -> y[N]:
+    """along the rows"""
+    y[n] = sum[d](x[n, d])
+
+def row_max(x: real[N, D]) -> y[N]:
+    """along the rows"""
+    y[n] = max[d](x[n, d])
+
 def total(x: real[N, D]) -> (s, m):
     """everything"""
     s = sum[n, d](x[n, d])
@@ -265,3 +273,36 @@ def test_names_are_never_captured(k):
     close(z, x.sum(0), np.float64)
     x = draw(9, 9, dtype=np.float64)
     close(k.names3(x), (x @ x.T) * x + x.sum(1), np.float64)
+
+
+def in_lanes(x, combine, start):
+    """A reduction in 16 partial results, the rest in one of its own, combined in pairs."""
+    whole = len(x) // 16 * 16
+    parts = np.full(16, start, x.dtype)
+    for k in range(0, whole, 16):
+        parts = combine(parts, x[k : k + 16])
+    rest = x.dtype.type(start)
+    for v in x[whole:]:
+        rest = combine(rest, v)
+    half = 8
+    while half:
+        parts = combine(parts[:half], parts[half : 2 * half])
+        half //= 2
+    return combine(parts[0], rest)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("d", [0, 1, 15, 16, 17, 100, 1000])
+def test_the_order_of_a_sum_is_that_of_the_lanes(k, d, dtype):
+    x = np.random.default_rng(d).normal(size=(3, d)).astype(dtype)
+    assert k.row_sum(x).tolist() == [in_lanes(row, np.add, 0) for row in x]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("d", [1, 16, 40, 1000])
+def test_a_maximum_in_lanes_passes_over_nan(k, d, dtype):
+    x = np.random.default_rng(d).normal(size=(4, d)).astype(dtype)
+    x[1, :: 3] = np.nan
+    x[2] = np.nan
+    x[3] = -np.inf
+    assert k.row_max(x).tolist() == [in_lanes(row, np.fmax, -np.inf) for row in x]
