@@ -1,10 +1,18 @@
 """Checked formulas: types, casts, ranges, inlining."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from vibee.check.dump import tree_text
+from vibee.check.errors import Errors
+from vibee.check.modules import specs_root
+from vibee.check.parse import parse
 from vibee.tree.expr import show, walk
 from vibee.tree.listing import definition, definition_lines
+
+SPECS = sorted(Path(specs_root()).glob("*/*.vibee"))
 
 
 def lines(program, key):
@@ -65,6 +73,21 @@ def test_key_of_what_is_not_generic(checked):
         ("x: f32[N, N]", "sum[k, l:k](x[k, l])", "f32: sum[k:N](sum[l:k](x[k, l]))"),
         ("x: f32[N]", "cumsum[i](x[i])", "f32: cumsum[i](x[i])"),
         ("x: f32[N], p: u8[N]", "x[p[i]]", "f32: x[i64(p[i])]"),
+        ("x: u32[N], y: i64[N]", "x[i] + y[i]", "i64: i64(x[i]) + y[i]"),
+        ("x: f32[N]", "bool(x[i])", "bool: x[i] != 0.0"),
+        ("x: f32[N]", "bool(x[i] > 1)", "bool: x[i] > 1.0"),
+        ("x: f32[N]", "bool(3)", "bool: True"),
+        ("x: f32[N]", "i32(-2.7)", "i32: -2"),
+        ("x: f32[N]", "x[i] * sqrt(4)", "f32: x[i] * 2.0"),
+        ("x: f32[N]", "x[i] * (1 << 4)", "f32: x[i] * 16.0"),
+        ("x: i32[N]", "~x[i]", "i32: ~x[i]"),
+        ("x: f32[N]", "where(x[i] > 0, 1, 2) < where(x[i] > 1, 2, 3)",
+         "bool: where(x[i] > 0.0, 1, 2) < where(x[i] > 1.0, 2, 3)"),
+        ("x: f32[N]", "x[i] ** 2.0", "f32: x[i] * x[i]"),
+        ("x: f32[N]", "x[i] ** 1", "f32: x[i]"),
+        ("x: f32[N]", "x[i] ** 0", "f32: 1.0"),
+        ("x: f32[N]", "x[i] ** 1.5", "f32: pow_f32(x[i], 1.5)"),
+        ("x: f32[N], n: i32[N]", "x[i] ** n[i]", "f32: pow_f32(x[i], f32(n[i]))"),
     ],
 )
 def test_types(checked, types, expression, expected):
@@ -147,6 +170,96 @@ def test_conditions_of_callees(checked):
     assert [show(g) for g in p.by_key("b").obligations] == ["0 <= v[n_1] and i64(v[n_1]) < V"]
 
 
+PARTS = """
+def row(x: f32[N]) -> y[N]:
+    y[i] = x[i]
+
+def rows(x: f32[N, M]) -> y[N, M]:
+    y[i, j] = x[i, j]
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "call", "expected"),
+    [
+        ("x: f32[N, M]) -> y[M]", "row(x[-1])", "y[i] = x[N - 1, i]   for i < M"),
+        ("x: f32[N, M]) -> y[2, M]", "rows(x[1:3, :])", "y[i, j] = x[1 + i, j]   for i < 2, j < M"),
+        ("x: f32[N, M]) -> y[N - 1, M]", "rows(x[:-1])", "y[i, j] = x[i, j]   for i < N - 1, j < M"),
+        ("x: f32[N, 1]) -> y[N]", "row(view(x, N))", "y[i] = x[i, 0]   for i < N"),
+        ("x: f32[N]) -> y[N, 1]", "rows(view(x, N, 1))", "y[i, j] = x[i + j]   for i < N, j < 1"),
+        ("x: f32[N], K: size, M: size) -> y[K, M]", "rows(view(x, K, M))", "y[i, j] = x[i * M + j]   for i < K, j < M"),
+        ("x: f32[N, M], K: size) -> y[N, K]", "rows(view(x, N, K))", "y[i, j] = x[i, j]   for i < N, j < K"),
+        ("x: f32[N]) -> s", "2 * row(x)[+1]", "s = 2.0 * row_y[1]"),
+    ],
+)
+def test_a_call_reads_the_part_that_it_is_given(checked, head, call, expected):
+    given = {"K: size, M": "K * M == N", "K: size)": "N * M == N * K"}
+    asked = next((f"    given({g})\n" for text, g in given.items() if text in head), "")
+    p = checked(f"{PARTS}\ndef f({head}:\n{asked}    {expected[0]} = {call}")
+    assert equations(p, "f")[-1] == expected + "   : f32"
+
+
+def test_a_call_gives_each_name_its_output(checked):
+    p = checked(
+        "def both(x: f32[N]) -> (a[N], b):\n    a[i] = x[i]\n    b = x[0]\n\n"
+        "def f(x: f32[N]) -> (y[N], z):\n    y, t = both(x)\n    z = t"
+    )
+    assert [q.split("   ")[0] for q in equations(p, "f")] == ["y[i] = x[i]", "t = x[0]", "z = t"]
+
+
+def test_an_integer_of_any_type_is_a_size(checked):
+    p = checked(
+        "def first(x: f32[N], K: size) -> y[K]:\n    given(K <= N)\n    y[i] = where(i < N, x[i], 0)\n\n"
+        "def f(x: f32[N], n: i32) -> s:\n    t = first(x, n)\n    s = sum[i](t[i])"
+    )
+    assert equations(p, "f")[0] == "t[i_1] = where(i_1 < N, x[i_1], 0.0)   for i_1 < i64(n)   : f32"
+
+
+@pytest.mark.parametrize(
+    ("given", "one", "other"),
+    [
+        ("N == N", "N", "N"),
+        ("N + 1 == M", "M", "N + 1"),
+        ("2 * N == 3 * M", "2 * N", "3 * M"),
+        ("N >= 0", "N - -M", "N + M"),
+        ("N >= 0", "N % 4", "N % 4"),
+        ("N >= 0", "times(N, 7 % 4)", "3 * N"),
+        ("N >= 0", "2 * N // 2", "N"),
+        ("N >= 0", "min(N, N)", "N"),
+        ("N >= 0", "min(N, N + 1)", "N"),
+        ("N >= 0", "max(N, N + 1)", "N + 1"),
+        ("N >= 0", "min(N, M)", "min(N, M)"),
+        ("M >= 1, N % M == 0", "N // 3", "N // 3"),
+        ("N % (2 * M) == 0", "N // M", "2 * (N // (2 * M))"),
+        ("N % (M + 1) == 0", "N // (M + 1)", "N // (M + 1)"),
+    ],
+)
+def test_sizes_that_are_the_same_number(checked, given, one, other):
+    one = one.replace("times(N, 7 % 4)", "N * (7 % 4)")
+    checked(
+        f"def same(x: f32[A], y: f32[A]) -> z[A]:\n    z[i] = x[i] + y[i]\n\n"
+        f"def f(x: f32[{one}], y: f32[{other}], N: size, M: size) -> z[{other}]:\n    given({given})\n"
+        f"    z = same(x, y)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "k", "expected"), [("K % 4", 7, "3"), ("K // 2", 9, "4"), ("K // 2", 1, "0"), ("K % 4", 8, "0")]
+)
+def test_a_size_of_numbers_is_a_number(checked, mistakes, shape, k, expected):
+    text = (
+        f"def cut(x: f32[N], K: size) -> y[N + {shape}]:\n    y[i:N + {shape}] = x[0]\n\n"
+        f"def f(x: f32[N]) -> y[N + {{}}]:\n    y = cut(x, {k})"
+    )
+    checked(text.format(expected))
+    assert "has the shape" in mistakes(text.format(5))[0]
+
+
+def test_a_scan_adds_over_the_index_that_it_runs_along(checked):
+    q = checked("def f(x: f32[N]) -> s:\n    s += cumsum[n](x[n])").by_key("f").equations[0]
+    assert (q.vars, show(q.rhs), [show(d) for d in q.dims]) == (("n",), "cumsum[n](x[n])", ["N"])
+
+
 def test_literals_choose_a_version(checked):
     p = checked(
         "def f(x: f32) -> y:\n    y = x\n\ndef f(x: f64) -> y:\n    y = x\n\n"
@@ -205,6 +318,20 @@ def test_properties_are_kept(checked):
     assert laws[2].args == (("x", [1, -2]),) and laws[2].results == (("y", [2, -4]),)
 
 
+def test_examples_hold_infinities(checked):
+    p = checked("def f(x: f64[N]) -> y[N]:\n    y[n] = x[n] - 1\n    example(x=[inf, -inf, 1], y=[inf, -inf, 0])")
+    (case,) = p.by_key("f").laws
+    assert case.args == (("x", [float("inf"), float("-inf"), 1]),)
+
+
+def test_each_nest_may_have_an_innermost_loop(checked):
+    p = checked(
+        "def f(x: f32[N], y: f32[M]) -> (a[N], b[M]):\n    a[i] = x[i]\n    b[j] = y[j]\n"
+        "    with schedule(cpu): simd(i, j)"
+    )
+    assert p.by_key("f").schedule == {"simd": ("i", "j")}
+
+
 def test_imports(tmp_path, checked):
     from vibee.check import load
 
@@ -217,6 +344,80 @@ def test_imports(tmp_path, checked):
     assert p.own_names == ["f"]
     assert show(rhs(p, "f")) == "base_f(x) + 3.0"
     assert show(rhs(p, "base_f")) == "3.0 * x"
+
+
+EVERYTHING = """
+module("all", version=2)
+from foundation.math import exp, log as ln
+
+K = 1 << 4
+
+pass
+
+
+def pair(x: real[N, D], eps: real = 1e-05, D: size = 3) -> (a[N], s(f32)):
+    given(N >= 1, 0 < N <= D)
+    a[n] = sum[d](x[n, d]) + max[d:1:D](x[n, d]) + (eps if x[n, 0] > 0 and not x[n, 1] < 0 else -eps)
+    s += f32(x[n, 0]) + bitcast(f32, ~i32(x[n, 1]) >> 1) + min(1.0, ln(exp(2.0)), abs(-x[0, 0] ** -2)) + x[-1, 0]
+    law("name", pair(x=x, eps=2.0), pair(x, eps))
+    example(x=[[1, -2]], a=[0, True])
+    with schedule(cpu): tile(n=8, d=4); parallel(n)
+
+
+def scans(x: f32[N]) -> y:
+    y[n] = cumsum[n](x[n]) + dot(x, x)[n]
+    y[i:N - 1] = (x[i] + 1.0) * 2.0
+
+
+@procedure
+def steps(m: model, x: mut[f32[m.P]], n: i64) -> (k(i64), y(f32[N, 2])):
+    row: f32[N]
+    best: f32 = 0.0
+    for i in range(0, n, 2):
+        while k < 4 or k == 7:
+            k += 1
+            if k % 2 == 0:
+                continue
+            elif k // 3 != 1:
+                break
+            else:
+                pass
+    a, b = f(x[1:], x[:n], view(x, n, 2))
+    y[0, :] = m.forward(x, arena=a)
+    x[n] **= 2
+    return
+
+
+made = steps(net)
+"""
+
+
+def body(raw):
+    """A definition without its places; a number that is too large for a float is inf."""
+    text = re.sub(r", span=Span\([^)]*\)", "", repr((raw.kind, raw.params, raw.outs, raw.body)))
+    return text.replace("op='const', args=(), attr=inf", "op='var', args=(), attr='inf'")
+
+
+def read_back(lines):
+    """A definition of the tree's text as a file."""
+    kind, head = lines[0].split(" ", 1)
+    mark = "" if kind == "formula" else f"@{kind}\n"
+    return parse("\n".join([f"{mark}def {head.replace(' -> ()', '')}:", *lines[1:]]), "b", Errors()).defs[0]
+
+
+@pytest.mark.parametrize("path", [None, *SPECS], ids=lambda p: p.stem if p else "everything")
+def test_the_text_of_a_tree_reads_back_as_the_tree(path):
+    log = Errors()
+    file = parse(path.read_text() if path else EVERYTHING, "a", log)
+    assert not log.items
+    for raw, text in zip(file.defs, tree_text(file).split("\n\n")[1:], strict=True):
+        assert body(read_back(text.rstrip().split("\n"))) == body(raw)
+
+
+def test_the_text_of_a_tree_starts_with_what_the_file_needs():
+    head = tree_text(parse(EVERYTHING, "a", Errors())).split("\n\n")[0].split("\n")
+    imports = "from foundation.math import exp, log as ln"
+    assert head == ["module all version 2", imports, "K = 1 << 4", "made = steps(net)"]
 
 
 def test_dumps(checked):

@@ -13,6 +13,9 @@ def norm(x: f32[N]) -> s:
 def twice(x: f32[N]) -> y[N]:
     y[i] = 2 * x[i]
 
+def total(x: i32[N]) -> s:
+    s = sum[i](x[i])
+
 @procedure
 def move(x: mut[f32[N]], y: f32[N]):
     x[i] = y[i]
@@ -39,6 +42,18 @@ def body(checked, head, *statements):
         ("x: f32[N]) -> y(f32[N])", ("y = 0.5",), ["y[i] = 0.5   for i < N   : f32"]),
         ("x: i8[N]) -> y(i8[N])", ("y[0] = x[1]", "y[1] = i8(x[0] + 1)"), ["y[0] = x[1]", "y[1] = i8(i32(x[0]) + 1)"]),
         ("n: i64) -> y(i64)", ("y = n",), ["y = n"]),
+        ("n: i64) -> y", ("y = n",), ["y = n"]),
+        ("x: f32[N]) -> s", ("s = x[0]",), ["s_value: f32 = 0.0", "s_value = x[0]", "s[] = s_value"]),
+        (
+            "x: i32[N]) -> y(i64[2])",
+            ("n: i64 = 1", "n = total(x)", "y[0] = n"),
+            ["n: i64 = 1", "n_1: i32 = 0", "n_1 = total(x as [N])   with N=N", "n = i64(n_1)", "y[0] = n"],
+        ),
+        (
+            "x: f32[N]) -> y(f32[2])",
+            ("y[0] = norm(x[2:2])",),
+            ["y[0] as [] = norm(x[2:2] as [0])   with N=0"],
+        ),
         (
             "x: f32[N]) -> s(f32)",
             ("s += x[0]",),

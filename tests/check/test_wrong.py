@@ -2,11 +2,13 @@
 
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vibee.check import load, load_text
+from vibee.check.errors import SpecFailure
 from vibee.check.modules import specs_root
 
 WRONG = sorted((Path(__file__).parents[1] / "wrong").glob("*.vibee"))
@@ -110,8 +112,10 @@ def test_mutated_specs(path):
         "def f(x: f32[N, N, N, N, N, N, N, N, N]) -> y:\n    y = x",
         "@procedure\ndef f():\n    pass",
         "\tdef f(x: f32) -> y:\n y = x",
+        "x = '\ud800'",
+        "def f(x: f32) -> y:\n    if x > 0:\n        y = x\n" + "    elif x > 1:\n        y = x\n" * 900,
     ],
-    ids=range(23),
+    ids=range(25),
 )
 def test_odd_texts(text):
     only_errors(text)
@@ -129,3 +133,72 @@ def test_no_file(tmp_path):
     assert "is a folder" in load(tmp_path).errors[0].message
     assert "No such file" in load(tmp_path / "missing.vibee").errors[0].message
     assert load("\0").errors
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = '\ud800'", "this is not a text"),
+        (
+            "def f(x: f32) -> y:\n    if x > 0:\n        y = x\n" + "    elif x > 1:\n        y = x\n" * 900,
+            "nested too deeply; name parts of the expression in equations",
+        ),
+        ("x = " + "-" * 150 + "1", "nested more than 120 levels deep; name a part of it in an equation"),
+    ],
+)
+def test_what_is_no_spec_is_told_in_one_line(text, message):
+    (error,) = load_text(text, "case.vibee").errors
+    assert error.message.startswith(message) and "\n" not in str(error)
+
+
+MIXED = """
+def right(x: real) -> y:
+    y = x
+
+def wrong(x: real) -> y:
+    y = z
+"""
+
+
+def test_a_mistake_leaves_the_other_definitions_usable():
+    program = load_text(MIXED, "case.vibee")
+    assert [e.message.split(";")[0] for e in program.errors] == ["'z' is not defined here"]
+    assert [d.key for d in program.defs["right"]] == ["right_f32", "right_f64"] and "wrong" not in program.defs
+    assert program.by_key("right_f64") is program.instance("right", {"real": "f64"})
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda p: p.raise_errors(), "case.vibee:6:9: 'z' is not defined here"),
+        (lambda p: p.instance("wrong"), "case.vibee:6:9: 'z' is not defined here"),
+        (lambda p: p.by_key("wrong_f32"), "case.vibee:6:9: 'z' is not defined here"),
+        (lambda p: p.instance("wright"), "case.vibee: there is no definition 'wright'; did you mean"),
+    ],
+)
+def test_what_has_a_mistake_can_not_be_used(ask, message):
+    with pytest.raises(SpecFailure) as caught:
+        ask(load_text(MIXED, "case.vibee"))
+    assert str(caught.value).startswith(message)
+
+
+def test_no_definition_has_an_unknown_key():
+    with pytest.raises(KeyError, match="left"):
+        load_text(MIXED, "case.vibee").by_key("left")
+
+
+def test_a_derived_definition_is_kept_once():
+    program = load_text(MIXED, "case.vibee")
+    first, again = program.by_key("right_f32"), replace(program.by_key("right_f32"))
+    assert program.add(again) is first
+    new = replace(first, key="derived")
+    assert program.add(new) is new and program.by_key("derived") is new
+
+
+def test_modules_do_not_import_each_other_in_a_circle(tmp_path):
+    (tmp_path / "a.vibee").write_text("from b import g\n\ndef f(x: f32) -> y:\n    y = x\n")
+    (tmp_path / "b.vibee").write_text("from a import f\n\ndef g(x: f32) -> y:\n    y = x\n")
+    (error,) = load(tmp_path / "a.vibee").errors
+    assert str(error) == (
+        f"{tmp_path}/b.vibee:1:1: 'a' imports this module itself; move what both need to a third one"
+    )

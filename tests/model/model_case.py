@@ -6,7 +6,6 @@ import numpy as np
 from model_interp import Interp
 
 from vibee.check import load_text
-from vibee.check.model_template import Keys
 from vibee.lower.model import lower_model
 from vibee.lower.model_layout import weights_length
 from vibee.lower.plan import overlaps
@@ -20,7 +19,7 @@ class Case:
         program = load_text(text, "case.vibee")
         program.raise_errors()
         self.model = program.instance(name, {"real": "f64"})
-        self.program = Keys(program)
+        self.program = program
         self.lowered = lower_model(self.model, self.program)
         for p in self.lowered.procedures:
             self.program.add(p)

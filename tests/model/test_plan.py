@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vibee.check import load
-from vibee.check.model_template import Keys
 from vibee.check.modules import specs_root
 from vibee.lower.model import lower_model
 from vibee.lower.plan import ALIGN, Buffer, make_plan, overlaps
@@ -53,7 +52,7 @@ def test_the_check_sees_an_overlap() -> None:
 def test_shipped_models(name: str) -> None:
     program = load(f"{specs_root()}/core/model.vibee")
     program.raise_errors()
-    low = lower_model(program.instance(name, {"real": "f32"}), Keys(program))
+    low = lower_model(program.instance(name, {"real": "f32"}), program)
     rng = random.Random(1)
     for _ in range(40):
         h, g = rng.choice([(1, 1), (4, 2), (6, 3), (8, 1)])

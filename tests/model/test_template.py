@@ -7,8 +7,9 @@ from model_case import Case
 from model_interp import Interp
 from test_gradient import TIED, tokens
 
-from vibee.check import load_text
-from vibee.check.model_template import Keys
+from vibee.check import load, load_text
+from vibee.tree.expr import show
+from vibee.tree.listing import block_lines
 
 TEMPLATE = TIED + """
 @procedure
@@ -47,7 +48,7 @@ def test_a_step_of_descent() -> None:
     program.raise_errors()
     d = program.by_key("descend_tied")
     assert [p.name for p in d.params] == ["w", "arena", "tokens", "C", "rate", "V", "L", "tied_C", "scale"]
-    interp = Interp(Keys(program))
+    interp = Interp(program)
     sizes = {"V": 4, "L": 2, "tied_C": 3, "B": 2, "T": 2}
     count, arena = np.zeros((), np.int64), np.zeros((), np.int64)
     r = program.by_key("room_tied")
@@ -72,3 +73,59 @@ def test_a_step_of_descent() -> None:
         vectors[at : at + n] = len(x.shape) == 1
         at += n
     assert np.allclose(new, np.where(vectors, w, w - 0.1 * grads))
+
+
+def test_a_size_of_the_template_and_one_of_the_model_of_the_same_name_stay_apart() -> None:
+    program = load_text(TEMPLATE, "case.vibee")
+    assert "tied_C" in program.by_key("descend_tied").sizes
+
+
+def test_a_template_may_stand_in_another_file(tmp_path) -> None:
+    (tmp_path / "train.vibee").write_text("@procedure\ndef room(m: model) -> n(i64):\n    n = m.P\n")
+    path = tmp_path / "net.vibee"
+    path.write_text(
+        "from train import room\n\ndef total(x: f32[N], w: f32[3]) -> s:\n    s = sum[n](x[n]) + w[0]\n\n"
+        "@model\ndef net(x: f32[N]) -> loss:\n    w: f32[3] = 0.0\n    loss = total(x, w)\n\n"
+        "room_net = room(net)\n\ndef twice(x: f32) -> y:\n    y = 2 * x\n"
+    )
+    program = load(path)
+    program.raise_errors()
+    assert program.own_names == ["total", "net", "twice", "room_net"]
+    assert block_lines(program.by_key("room_net").body, "") == ["n = 3"]
+
+
+WHOLE = """
+@procedure
+def fill(x: mut[f32[N]], v: f32):
+    x[i] = v
+
+def linear(x: f32[N, C], w: f32[C, C]) -> y[N, C]:
+    y[n, d] = sum[c](x[n, c] * w[d, c])
+
+@model
+def net(x: f32[N, C], cache: mut[f32[N]], scale: f32, C: size) -> y[N, C]:
+    w: f32[C, C] = 0.0
+    fill(cache, 1.0)
+    c = 2.0
+    e = scale
+    d = c * e
+    h = linear(x, w)
+    h += x
+    h = h * c + d * h - e + scale
+    c = linear(h, w)
+    y = c
+"""
+
+
+def test_names_of_numbers_and_of_arrays_in_a_model() -> None:
+    program = load_text(WHOLE, "case.vibee")
+    program.raise_errors()
+    assert block_lines(program.by_key("net").body, "") == [
+        "fill(cache as [N], 1.0)   with N=N",
+        "h = linear(x as [N, C], w as [C, C])   with N=N, C=C",
+        "h_1 = net_each1(h as [N * C], x as [N * C])   with N=N * C",
+        "h_2 = net_each2(h_1 as [N * C], 2.0 * scale, scale)   with N=N * C",
+        "c_1 = linear(h_2 as [N, C], w as [C, C])   with N=N, C=C",
+    ]
+    (last,) = program.by_key("net_each2").equations
+    assert show(last.rhs) == "a0[i] * 2.0 + s0 * a0[i] - s1 + s1"

@@ -20,7 +20,7 @@ class ProcedureAssignments(ProcedureCalls):
     def assign(self, s: SAssign) -> list:
         """`a = v`, `a, b = f(x)`, `a[i] += v`: the statements that do it."""
         if len(s.targets) > 1:
-            if s.op or s.value.op != "call":
+            if s.value.op != "call":
                 raise SpecError(
                     s.span, "several results come from one call, as in a, b = f(x); write other assignments one by one"
                 )
@@ -40,8 +40,10 @@ class ProcedureAssignments(ProcedureCalls):
         if not sym.cell or not sym.shape:
             raise SpecError(target.span, f"'{sym.name}' is a single number; it has no index")
         target = replace(target, args=tuple(i if i.op == "slice" else self.hoist(i) for i in target.args))
-        if len(target.args) < len(sym.shape) and self.array(target) is not None:
-            axes = ", ".join([show(a) for a in target.args] + list("ijklmn")[: len(sym.shape) - len(target.args)])
+        if len(target.args) < len(sym.shape):
+            given = [show(a) for a in target.args]
+            more = [n for n in "ijklmnopqrst" if n not in given]
+            axes = ", ".join(given + more[: len(sym.shape) - len(given)])
             raise SpecError(
                 target.span,
                 f"'{sym.name}' has {count(len(sym.shape), 'axis')}; write an equation, as in {sym.name}[{axes}] = ...",
@@ -117,11 +119,6 @@ class ProcedureAssignments(ProcedureCalls):
             bare = replace(target, args=tuple(i.args[0] if i.op == "slice" else i for i in target.args))
             value = Expr(s.op, (bare, value), None, "", s.span)
         dims = self.dims(new, target, value, sym)
-        if plain and s.op != "add":
-            for (n, explicit, span), d in zip(new, dims, strict=True):
-                axis = sym.shape[marks.index(n)]
-                if explicit is None and not self.scope.facts.equal(d, axis):
-                    raise SpecError(span, f"{n} must run over all of {show(axis)}, but here it runs over {show(d)}")
         sym.written = True
         return self.equation(sym, new, dims, target, value, s.op == "add", s.span)
 

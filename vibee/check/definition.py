@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vibee.tree.defs import Definition
 
-from .errors import Known, SpecError
+from .errors import Known
 from .scope import Scope
 from .signature import build, fill
 from .surface import RawDef
@@ -23,8 +23,7 @@ def check_head(program: Program, module: Module, raw: RawDef, types: dict[str, s
     scope = Scope(program, module, raw, types)
     try:
         params, outs, sizes = build(scope, raw)
-    except SpecError as e:
-        program.log.add(e)
+    except Known:
         return None
     return fill(Definition(raw.name, program.key(raw, types), params, outs, sizes), raw)
 
@@ -32,22 +31,17 @@ def check_head(program: Program, module: Module, raw: RawDef, types: dict[str, s
 def check_whole(program: Program, module: Module, raw: RawDef, types: dict[str, str]) -> Definition | None:
     """The definition with its body; None after reported mistakes."""
     from .formula import FormulaChecker
+    from .model import ModelChecker
     from .procedure import ProcedureChecker
 
     if raw.broken:
         return None
-    if raw.kind == "model":
-        from . import model
-
-        return model.check_model(program, module, raw, types)
     scope = Scope(program, module, raw, types)
     try:
         params, outs, sizes = build(scope, raw)
-        checker = (FormulaChecker if raw.kind == "formula" else ProcedureChecker)(scope, params, outs, sizes)
-        found = checker.run()
-        return None if checker.failed else found
     except Known:
         return None
-    except SpecError as e:
-        program.log.add(e)
-        return None
+    kinds = {"formula": FormulaChecker, "procedure": ProcedureChecker, "model": ModelChecker}
+    checker = kinds[raw.kind](scope, params, outs, sizes)
+    found = checker.run()
+    return None if checker.failed else found

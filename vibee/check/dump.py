@@ -14,7 +14,6 @@ from .surface import (
     SIf,
     SJump,
     SLocal,
-    SSchedule,
     SWhile,
 )
 
@@ -124,6 +123,6 @@ def _raw_block(body: list, pad: str) -> list[str]:
                 out.append(pad + s.kind)
             case SExpr():
                 out.append(pad + surface(s.value))
-            case SSchedule():
+            case _:
                 out.append(f"{pad}with schedule({s.target}): {'; '.join(map(surface, s.items))}")
-    return out
+    return out or [f"{pad}pass"]

@@ -12,7 +12,7 @@ from vibee.tree.expr import Expr, Span, const, show, var
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, is_float, is_int, promote
 
 from . import fold
-from .errors import Known, SpecError, count
+from .errors import SpecError, count
 from .scope import WHAT, Scope, Symbol
 
 LITERALS = (INT_LITERAL, FLOAT_LITERAL)
@@ -144,7 +144,7 @@ class ExprChecker:
             return self.binary(e, want)
         if e.op in fold.COMPARISONS:
             return self.compare(e)
-        raise SpecError(e.span, "this can't stand in an expression")
+        raise SpecError(e.span, "this can't stand here; compute it in an equation or a statement before")
 
     def on_const(self, e: Expr, want: str) -> Expr:
         """A literal."""
@@ -329,9 +329,7 @@ class ExprChecker:
         hint = target if is_float(target) or e.args[0].op == "const" else ""
         a = self.check(e.args[0], hint)
         if fold.is_literal(a):
-            out = fold.wrapped(a, target)
-            if out is not None:
-                return out
+            return fold.wrapped(a, target)
         a = self.finish(a, target)
         if target == "bool":
             return (
@@ -363,10 +361,6 @@ class ExprChecker:
         """A list is no value."""
         raise SpecError(e.span, "a list is not a value here; write numbers and array elements")
 
-    def on_slice(self, e: Expr, want: str) -> Expr:
-        """A range stands between brackets only."""
-        raise SpecError(e.span, "a range a:b is an array; it can only be an argument or target of a whole-array call")
-
     def on_attr(self, e: Expr, want: str) -> Expr:
         """`m.P`: models have parts, nothing else."""
         raise SpecError(
@@ -380,7 +374,3 @@ class ExprChecker:
             e.span,
             f"only models (m: model) have parts as '.{e.attr[0]}(...)'; call a definition by its name, as in f(x)",
         )
-
-    def on_none(self, e: Expr, want: str) -> Expr:
-        """An omitted bound where one is needed."""
-        raise Known()

@@ -75,20 +75,18 @@ def typed(e: Expr, dtype: str) -> Expr:
         try:
             number = float(value)
             if dtype in ("f32", "bf16") and math.isfinite(number):
-                struct.pack("f", number)
+                struct.pack("<f", number)
         except OverflowError:
             raise SpecError(e.span, f"{value} is too large for {dtype}; the largest f32 is about 3.4e38") from None
         return Expr("const", (), number, dtype, e.span)
-    if kind in "iu" and isinstance(value, int) and not isinstance(value, bool):
-        lo, hi = bounds(dtype)
-        if not lo <= value <= hi:
-            raise SpecError(e.span, f"{value} does not fit in {dtype}, which holds {lo} to {hi}")
-        return Expr("const", (), value, dtype, e.span)
-    raise SpecError(e.span, f"{value} is no {dtype}")
+    lo, hi = bounds(dtype)
+    if not lo <= value <= hi:
+        raise SpecError(e.span, f"{value} does not fit in {dtype}, which holds {lo} to {hi}")
+    return Expr("const", (), value, dtype, e.span)
 
 
-def wrapped(e: Expr, dtype: str) -> Expr | None:
-    """An explicit conversion of a literal: integers wrap, floats are cut; None where it is left to run time."""
+def wrapped(e: Expr, dtype: str) -> Expr:
+    """An explicit conversion of a literal: integers wrap, floats are cut."""
     value = e.attr
     kind = DTYPES[dtype].kind
     if kind == "f":

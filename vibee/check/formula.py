@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vibee.tree.defs import Equation, Formula, Param
-from vibee.tree.expr import NOWHERE, Expr, Span, show
+from vibee.tree.expr import Expr, Span, show
 
 from . import laws, schedule
 from .binders import unique_binders
@@ -94,7 +94,7 @@ class FormulaChecker(BodyChecker):
         for name in names:
             sym = self.scope.local(name)
             if sym is None:
-                self.scope.tables[0][name] = Symbol(name, "temp", "", (), NOWHERE, name, broken=True)
+                self.scope.tables[0][name] = Symbol(name, "temp", "", (), s.span, name, broken=True)
             elif sym.kind == "out":
                 sym.broken = sym.written = True
 
@@ -124,7 +124,7 @@ class FormulaChecker(BodyChecker):
                 raise SpecError(
                     s.span, f"the result of {name or 'this call'} is dropped; assign it, as in y = {name or 'f'}(...)"
                 )
-            case SFor() | SWhile() | SIf() | SJump():
+            case _:
                 word = {SFor: "for", SWhile: "while", SIf: "if", SJump: "a jump"}[type(s)]
                 raise SpecError(
                     s.span,
@@ -239,12 +239,10 @@ class FormulaChecker(BodyChecker):
                         f"'{name}' is read while the same equation adds to it; compute what is added in an "
                         f"equation before",
                     )
-                if sym is None or not sym.written:
-                    raise SpecError(
-                        n.span,
-                        f"'{name}' is defined by itself; use a scan such as cumsum[n](...), or a @procedure with "
-                        f"a loop",
-                    )
+                raise SpecError(
+                    n.span,
+                    f"'{name}' is defined by itself; use a scan such as cumsum[n](...), or a @procedure with a loop",
+                )
 
     def _target(self, name: str, span: Span, add: bool) -> Symbol | None:
         """The symbol to define: an output, or None for a new temporary."""
@@ -259,8 +257,6 @@ class FormulaChecker(BodyChecker):
             )
         if sym.written and not add:
             raise SpecError(span, f"'{name}' is defined already; each name has one equation (only += may follow)")
-        if sym.written and add and not any(e.lhs == sym.target for e in self.equations):
-            raise Known()
         return sym
 
     def _define(self, sym: Symbol, eq: Equation, new: bool) -> None:
@@ -301,7 +297,8 @@ class FormulaChecker(BodyChecker):
         if names is not None and len(names) != len(bound.callee.outs):
             raise SpecError(
                 span,
-                f"{bound.callee.name} has {len(bound.callee.outs)} outputs, but {len(names)} names stand on the left",
+                f"{bound.callee.name} has {count(len(bound.callee.outs), 'output')}, but the left side has "
+                f"{count(len(names), 'name')}",
             )
         targets = [self._out_symbol(bound, k, names[k] if names else None, span) for k in range(len(bound.callee.outs))]
         self.oblige(self.obligations(bound))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vibee.tree.defs import Equation, Formula, Param
-from vibee.tree.expr import Expr, Span, show, substitute
+from vibee.tree.expr import Expr, Span, substitute
 
 from .calls import Bound
 from .views import ArrayArg, through_views
@@ -81,9 +81,3 @@ def rename(e: Expr, arrays: dict[str, str], binders: dict[str, str]) -> Expr:
     if e.op in ("load", "load?") and e.attr in arrays:
         return replace(e, attr=arrays[str(e.attr)], args=args)
     return replace(e, args=args) if args else e
-
-
-def spell(q: Equation) -> str:
-    """An equation as text."""
-    left = f"{q.lhs}[{', '.join(map(show, q.idx))}]" if q.idx else q.lhs
-    return f"{left} {'+=' if q.accumulate else '='} {show(q.rhs)}"

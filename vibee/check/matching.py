@@ -6,7 +6,7 @@ from vibee.tree.defs import Definition, Param
 from vibee.tree.expr import Expr, Span, show
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, is_float, is_int, promote
 
-from .errors import Known, SpecError, count, suggest
+from .errors import SpecError, count, suggest
 from .expr import literal_text
 from .sizes import shape_text
 from .surface import RawDef
@@ -46,8 +46,6 @@ def mismatch(
     span: Span,
 ) -> SpecError:
     """The error where no version takes the arguments: the one reason, or all heads."""
-    if any(isinstance(r, Known) for r in reasons):
-        return Known()
     if len(raws) == 1 and (len(reasons) == 1 or len({r.message for r in reasons}) == 1):
         return reasons[0]
     if len(raws) == 1:  # the float versions of one definition: the one that got furthest tells most

@@ -11,29 +11,14 @@ from vibee.tree.types import is_float
 from . import laws
 from .body import BodyChecker
 from .calls import Arg, ArrayArg, Bound
-from .errors import Known, SpecError, listed, suggest
+from .errors import Known, SpecError, count, listed, suggest
 from .model_whole import WholeArrays
 from .scope import Scope, Symbol
-from .signature import build, fill
+from .signature import fill
 from .sizes import shape_text
-from .surface import RawDef, SAssign, SExpr, SFor, SLocal
+from .surface import SAssign, SExpr, SFor, SLocal
 
-__all__ = ["check_model", "instantiate"]
-
-
-def check_model(program, module, raw: RawDef, types: dict[str, str]) -> Model | None:  # type: ignore[no-untyped-def]
-    """The checked model; None if it has mistakes, which are reported."""
-    scope = Scope(program, module, raw, types)
-    try:
-        params, outs, sizes = build(scope, raw)
-        checker = ModelChecker(scope, params, outs, sizes)
-        found = checker.run()
-        return None if checker.failed else found
-    except Known:
-        return None
-    except SpecError as e:
-        program.log.add(e)
-        return None
+__all__ = ["ModelChecker", "instantiate"]
 
 
 def instantiate(program, module, made) -> None:  # type: ignore[no-untyped-def]
@@ -142,8 +127,11 @@ class ModelChecker(WholeArrays, BodyChecker):
                 raise SpecError(value.span, f"{len(names)} names need a call with as many outputs")
             got = self.call(value, names)
             if len(got) != len(names):
-                outs = f"{len(got)} output{'s' * (len(got) != 1)}"
-                raise SpecError(value.span, f"{_called(value)} has {outs}, but {len(names)} names stand on the left")
+                raise SpecError(
+                    value.span,
+                    f"{_called(value)} has {count(len(got), 'output')}, but the left side has "
+                    f"{count(len(names), 'name')}",
+                )
         for name, v, t in zip(names, got, s.targets, strict=True):
             self._bind(name, v, t.span)
 
@@ -205,7 +193,7 @@ class ModelChecker(WholeArrays, BodyChecker):
         bound = self.bind(e, dtype, [*supplied, *(self.check(a) for a in e.args)], [(const(1, "i64", e.span),)])
         f = bound.callee
         right = len(f.outs) == 1 and len(f.outs[0].shape) == 1 and f.outs[0].dtype == dtype
-        if not right or [p.dtype for p in f.params[:2]] != ["u64", "u64"] or any(p.shape for p in f.params):
+        if not right or [p.dtype for p in f.params[:2]] != ["u64", "u64"]:
             how = f"that takes a procedure (key: u64, stream: u64, ...numbers) -> x({dtype}[N])"
             raise SpecError(e.span, f"{f.name} can't give initial values; {how}")
         return Expr("call", tuple(a for a in bound.args[2:] if isinstance(a, Expr)), f.key, dtype, e.span)
@@ -271,8 +259,6 @@ class ModelChecker(WholeArrays, BodyChecker):
         self.place = outer
         for carry, (name, before) in zip(loop.carries, inner.items(), strict=True):
             end = ends[name]
-            if end.broken:
-                raise Known()
             if end.dtype != before.dtype or not self.same_shape(end.shape, before.shape):
                 first, last = f"{before.dtype}{shape_text(before.shape)}", f"{end.dtype}{shape_text(end.shape)}"
                 raise SpecError(
@@ -337,10 +323,6 @@ class ModelChecker(WholeArrays, BodyChecker):
                 outs.append(ArrayArg(sym, View(name, (), None, shape, bound.span), o.dtype, shape, bound.span))
             else:
                 outs.append(Expr("load", (), name, o.dtype, bound.span))
-        missing = set(f.sizes) - set(bound.sizes)
-        if missing:
-            what = f"the arguments don't tell the size {min(missing)} of {f.name}"
-            raise SpecError(bound.span, f"{what}; give {f.name} a parameter {min(missing)}: size")
         self.place.body.append(ModelCall(f.key, args, made, dict(bound.sizes), bound.span))
         return outs
 

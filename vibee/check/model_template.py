@@ -83,7 +83,7 @@ class Maker:
         done: dict[str, Lowered] = self.program.__dict__.setdefault("_lowered_models", {})
         for m in models:
             if m.key not in done:
-                done[m.key] = lower_model(m, Keys(self.program))
+                done[m.key] = lower_model(m, self.program)
         lowered = [done[m.key] for m in models]
         used = {p.name for x in lowered[0].planned for p in x.procedure.params}  # not what only initial weights need
         taken = {n for n in raw.names if n != name}
@@ -152,21 +152,6 @@ class Maker:
                 if all(self.program.key(r, {}) != p.key for r in known):
                     adopt(self.program, self.home, names[part], p)
         return names
-
-
-class Keys:
-    """A program as the lowering of models sees it: derived definitions are found by their keys."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-
-    def by_key(self, key: str) -> Definition:
-        """The definition with this instance name."""
-        return self.program.by_key(key)
-
-    def add(self, definition: Definition) -> Definition:
-        """Registers a derived definition, or gives the one that has its key already."""
-        return self.program.keys.setdefault(definition.key, definition)
 
 
 def adopt(program: Program, module: Module, name: str, d: Definition) -> None:

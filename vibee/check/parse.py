@@ -248,8 +248,7 @@ class FileParser(SignatureParser, ExprParser):
         out = self.expr(node)
         if out.op == "index":
             raise self.fail(node, "only a name or an element can be assigned, as in y = ... or y[i] = ...")
-        if out.op in ("var", "load"):
-            self._fresh(node, str(out.attr))
+        self._fresh(node, str(out.attr))
         return out
 
     def _schedule(self, node: ast.With) -> SSchedule:

@@ -9,7 +9,7 @@ from vibee.tree.expr import Expr, Span, free_vars, show, var
 
 from .body import BodyChecker, zero
 from .calls import ArrayArg, Bound
-from .errors import Known, SpecError
+from .errors import Known, SpecError, count
 from .scope import Scope, Symbol
 from .signature import SIZE_OPS, size_nodes
 from .sizes import shape_text
@@ -125,7 +125,9 @@ class ProcedureCalls(BodyChecker):
         outs = bound.callee.outs
         if len(outs) != len(targets):
             raise SpecError(
-                span, f"{bound.callee.name} has {len(outs)} outputs, but {len(targets)} targets stand on the left"
+                span,
+                f"{bound.callee.name} has {count(len(outs), 'output')}, but the left side has "
+                f"{count(len(targets), 'target')}",
             )
         places: list[View | Expr] = []
         after: list = []
@@ -230,7 +232,8 @@ class ProcedureCalls(BodyChecker):
         call = Call(callee.key, args, outs, dict(bound.sizes), span)
         if not isinstance(callee, Formula) and callee.is_scalar:
             raise SpecError(
-                span, f"{callee.name} gives a number; use it in an expression, as in t = {callee.name}(...)"
+                span,
+                f"this version of {callee.name} gives a number and another one takes arrays; give them two names",
             )
         if before:
             self.pending.append(call)

@@ -171,7 +171,7 @@ class ProcedureChecker(ProcedureAssignments):
         for name in names:
             sym = self.scope.local(name)
             if sym is None:
-                self.scope.tables[-1][name] = Symbol(name, "local", "", (), broken=True)
+                self.scope.tables[-1][name] = Symbol(name, "local", "", (), s.span, broken=True)
             elif not sym.dtype:
                 sym.broken = True
 

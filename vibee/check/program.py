@@ -24,8 +24,8 @@ How the checkers are put together (and how a checker of another kind of definiti
 Mistakes: raise SpecError(span, "what is wrong; what would be right"); catch it at a statement and go on with
 `program.log.add(error)`; raise Known() where the cause is reported already.
 
-Hooks: a definition with @model is checked by `model.check_model(program, module, raw, types)`; a procedure with a
-parameter `m: model` is a template, and `name = template(model)` makes `model.instantiate(program, module, const)`.
+Hooks: a definition with @model is checked by `model.ModelChecker`; a procedure with a parameter `m: model` is a
+template, and `name = template(model)` makes `model.instantiate(program, module, const)`.
 """
 
 from __future__ import annotations
@@ -268,11 +268,8 @@ class Program:
         if raw.kind == "procedure" and any(p.type.base == "model" for p in raw.params):
             return  # a template: checked where it is made for a model
         for types in self.type_choices(raw):
-            before = len(self.log.items)
             self.key(raw, types)
             self.instantiate(raw, types, raw.span)
-            if len(self.log.items) > before:
-                break
 
     def _make(self, const: RawConst) -> None:
         from . import model

@@ -116,8 +116,10 @@ class Scope:
         """Add a symbol to the innermost table; the name must be new."""
         old = self.local(sym.name)
         if old is not None:
-            where = f" (line {old.span.line})" if old.span.line else ""
-            raise SpecError(sym.span, f"'{sym.name}' is {WHAT[old.kind]} already{where}; choose another name")
+            raise SpecError(
+                sym.span,
+                f"'{sym.name}' is {WHAT[old.kind]} already (line {old.span.line}); choose another name",
+            )
         sym.target = sym.target or sym.name
         self.tables[-1][sym.name] = sym
         return sym

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from vibee.tree.expr import Expr, const, show, var
 
 Poly = dict[tuple[str, ...], int]  # sorted atoms of a monomial -> its coefficient
-ARITH = {"add": "+", "sub": "-", "mul": "*"}
 
 
 def constant(p: Poly) -> int | None:
@@ -39,13 +38,11 @@ def text(p: Poly) -> str:
 class Facts:
     """What is known about sizes: used to compare shapes."""
 
-    def __init__(self, given: Iterable[Expr] = ()) -> None:
+    def __init__(self) -> None:
         self.rename: dict[str, Poly] = {}
         self.zero: list[Poly] = []
         self.divides: list[tuple[str, Poly, Poly]] = []  # quotient's atom, divisor, dividend
         self.remainder: set[str] = set()
-        for g in given:
-            self.learn(g)
 
     def learn(self, g: Expr) -> None:
         """Take one condition into account; conditions of other forms change nothing."""
@@ -61,8 +58,7 @@ class Facts:
             for x, y in ((a, b), (b, a)):
                 p = self.poly(y)
                 if x.op == "var" and str(x.attr) not in self.rename and all(str(x.attr) not in k for k in p):
-                    if text(p) != text(self.poly(x)):
-                        self.rename[str(x.attr)] = p
+                    self.rename[str(x.attr)] = p
                     return
             self.zero.append(add(self.poly(a), self.poly(b), -1))
 

@@ -35,11 +35,6 @@ class ArrayArg:
         """True if it is seen with another shape than its own."""
         return self.own_shape != self.view.shape
 
-    @property
-    def whole(self) -> bool:
-        """True for an array as it is, no part and no other shape."""
-        return not self.view.lead and self.view.part is None and self.shape == self.symbol.shape
-
 
 def arithmetic(op: str, a: Expr, b: Expr) -> Expr:
     """An index expression, without operations that do nothing."""
