@@ -4,7 +4,7 @@ import pytest
 
 from vibee.tree.defs import Alloc, Call, Decl, Equations, For, Store
 from vibee.tree.expr import show
-from vibee.tree.listing import block_lines
+from vibee.tree.listing import block_lines, definition_lines
 
 PARTS = """
 def norm(x: f32[N]) -> s:
@@ -43,6 +43,11 @@ def body(checked, head, *statements):
         ("x: i8[N]) -> y(i8[N])", ("y[0] = x[1]", "y[1] = i8(x[0] + 1)"), ["y[0] = x[1]", "y[1] = i8(i32(x[0]) + 1)"]),
         ("n: i64) -> y(i64)", ("y = n",), ["y = n"]),
         ("n: i64) -> y", ("y = n",), ["y = n"]),
+        (
+            "n: i64) -> y(i64[2])",
+            ("m = n", "while m > 1:", "    m //= 2", "y[0] = m"),
+            ["m: i64 = n", "while m > 1:", "    m = m // 2", "y[0] = m"],
+        ),
         ("x: f32[N]) -> s", ("s = x[0]",), ["s_value: f32 = 0.0", "s_value = x[0]", "s[] = s_value"]),
         (
             "x: i32[N]) -> y(i64[2])",
@@ -147,11 +152,12 @@ def test_parallel_reductions_are_plain_assignments(checked):
 
 def test_indices_are_apart_from_locals(checked):
     p = checked(
-        "@procedure\ndef f(x: f32[N]) -> y(f32[N]):\n    y[i] = x[i]\n    i = 0.5\n    y[0] = f32(i)\n    j = 2\n "
-        "   y[k] = x[k]"
+        "@procedure\ndef f(x: f32[N]) -> y(f32[N]):\n    y[i] = cumsum[i](x[i])\n    i = 0.5\n    y[0] = f32(i)\n"
+        "    j = 2\n    y[k] = x[k]"
     )
-    names = [v for s in p.by_key("f").body if isinstance(s, Equations) for q in s.equations for v in q.vars]
-    assert "i" not in names
+    equations = [q for s in p.by_key("f").body if isinstance(s, Equations) for q in s.equations]
+    assert "i" not in {v for q in equations for v in q.vars}
+    assert equations[0].rhs.attr == ("sum", *equations[0].vars)
     assert {s.name for s in p.by_key("f").body if isinstance(s, Decl)} == {"i", "j"}
 
 
@@ -173,6 +179,7 @@ def test_implements_and_gradient(checked):
         "@procedure\ndef dg(x: real[N], d_s: real) -> d_x(real[N]):\n    d_x[i] = 2 * x[i] * d_s"
     )
     assert (p.by_key("g_f64").implements, p.by_key("g_f64").gradient) == ("f_f64", "dg_f64")
+    assert definition_lines(p.by_key("g_f64"))[2:4] == ["    implements f_f64", "    gradient dg_f64"]
 
 
 def test_local_arrays(checked):

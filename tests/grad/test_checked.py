@@ -145,3 +145,66 @@ def f(x: f64[N], w: f64[K], stride: size) -> y[(N - K) // max(stride, 1) + 1]:
         for stride in (1, 2, 3, 5) if condition else (0, 1, 3):
             x, w = rng.standard_normal(11), rng.standard_normal(4)
             check(f, functions=Functions(program), lookup=program.by_key, x=x, w=w, stride=stride)
+
+
+RAGGED = """
+def f(x: f64[K, D], z: f64[M], w: f64[V], o: i64[M]) -> y[M - 1]:
+    given(0 <= o[i] <= K, V >= 3)
+    y[i:M - 1] = sum[e:o[i]:o[i + 1]]({})
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("x[e, 0] * w[e % 3]", "the range of `e` depends on data and so does an index that uses it"),
+        ("max[d](x[e, d])", "max over a range that depends on data has no derivative here"),
+        ("x[e, 0] * cumsum[i](z[i] * x[e, 1])", "`scan` has no derivative here"),
+    ],
+)
+def test_what_has_no_derivative_is_told_with_its_place(body, message):
+    with pytest.raises(GradError, match=message):
+        gradient(RAGGED.format(body))
+
+
+def test_a_value_is_read_only_where_it_exists():
+    program, f = load(
+        """
+def f(x: f64[N], w: f64[N]) -> (y[N], s):
+    given(N >= 2)
+    t[i:N - 1] = x[i] * x[i + 1]
+    y[i] = where(i < N - 1, x[i] * x[i + 1] * w[i], w[i])
+    s = sum[i](t[i])
+"""
+    )
+    r = np.random.default_rng(0)
+    check(f, lookup=program.by_key, x=r.normal(size=4), w=r.normal(size=4))
+
+
+def test_a_cut_to_an_integer_has_no_derivative():
+    g = gradient("def f(x: f64[N]) -> y[N]:\n    y[n] = f64(i64(x[n])) * 2.0 + where(2 > 3, x[n], 1.0)\n")
+    assert describe(g).startswith("d_x[n] = 0.0 ")
+
+
+def test_a_stated_derivative_counts_not_the_equation():
+    g = gradient(
+        "def f(x: real, a: real) -> y:\n    y = x * x * a\n    derivative(x=7.0, a=y)\n", {"real": "f64"}
+    )
+    assert describe(g).split("    #")[0] == "d_x = 7.0 * d_y"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "op", "least"),
+    [
+        ("i32", "max", "-2147483648"),
+        ("i64", "min", "9223372036854775807"),
+        ("u32", "max", "0"),
+        ("u32", "min", "4294967295"),
+        ("bool", "any", "False"),
+        ("bool", "all", "True"),
+    ],
+)
+def test_a_reduction_under_a_condition_is_neutral_where_it_fails(dtype, op, least):
+    other = "False" if dtype == "bool" else "0"
+    _, f = load(f"def f(c: bool[N], a: {dtype}[N, K]) -> y[N]:\n    y[i] = where(c[i], {op}[k](a[i, k]), {other})\n")
+    assert describe(hoist(f)).split("    #")[0] == f"y_{op}[i] = {op}[k:K](where(c[i], a[i, k], {least}))"

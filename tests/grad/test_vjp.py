@@ -42,6 +42,16 @@ def text_of(g):
         "-x[n] - -w[n] * 0.5",
         "0.5 * x[n] * (1.0 + tanh(0.7978845608 * (x[n] + 0.044715 * x[n] * x[n] * x[n]))) * w[n]",
         "log(exp(x[n]) + exp(w[n]))",
+        "max(0.0, x[n]) + min(0.4, w[n])",
+        "x[n] / where(w[n] < 9.0, w[n] * w[n] + 1.0, 0.0)",
+        "where(x[n] > 0.0, 0.0, x[n] * w[n]) * w[n]",
+        "f64(3) * x[n] * w[n]",
+        "where(n == n, x[n], 0.0) * where(n != n + 1, w[n], 0.0)",
+        "where(n == n + 1, x[n], w[n] * w[n])",
+        "where(n > 0, cumsum[n](x[n] * w[n]), 0.0) * x[n]",
+        "sum[k:n:n + 1](x[k] * w[k]) * x[n]",
+        "sum[k](where(k >= 0, x[k] * w[n], 0.0) - x[k] * w[n])",
+        "sum[k:n:N](max[j](x[j] * w[k]))",
     ],
 )
 def test_elementwise(rhs, normal):
@@ -331,12 +341,50 @@ def test_flat_and_split_axes(normal):
         "x[t, (2 * d + 1) % D]",
         "x[t, (d // 2) * 2 + 1 - d % 2]",
         "x[t, (3 * d) % D // 2]",
+        "x[t, (d + 1) // 2 + 1]",
+        "x[t, (d + 1) // 3 + (d + 1) // 4]",
+        "x[t, (d + 1) % 3 + 1]",
+        "x[t, d // (t + 1)]",
+        "x[d // (T + D), d]",
+        "x[t, min(d, 2)]",
+        "x[t, d ^ t]",
     ],
 )
 def test_index_arithmetic(rhs, normal):
     check(
         f"def f(x: f64[T, D], c: f64[T, D // 2]) -> y[T, D]:\n    given(D % 2 == 0)\n    y[t, d] = {rhs}",
         x=normal(3, 4), c=normal(3, 2),
+    )  # fmt: skip
+
+
+def test_strides_that_are_sizes(normal):
+    check("def f(x: f64[K], M: size) -> y[K // M]:\n    y[n] = x[n * M]", sizes={"M": 2}, x=normal(6), M=2)
+    check(
+        "def f(x: f64[K], M: size) -> y[K // M - 1, 2]:\n    y[n, m] = x[n * M + m * M]",
+        sizes={"M": 2}, x=normal(6), M=2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rhs",
+    [
+        "where(n > 0, sum[k](x[(A - B) * n, k]), 0.0)",
+        "where(n > 0, sum[k](x[(n // 2) * (n // 3), k]), 0.0)",
+        "where(n > 0, sum[k](x[max((A - B) * n, 0), k]), 0.0)",
+        "where(n + m < N - 1, sum[k](x[n + 1, k]), 0.0)",
+    ],
+)
+def test_a_sum_that_may_be_out_of_bounds_stays_under_its_condition(rhs, normal):
+    check(
+        f"def f(x: f64[N, D], A: size, B: size) -> y[N, 2]:\n    y[n, m] = {rhs}",
+        sizes={"A": 2, "B": 1}, x=normal(4, 3), A=2, B=1,
+    )  # fmt: skip
+
+
+def test_sizes_given_in_terms_of_each_other(normal):
+    check(
+        "def f(x: f64[A], w: f64[B]) -> y[B]:\n    given(A == B + 1, B == A - 1)\n    y[n] = x[n] * x[n + 1] * w[n]",
+        x=normal(4), w=normal(3),
     )  # fmt: skip
 
 
@@ -419,7 +467,63 @@ def test_ragged_sum(normal):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "rhs",
+    [
+        "sum[k:i64(o[i]):i64(o[i + 1])](x[k] * sum[j](w[j]))",
+        "sum[k:i64(o[i]):i64(o[i + 1])](x[k] + sum[j](w[j] * x[k]))",
+        "2.0 * sum[k:i64(o[i]):i64(o[i + 1])](x[k] * sum[j](w[j] * x[k]))",
+        "sum[k:i64(o[i]):i64(o[i + 1])](where(i + k < 3, sum[j](z[i + 1, j]), 0.0) * x[k])",
+    ],
+)
+def test_sums_inside_of_a_ragged_sum(rhs, normal):
+    check(
+        f"def f(x: f64[K], w: f64[J], z: f64[H, J], o: i32[M]) -> y[M - 1]:\n    y[i] = {rhs}",
+        x=normal(6), w=normal(3), z=normal(4, 3), o=np.array([0, 2, 2, 6]),
+    )  # fmt: skip
+
+
+def test_a_gather_under_a_triangle(normal):
+    check(
+        "def f(w: f64[V], a: f64[N, N], t: i32[N]) -> y[N]:\n    y[i] = sum[j:i](w[t[j]] * a[i, j])",
+        w=normal(3), a=normal(4, 4), t=np.array([2, 0, 2, 1]),
+    )  # fmt: skip
+
+
+def test_a_scatter_onto_what_an_equation_gave(normal):
+    check(
+        "def f(b: f64[V], x: f64[N], t: i32[N]) -> y[V]:\n    y[v] = b[v] * b[v]\n    y[t[n]] += x[n] * x[n]",
+        b=normal(4), x=normal(5), t=np.array([0, 3, 3, 1, 0]),
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------- several equations
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y[n] = sum[k](x[k] * w[k])\n    s = y[0]",
+        "y[n] = x[n]\n    s = sum[i:N, j:i](a)",
+        "y[n] = x[n]\n    s = sum[k]((x[k] - w[k]) * a)",
+        "y[n] = x[n] * t\n    s = sum[k]((x[k] - 1.0) * a)",
+        "z[n] = 0.0 * x[n] * w[n]\n    y[n] = z[n] + x[n] * a\n    s = a",
+        "z[n] = x[n] * x[n] * w[n]\n    y[n] = x[n] * w[n] * z[n] * x[n]\n    s = sum[k](z[k]) * a",
+    ],
+)
+def test_sums_and_products_that_other_equations_hold(body, normal):
+    first = "t = sum[k](x[k])\n    " if "* t" in body else ""
+    check(
+        f"def f(x: f64[N], w: f64[N], a: f64) -> (y[N], s):\n    {first}{body}", x=normal(4), w=normal(4), a=0.7
+    )
+
+
+def test_a_value_along_an_axis_that_cancels(normal):
+    check(
+        "def f(x: f64[N], w: f64[M]) -> y[N, M]:\n    z[n, m] = x[n] * x[n] * w[m] / w[m]\n"
+        "    y[n, m] = z[n, m] * x[n] * x[n]",
+        x=normal(3), w=normal(2) + 3.0,
+    )  # fmt: skip
 
 
 def test_output_read_by_another(normal):

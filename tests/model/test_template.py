@@ -9,7 +9,7 @@ from test_gradient import TIED, tokens
 
 from vibee.check import load, load_text
 from vibee.tree.expr import show
-from vibee.tree.listing import block_lines
+from vibee.tree.listing import block_lines, definition
 
 TEMPLATE = TIED + """
 @procedure
@@ -129,3 +129,37 @@ def test_names_of_numbers_and_of_arrays_in_a_model() -> None:
     ]
     (last,) = program.by_key("net_each2").equations
     assert show(last.rhs) == "a0[i] * 2.0 + s0 * a0[i] - s1 + s1"
+
+
+LAYERED = """
+from foundation.random import normal
+
+def linear(x: f32[N, C], w: f32[C, C]) -> y[N, C]:
+    y[n, d] = sum[c](x[n, c] * w[d, c])
+
+@model
+def deep(x: f32[N, C], C: size, L: size) -> y[N, C]:
+    head: f32[C, C] = normal(0.0, 1.0)
+    h = x
+    g = linear(x, head)
+    for l in layers(L):
+        w: f32[C, C] = 0.5
+        g = linear(g, w)
+    y = g
+"""
+
+
+def test_the_text_of_a_model_shows_weights_layers_and_what_is_carried() -> None:
+    program = load_text(LAYERED, "case.vibee")
+    program.raise_errors()
+    assert definition(program.by_key("deep")).split("\n") == [
+        "model deep(x: in f32[N, C], C: size i64, L: size i64) -> (y: out f32[N, C])",
+        "    size C from param C",
+        "    size L from param L",
+        "    size N from arg x 0",
+        "    weight head: f32[C, C] = normal_f32(0.0, 1.0)",
+        "    weight w: f32[C, C] = 0.5 per layer",
+        "    g = linear(x as [N, C], head as [C, C])   with N=N, C=C",
+        "    for l in layers(L):  # g_in from g then g_1",
+        "        g_1 = linear(g_in as [N, C], w as [C, C])   with N=N, C=C",
+    ]

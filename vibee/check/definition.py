@@ -41,7 +41,8 @@ def check_whole(program: Program, module: Module, raw: RawDef, types: dict[str, 
         params, outs, sizes = build(scope, raw)
     except Known:
         return None
-    kinds = {"formula": FormulaChecker, "procedure": ProcedureChecker, "model": ModelChecker}
-    checker = kinds[raw.kind](scope, params, outs, sizes)
+    checkers: dict[str, type[FormulaChecker | ProcedureChecker | ModelChecker]]
+    checkers = {"formula": FormulaChecker, "procedure": ProcedureChecker, "model": ModelChecker}
+    checker = checkers[raw.kind](scope, params, outs, sizes)
     found = checker.run()
     return None if checker.failed else found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from vibee.tree.defs import Equation, Formula, Param
 from vibee.tree.expr import Expr, Span, show
@@ -86,7 +87,7 @@ class FormulaChecker(BodyChecker):
         else:
             out.laws += filter(None, [laws.law(self, s.value)])
 
-    def _spoil(self, s: object) -> None:
+    def _spoil(self, s: Any) -> None:
         """After a mistake in an equation, what it defines is not reported again."""
         names = (
             [str(t.attr) for t in s.targets] if isinstance(s, SAssign) else [s.name] if isinstance(s, SLocal) else []
@@ -110,7 +111,7 @@ class FormulaChecker(BodyChecker):
 
     # ------------------------------------------------------------ statements
 
-    def statement(self, s: object) -> None:
+    def statement(self, s: Any) -> None:
         """One equation or call."""
         match s:
             case SAssign():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vibee.tree.defs import (
     Decl,
     Equation,
@@ -164,7 +166,7 @@ class ProcedureChecker(ProcedureAssignments):
             self.pending = outer
         return out
 
-    def _spoil(self, s: object) -> None:
+    def _spoil(self, s: Any) -> None:
         names = (
             [s.name] if isinstance(s, SLocal) else [str(t.attr) for t in s.targets] if isinstance(s, SAssign) else []
         )

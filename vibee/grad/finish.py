@@ -52,9 +52,6 @@ def drop_copies(equations: list[Equation], temps: set[str]) -> list[Equation]:
         elif is_copy(q) and single and source in temps and len(made) == 1 and not made[0].accumulate:
             (m,) = made
             place = [x.args.index(var(v)) for v in q.vars]  # axis of the source for each axis of the copy
-            if m.idx != tuple(map(var, m.vars)):
-                k += 1
-                continue
             names = tuple(m.vars[p] for p in place)
             new = replace(m, lhs=q.lhs, vars=names, dims=tuple(m.dims[p] for p in place), idx=tuple(map(var, names)))
             back = [place.index(p) for p in range(len(place))]

@@ -154,8 +154,7 @@ class Solver:
             return []
         unknown = self.unknowns(e)
         if not unknown:
-            if not same(e, target):
-                self.guards.append(compare("eq", target, e))
+            self.guards.append(compare("eq", target, e))
             return []
         if any(unknown & free_vars(x) for x in loads(e)):
             return None

@@ -7,7 +7,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from ..tree.defs import Equation
-from ..tree.expr import Expr, load, rebuild, var, walk
+from ..tree.expr import Expr, load, rebuild, walk
 from ..tree.linear import Facts
 from .terms import Factors, Term, pack, term_of
 
@@ -27,11 +27,9 @@ def known_value(q: Equation) -> Known | None:
     """What a pointwise forward equation offers; None if reading it would save nothing."""
     if q.accumulate or q.rhs.op in ("reduce", "scan") or len(set(q.vars)) < len(q.vars):
         return None
-    if q.idx != tuple(var(v) for v in q.vars):
-        return None
     term = term_of(q.rhs)
-    names = {str(n.attr) for n in walk(q.rhs) if n.op == "var"}
-    if term.guards or not set(q.vars) <= names:
+    names = {str(n.attr) for f, _ in term.factors for n in walk(f) if n.op == "var"}
+    if term.guards or not term.coeff or not set(q.vars) <= names:
         return None
     if len(term.factors) < 2 and all(f.op in ("load", "load?", "var", "const", "cast") for f, _ in term.factors):
         return None
@@ -43,7 +41,7 @@ def match(pattern: Expr, e: Expr, free: Set[str], found: dict[str, Expr]) -> boo
     if pattern.op == "var" and pattern.attr in free:
         name = str(pattern.attr)
         return e.op == "var" and found.setdefault(name, e) == e
-    if pattern.op != e.op or pattern.attr != e.attr or len(pattern.args) != len(e.args):
+    if (pattern.op, pattern.attr, pattern.dtype) != (e.op, e.attr, e.dtype) or len(pattern.args) != len(e.args):
         return False
     return all(match(p, a, free, found) for p, a in zip(pattern.args, e.args, strict=True))
 
@@ -84,8 +82,6 @@ class Reuse:
 
     def once(self, t: Term, k: Known, facts: Facts) -> Term | None:
         """One value of `k` found in the product."""
-        if not k.term.coeff or not k.term.factors:
-            return None
         free = set(k.vars)
         for sign in (1, -1):
             pattern = tuple((f, sign * p) for f, p in k.term.factors)
@@ -101,8 +97,6 @@ class Reuse:
         powers = dict(t.factors)
         instance = [(self.at(f, found), p) for f, p in k.term.factors]
         for f, p in instance:
-            if f not in powers:
-                return None
             powers[f] -= sign * p
         value = load(k.array, tuple(found[v] for v in k.vars), k.rhs.dtype)
         powers[value] = powers.get(value, 0) + sign
@@ -117,8 +111,6 @@ class Reuse:
 
     def covers(self, k: Known, found: dict[str, Expr], facts: Facts) -> bool:
         """True if the value exists for these indices."""
-        if set(found) < set(k.vars):
-            return False
         return all(facts.nonneg(found[v]) and facts.lt(found[v], d) for v, d in zip(k.vars, k.dims, strict=True))
 
     def inside(self, e: Expr, facts: Facts) -> Expr:

@@ -21,7 +21,7 @@ from ..tree.defs import Equation, Param
 from ..tree.expr import Expr, bound_vars, const, load, substitute, var
 from ..tree.linear import ONE, ZERO, from_lin, to_lin
 from ..tree.normal import compare
-from .rules import GradError, Ranges
+from .rules import Ranges
 from .terms import Term, emit, term_of
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ class Roots:
             self.owner.chain.push(e, whole, ranges)
         else:
             inner = dict(zip(bound_vars(e), zip(e.args[1::2], e.args[2::2], strict=True), strict=True))
-            rule = {"max": self.extreme, "min": self.extreme, "prod": self.prod}.get(str(e.attr[0]))  # type: ignore[index]
-            if rule is not None:
-                rule(q, whole, {**ranges, **inner})
+            rule = {"max": self.extreme, "min": self.extreme, "prod": self.prod}[str(e.attr[0])]  # type: ignore[index]
+            rule(q, whole, {**ranges, **inner})
 
     def temp(self, stem: str, q: Equation, rhs: Expr, front: bool = True) -> Expr:
         """A new equation over the variables of `q`; returns its element at these."""
@@ -94,8 +93,6 @@ class Roots:
         v = q.rhs.attr[1]  # type: ignore[index]
         back = {v: self.mirror(q, v)}
         body = emit([t.map(lambda e: substitute(e, back)) for t in terms], q.rhs.dtype)
-        if q.rhs.args[0].dtype != q.rhs.dtype:
-            raise GradError("a scan whose elements have another type than its result", q.span)
         total = self.temp(f"d_{q.lhs}_tail", q, Expr("scan", (body,), ("sum", v), body.dtype), front=False)
         return substitute(total, back)
 

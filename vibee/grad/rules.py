@@ -79,8 +79,7 @@ class Chain:
         if e.op in ("load", "load?"):
             self.sink(str(e.attr), e.args, adjoint, ranges)
         elif e.op == "var":
-            if self.is_scalar(e):
-                self.sink(str(e.attr), (), adjoint, ranges)
+            self.sink(str(e.attr), (), adjoint, ranges)
         else:
             rule = getattr(self, f"d_{e.op}", None)
             if rule is None:

@@ -55,8 +55,6 @@ def canonical(g: Expr) -> Expr:
     if lin is None:
         lin = add(to_lin(g.args[0]), to_lin(g.args[1]), -1)
     parts = [k for k in lin if k]
-    if not parts:
-        return g
     lead = min(parts, key=lambda k: (not any("." in v for x in k for v in free_vars(x)), [show(x) for x in k]))
     up = lin[lead] > 0
     size: Lin = {lead: abs(lin[lead])}
@@ -93,8 +91,6 @@ def settle(term: Term, ranges: Ranges, facts: Facts) -> tuple[Term, Ranges] | No
             if holds is None:
                 kept.append(canonical(g))
         term = Term(term.coeff, ordered(tuple(kept)), term.factors)
-        if not any(solve_equal(g, ranges) or tighten(g, ranges, known) for g in kept):
-            return term, ranges
         for k, g in enumerate(kept):
             found = solve_equal(g, ranges)
             if found is not None:
@@ -110,6 +106,8 @@ def settle(term: Term, ranges: Ranges, facts: Facts) -> tuple[Term, Ranges] | No
                 ranges[bound[0]] = bound[1]
                 term = Term(term.coeff, tuple(kept[:k] + kept[k + 1 :]), term.factors)
                 break
+        else:
+            return term, ranges
 
 
 def _last(lin: Lin, ranges: Ranges, facts: Facts | None = None) -> tuple[str, Lin, Lin] | None:
@@ -155,14 +153,10 @@ def tighten(g: Expr, ranges: Ranges, facts: Facts) -> tuple[str, Range] | None:
 
 
 def larger(a: Expr, b: Expr, facts: Facts) -> Expr:
-    """max(a, b), decided if possible."""
-    if facts.le(b, a):
-        return a
+    """max(a, b); b if that is decided (a condition that a decides is gone before)."""
     return b if facts.le(a, b) else Expr("max", (a, b), None, "i64")
 
 
 def smaller(a: Expr, b: Expr, facts: Facts) -> Expr:
-    """min(a, b), decided if possible."""
-    if facts.le(a, b):
-        return a
+    """min(a, b); b if that is decided."""
     return b if facts.le(b, a) else Expr("min", (a, b), None, "i64")

@@ -182,7 +182,7 @@ class Backward:
             results.append(d)
             if name[2:] in wanted:
                 self._add(parts, value, d)
-        self.out.append(Do(g.key, args, results, bind_sizes(g, shapes, c.sizes, w.sizes), c.span))
+        self.out.append(Do(g.key, args, results, bind_sizes(g, shapes, c.sizes), c.span))
 
     def _argument(self, site: Site, p: Param, name: str) -> Ref | Expr:
         """What the gradient's parameter `p` gets, which stands for `name` of the forward."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from ..grad import vjp
 from ..tree.defs import Definition, Formula, Procedure
 from ..tree.expr import Expr
-from ..tree.poly import Sizes, unify
 from ..tree.types import is_float
 from .model_prune import passes, prune
 from .model_steps import Registry
@@ -104,8 +103,7 @@ class Roles:
         return self.names.get(name, name)
 
 
-def bind_sizes(g: Definition, shapes: dict[str, tuple[Expr, ...]], known: dict[str, Expr],
-               sizes: Sizes) -> dict[str, Expr]:  # fmt: skip
+def bind_sizes(g: Definition, shapes: dict[str, tuple[Expr, ...]], known: dict[str, Expr]) -> dict[str, Expr]:
     """The callee's free sizes in terms of the caller's, from the shapes of the arguments.
 
     `shapes`: by the callee's own parameter and output names.
@@ -115,7 +113,8 @@ def bind_sizes(g: Definition, shapes: dict[str, tuple[Expr, ...]], known: dict[s
         actual = shapes.get(p.name)
         if actual is not None and len(actual) == len(p.shape):
             for pattern, e in zip(p.shape, actual, strict=True):
-                unify(pattern, e, found, sizes)
+                if pattern.op == "var":
+                    found.setdefault(str(pattern.attr), e)
     return {k: found[k] for k in g.sizes if k in found}
 
 

@@ -111,16 +111,15 @@ def free_vars(e: Expr) -> set[str]:
 
 
 def substitute(e: Expr, names: Mapping[str, Expr]) -> Expr:
-    """`e` with free variables replaced.  The caller keeps binder names unique (no capture)."""
+    """`e` with free variables replaced, those that a scan runs along by others.  The caller keeps binder names
+    unique (no capture)."""
     if e.op == "var":
         return names.get(str(e.attr), e)
     if e.op == "reduce":
         inner = {k: v for k, v in names.items() if k not in bound_vars(e)}
         return rebuild(e, lambda a: substitute(a, inner))
     if e.op == "scan" and e.attr[1] in names:  # type: ignore[index]
-        new = names[e.attr[1]]  # type: ignore[index]
-        if new.op == "var":
-            e = replace(e, attr=(e.attr[0], new.attr))  # type: ignore[index]
+        e = replace(e, attr=(e.attr[0], names[e.attr[1]].attr))  # type: ignore[index]
     return rebuild(e, lambda a: substitute(a, names))
 
 

@@ -65,12 +65,8 @@ def to_lin(e: Expr) -> Lin:
     if e.op == "mul":
         return mul(to_lin(e.args[0]), to_lin(e.args[1]))
     if e.op == "cast" and e.attr == "i64" and e.args[0].dtype in DTYPES and DTYPES[e.args[0].dtype].kind in "i":
-        inner = e.args[0]
-        if inner.op in ("const", "var", "add", "sub", "mul", "neg", "cast"):
-            # only exact where the narrow arithmetic does not wrap: keep anything but leaves opaque
-            if inner.op in ("const", "var"):
-                return to_lin(inner)
-        return {(e,): 1}
+        inner = e.args[0]  # narrow arithmetic may wrap: only a leaf is surely the same number
+        return to_lin(inner) if inner.op in ("const", "var") else {(e,): 1}
     if e.op in ("floordiv", "mod"):
         return _quotient(e)
     if e.op == "xor":

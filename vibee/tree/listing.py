@@ -15,7 +15,6 @@ from .defs import (
     Formula,
     If,
     Jump,
-    Layers,
     Model,
     ModelCall,
     Param,
@@ -55,7 +54,8 @@ def definition_lines(d: Definition) -> list[str]:
         out += [f"    implements {d.implements}"] if d.implements else []
         out += [f"    gradient {d.gradient}"] if d.gradient else []
         out += block_lines(d.body, "    ")
-    elif isinstance(d, Model):
+    else:
+        assert isinstance(d, Model)
         for w in d.weights:
             init = f" = {show(w.init)}" if w.init is not None else ""
             out.append(
@@ -121,7 +121,7 @@ def block_lines(body: list, pad: str) -> list[str]:
                 left = f"{', '.join(map(_argument, s.outs))} = " if s.outs else ""
                 sizes = f"   with {', '.join(f'{k}={show(v)}' for k, v in s.sizes.items())}" if s.sizes else ""
                 out.append(f"{pad}{left}{s.fn}({', '.join(map(_argument, s.args))}){sizes}")
-            case Layers():
+            case _:  # Layers
                 carried = ", ".join(f"{c.inner} from {c.init} then {c.last}" for c in s.carries)
                 out.append(f"{pad}for {s.var} in layers({show(s.count)}):" + (f"  # {carried}" if carried else ""))
                 out += block_lines(s.body, deeper)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .expr import Expr, const, free_vars, show, var
+from .expr import Expr, const, show, var
 
 Mono = tuple[str, ...]  # the atoms of a product, sorted; () is the constant term
 Poly = dict[Mono, int]  # coefficient of each product; no zero coefficients
@@ -129,14 +129,6 @@ class Sizes:
                     return self._reduce(add(others, mul({rest: c // times}, top)))
         return p
 
-    def equal(self, a: Expr, b: Expr) -> bool:
-        """True if a and b are equal for all sizes that satisfy the facts."""
-        return self.poly(a) == self.poly(b)
-
-    def same_shape(self, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> bool:
-        """True if two shapes are equal axis by axis."""
-        return len(a) == len(b) and all(self.equal(x, y) for x, y in zip(a, b, strict=True))
-
     def at_most(self, a: Poly, b: Poly) -> bool:
         """True if a <= b for all sizes >= 0; False where that cannot be told."""
         return all(c > 0 for c in add(b, a, -1).values())
@@ -186,18 +178,3 @@ def evaluate(e: Expr, sizes: Mapping[str, int]) -> int:
         return x % y
     table = {"add": x + y, "sub": x - y, "mul": x * y, "max": max(x, y), "min": min(x, y)}
     return table[e.op]
-
-
-def unify(pattern: Expr, actual: Expr, known: dict[str, Expr], sizes: Sizes) -> bool:
-    """Binds a bare size name of a callee's shape to the caller's expression, or compares.
-
-    `known` maps the callee's size names to expressions of the caller's.
-    """
-    from .expr import substitute
-
-    if pattern.op == "var" and str(pattern.attr) not in known:
-        known[str(pattern.attr)] = actual
-        return True
-    if not free_vars(pattern) <= known.keys():
-        return True  # checked once the rest is known
-    return sizes.equal(substitute(pattern, known), actual)
