@@ -474,6 +474,7 @@ def test_ragged_sum(normal):
         "sum[k:i64(o[i]):i64(o[i + 1])](x[k] + sum[j](w[j] * x[k]))",
         "2.0 * sum[k:i64(o[i]):i64(o[i + 1])](x[k] * sum[j](w[j] * x[k]))",
         "sum[k:i64(o[i]):i64(o[i + 1])](where(i + k < 3, sum[j](z[i + 1, j]), 0.0) * x[k])",
+        "where(i > 0, sum[k:i64(o[i - 1]):i64(o[i])](x[k] * w[0]), 0.0)",
     ],
 )
 def test_sums_inside_of_a_ragged_sum(rhs, normal):

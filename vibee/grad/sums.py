@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..tree.defs import Equation, Param
 from ..tree.expr import Expr, bound_vars, const, free_vars, load, substitute, var
 from ..tree.linear import ZERO, Facts
-from ..tree.normal import always_safe, canonical, under
+from ..tree.normal import always_safe, canonical, limits_under, under
 from ..tree.types import is_float
 from .rules import Ranges
 from .settle import ordered, settle
@@ -153,7 +153,9 @@ class Sums:
         inside = emit(body, dtype)
         guarded = bool(guards) and not always_safe(reduction(inside, over), known, o.shapes, o.sizes)
         if guarded:
-            inside = under(ordered(guards), inside, const(0.0, dtype))
+            guards = ordered(guards)
+            inside = under(guards, inside, const(0.0, dtype))
+            over = {v: limits_under(guards, r) for v, r in over.items()}  # type: ignore[misc]
         e = reduction(inside, over)
         names = [v for v in scope if v in free_vars(e)]
         name = o.fresh("summed")

@@ -50,6 +50,12 @@ def under(conds: Iterable[Expr], value: Expr, other: Expr) -> Expr:
     return value if c is None else Expr("where", (c, value, other), None, value.dtype, value.span)
 
 
+def limits_under(conds: Iterable[Expr], limits: Iterable[Expr]) -> tuple[Expr, ...]:
+    """The ends of a range, 0 for those that read arrays where not all `conds` hold: the elements need not exist."""
+    conds = tuple(conds)
+    return tuple(under(conds, e, ZERO) if any(True for _ in loads(e)) else e for e in limits)
+
+
 _NEGATED = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}
 
 
@@ -202,7 +208,7 @@ class Hoister:
             return e
         if conds:
             op, body = str(e.attr[0]), e.args[0]  # type: ignore[index]
-            e = replace(e, args=(under(conds, body, neutral(op, body.dtype)), *e.args[1:]))
+            e = replace(e, args=(under(conds, body, neutral(op, body.dtype)), *limits_under(conds, e.args[1:])))
         return self.share(e, box_scope, free, lhs)
 
     def share(self, e: Expr, scope: Scope, free: set[str], lhs: str) -> Expr:
