@@ -100,7 +100,8 @@ def found(unit: Unit, definitions: list[Definition]) -> list[Fault]:
     m = machine(unit, WORK)
     m.every = {}
     for d in definitions:
-        search(unit, d, m=m, work=WORK)
+        for m.odd in (False, True):
+            search(unit, d, m=m, work=WORK // 2)
     return list(m.every.values())
 
 

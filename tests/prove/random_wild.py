@@ -216,4 +216,29 @@ def stateful(w: Writer) -> str:
     return Stateful(w).whole()
 
 
-WILD = [nested, stateful]
+def floats(w: Writer) -> str:
+    """Places that depend on comparisons of floats, which a nan answers in its own way."""
+    opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+
+    def test() -> tuple[str, str]:
+        """A comparison, and what would be its opposite but for nan."""
+        a, b, op = w.one("t", "u", "x[j]"), w.one("0.0", "1.0", "t", "u"), w.one(*opposite)
+        text, other = f"{a} {op} {b}", f"{a} {opposite[op]} {b}"
+        return (f"not {text}", text) if w.one(True, False, False) else (text, other)
+
+    first, second = test()
+    other = w.one(second, second, test()[0])
+    place = w.one("j", f"where({w.one(first, second)}, j, j + N)", f"where({w.one(first, second)}, j + N, j)")
+    known = w.one("t > 0.0", "not t <= 0.0", "t >= u", "t == t", "x[i] >= 0.0", "not x[i] < 0.0", "x[i] <= t")
+    body = [
+        f"if {first}:", f"    y[{place}] = 1.0", f"elif {other}:", f"    y[{w.one('j', place, 'N + j')}] = 2.0",
+        "else:", f"    y[{w.one('j', 'N + j', 'N + j')}] = 3.0",
+    ]  # fmt: skip
+    return (
+        head(w, "x: f32[N], y: mut[f32[N]], t: f32, u: f32")
+        + f"    given(N >= 1, {known})\n    for j in range(N):\n"
+        + "\n".join(f"        {line}" for line in body) + "\n"
+    )  # fmt: skip
+
+
+WILD = [nested, stateful, floats]

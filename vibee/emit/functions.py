@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vibee.tree.defs import Alloc, Assign, Decl, For, If, Param, Procedure, While
+from vibee.tree.defs import Alloc, Assign, Decl, For, If, Param, Procedure, While, statements
 
 from .context import Body, Local, Module
 from .ctypes import ctype, mangle, native
@@ -57,6 +57,14 @@ def comment(p: Procedure) -> list[str]:
     return [f"# {where}{p.key}", *(f"#     {line}".rstrip() for line in p.source.strip("\n").splitlines())]
 
 
+def fitting(p: Procedure, b: Body) -> None:
+    """The test on entry that the arithmetic of indices stays within 63 bits."""
+    if p.fits is not None:
+        with b.block(f"if not ({ex(p.fits, b)})"):
+            b.line(f"{b.module.header.use('vb_large')}({b.err}, {b.module.place(p.span)})")
+            b.leave()
+
+
 def scalar_function(p: Procedure, module: Module) -> str:
     """A function of numbers that gives a number; small ones are inlined into the loops that use them."""
     b = Body(module, native(p.key), scalar=True)
@@ -73,6 +81,8 @@ def scalar_function(p: Procedure, module: Module) -> str:
     single = len(p.body) == 1 and getattr(p.body[0], "name", getattr(p.body[0], "array", None)) == p.outs[0].name
     if not single:
         b.line(f"{out.name} = 0")
+    if any(isinstance(s, Alloc) for s in statements(p.body)):
+        fitting(p, b)
     emit_body(p.body, b)
     word = "cdef" if loops else "cdef inline"
     return finish(b, f"{word} {ctype(p.outs[0].dtype)} {native(p.key)}({', '.join(params)}) noexcept nogil", comment(p))
@@ -103,10 +113,7 @@ def procedure(p: Procedure, module: Module) -> None:
         params.append(f"Py_ssize_t {mangle(n)}")
     b.assigned = assigned_names(p.body)
     first = len(module.chunks)
-    if p.fits is not None:
-        with b.block(f"if not ({ex(p.fits, b)})"):
-            b.line(f"{module.header.use('vb_large')}({b.err}, {module.place(p.span)})")
-            b.leave()
+    fitting(p, b)
     hoist(p.body, b)
     emit_body(p.body, b)
     head = f"cdef void {native(p.key)}({', '.join([*params, 'int threads', 'int* err'])}) noexcept nogil"

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from vibee.prove.bounds import check_bounds
+from vibee.prove.facts import conjuncts, guarded, tested
 from vibee.prove.report import Obligation, VectorBounds
 from vibee.prove.written import check_written
 from vibee.tree.defs import Alloc, Assign, Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
@@ -136,28 +137,20 @@ def fill(name: str, dtype: str, shape: tuple[Expr, ...], fresh: Fresh) -> list:
 
 
 def guards(d: Definition) -> list:
-    """A caller that breaks `given` gets an error, not undefined behaviour: conditions on sizes and
-    scalars, and those on integer elements (they keep gathers in bounds), are tested on entry."""
-    if d.is_scalar:
+    """A caller that breaks `given` gets an error, not undefined behaviour: conditions on sizes and scalars are tested
+    on entry, then those on integer elements (they keep gathers in bounds)."""
+    if not guarded(d):
         return []
     out: list = []
     shapes = {p.name: p.shape for p in d.params if p.is_array}
-    arrays = {p.name: p for p in d.params if p.is_array}
-    for g in d.given:
-        reads = list(loads(g))
-        if any(n.op in ("reduce", "scan") for n in walk(g)):
-            continue
-        stop = If(Expr("not", (g,), None, "bool"), [Jump("fail", g.span)])
-        if not reads:
-            out.append(stop)
-            continue
-        if any(ld.attr not in arrays or arrays[str(ld.attr)].dtype[0] in "fb" for ld in reads):
-            continue
+    ranked = [(when, c, g.span) for g in d.given for c in conjuncts(g) if (when := tested(c, d)) is not None]
+    for _, c, span in sorted(ranked, key=lambda x: x[0]):
         ranges: dict[str, Expr] = {}
-        for ld in reads:
+        for ld in loads(c):
             for axis, e in enumerate(ld.args):
                 if e.op == "var" and not any(p.name == e.attr for p in d.params) and e.attr not in d.sizes:
                     ranges.setdefault(str(e.attr), shapes[str(ld.attr)][axis])
+        stop = If(Expr("not", (c,), None, "bool"), [Jump("fail", span)])
         out += nest([(v, i(0), n) for v, n in ranges.items()], [stop])
     return out
 

@@ -29,9 +29,9 @@ from vibee.tree.defs import (
 from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substitute, var
 from vibee.tree.types import is_int
 
-from .calls import call_obligations
+from .calls import LEFT, TESTED, call_obligations
 from .ends import ending
-from .facts import ZERO, Facts, changed, compare, conjuncts, leaves, opposite, width
+from .facts import ZERO, Facts, changed, compare, conjuncts, guarded, leaves, opposite, width
 from .invariants import candidates, limits_of
 from .overflow import Overflow, fits, overflow_of, unbounded
 from .races import Access, Scope, separate, whole
@@ -329,7 +329,8 @@ class Walk:
         table = {p.name: a for p, a in zip(callee.params, e.args, strict=False)}
         for g in callee.given:
             for c in conjuncts(g):
-                self.claim("given", substitute(c, table), f"{show(c)} at the call of {callee.name}", span, "not tested")
+                what = f"{show(c)} at the call of {callee.name}"
+                self.claim("given", substitute(c, table), what, span, TESTED if guarded(callee) else LEFT)
 
     def inside(self, array: str, idx: tuple[Expr, ...], run: int, span: Span) -> bool:
         """0 <= idx < shape on every axis (for `run` elements along the last)."""

@@ -1,7 +1,7 @@
 """What a call must keep: the callee's `given`, and shapes that agree.
 
 A condition on the elements of an array holds at a call if the caller knows it of every element of that array.
-Every definition also tests its `given` on entry, so that an unproved call stays safe.
+Every definition also tests on entry what its proofs rest on (facts.tested), so that an unproved call stays safe.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Container
 from vibee.tree.defs import Call, Definition, View
 from vibee.tree.expr import Expr, loads, rebuild, show, substitute, var, walk
 
-from .facts import Facts, compare, conjuncts, product
+from .facts import Facts, compare, conjuncts, product, tested
 from .report import Obligation
 
 TESTED = "tested on entry"
+LEFT = "not tested: no place depends on it"
 
 
 def call_obligations(
@@ -33,12 +34,13 @@ def call_obligations(
         for c in conjuncts(g):
             goal, known = _translated(c, table, arrays, facts)
             what = f"{show(c)} at the call of {callee.name}"
+            instead = LEFT if tested(c, callee) is None else TESTED
             if goal is None:
-                out.append(Obligation("given", what, s.span, False, instead=TESTED))
+                out.append(Obligation("given", what, s.span, False, instead=instead))
                 continue
             proved = known.prove(goal)
             out.append(Obligation("given", what, s.span, proved, () if proved else known.about(goal),
-                                  None if proved else goal, TESTED))  # fmt: skip
+                                  None if proved else goal, instead))  # fmt: skip
     for p in [*callee.params, *callee.outs]:
         if p.name in arrays:
             out.append(_shape(s, callee, p.shape, arrays[p.name], p.name, table, facts, shapes))
@@ -59,7 +61,7 @@ def _translated(c: Expr, table: dict[str, Expr], arrays: dict[str, View], facts:
         return None, facts
     more = facts.copy()
     more.patterns = []
-    mine = [p for p in facts.patterns if {str(x.attr) for x in loads(p)} == {view.array}]
+    mine = [p for p in facts.promised if {str(x.attr) for x in loads(p)} == {view.array}]
     about = [p for p in mine if _of_any_element(p, facts.lengths)]
     more.known = [*facts.known, *map(_element, about)]
     return substitute(_element(c), table), more

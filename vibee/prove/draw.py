@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,7 @@ def _frame(
                 raise Refused(f"{q.name} needs {size} elements, not {len(values)}")
         else:
             values = _elements(*_range(m, p, q, f), q.dtype, size, rng, attempt)
+            values = _with_nan(values, rng) if m.odd and is_float(q.dtype) else values
         f.arrays[q.name] = new(q.name, q.dtype, shape, 0, values)
     if p.is_scalar:
         f.env[p.outs[0].name] = FIT[p.outs[0].dtype](0)
@@ -90,8 +92,13 @@ def _number(m: Machine, p: Procedure, q: Param, f: Frame, arguments: dict[str, A
         return FIT[q.dtype](arguments[q.name])
     if q.default is not None and rng.random() < 0.5:
         return m.expr(q.default, q.span)(f)
-    (value,) = _elements(*_range(m, p, q, f), q.dtype, 1, rng, 0)
-    return value
+    values = _elements(*_range(m, p, q, f), q.dtype, 1, rng, 0)
+    return (_with_nan(values, rng) if m.odd and is_float(q.dtype) else values)[0]
+
+
+def _with_nan(values: list[Value], rng: random.Random) -> list[Value]:
+    """Some of the numbers are none."""
+    return [math.nan if rng.random() < 0.2 else x for x in values]
 
 
 def _flat(x: Any) -> Iterator[Any]:

@@ -24,7 +24,7 @@ class Fault:
 
     `sizes`: those of the run.  `indices`: the loop variables, and scalars of the index, where it happened.
     `other`: for a race, the loop variables of the other iteration.  `key`: the procedure that it is the fault of
-    (for a race, the one with the parallel loop).
+    (for a race, the one with the parallel loop).  `array`: of a race, the array that the loop's procedure knows.
     """
 
     kind: str
@@ -34,6 +34,7 @@ class Fault:
     indices: dict[str, int] = field(default_factory=dict)
     other: dict[str, int] = field(default_factory=dict)
     key: str = ""
+    array: str = ""
 
     def __str__(self) -> str:
         return f"{self.span}: {self.told()}"
@@ -92,13 +93,14 @@ class Expressions:
         more: dict[str, int] | None = None,
         other: dict[str, int] | None = None,
         key: str = "",
+        array: str = "",
     ) -> None:
         """Stop with a fault, if its kind is looked for; or note it and go on as the generated code would."""
         if kind not in self.kinds:
             return
         indices = {n: f.env[n] for n in f.loops} | (more or {})
         where = "" if f.base == 0 and f.procedure is self.top else f" (in {f.procedure.name})"
-        fault = Fault(kind, span, text + where, dict(self.sizes), indices, other or {}, key or f.procedure.key)
+        fault = Fault(kind, span, text + where, dict(self.sizes), indices, other or {}, key or f.procedure.key, array)
         if self.every is None or kind in STOPS:
             raise Found(fault)
         self.every.setdefault((kind, span), fault)
@@ -126,15 +128,18 @@ class Expressions:
                 clash = region.touch((id(memory), k), write)
                 if clash is not None:
                     element = f"{name}[{', '.join(map(str, array.index(k)))}]"
-                    self.race(f, region, element, clash, write, span)
+                    known = (n for n, a in region.arrays.items() if a.memory is memory)
+                    self.race(f, region, element, clash, write, span, next(known, name))
         return place
 
-    def race(self, f: Frame, region: Region, what: str, clash: tuple[int, bool], write: bool, span: Span) -> None:
+    def race(
+        self, f: Frame, region: Region, what: str, clash: tuple[int, bool], write: bool, span: Span, array: str = ""
+    ) -> None:
         """Two iterations of a parallel loop touch the same thing, one of them writing."""
         other, wrote = clash
         here, there = ("written" if write else "read"), ("writes" if wrote else "reads")
         text = f"{what} is {here} by an iteration of a parallel loop over {region.var}, and another one {there} it"
-        self.found(f, "race", span, text, {region.var: region.now}, self.start_of(f, region, other), region.key)
+        self.found(f, "race", span, text, {region.var: region.now}, self.start_of(f, region, other), region.key, array)
 
     def start_of(self, f: Frame, region: Region, now: int) -> dict[str, int]:
         """The variables of another iteration: the loop's own, and those that it declares first."""

@@ -12,9 +12,10 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from vibee.tree.defs import Assign, Call, Decl, Definition, For, Jump, Store, View, While, statements
+from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, Jump, Store, View, While, statements
 from vibee.tree.expr import Expr, const, free_vars, loads, rebuild, substitute, var, walk
 from vibee.tree.poly import Sizes, add
+from vibee.tree.types import is_int
 
 from .linear import implied, proved_before
 
@@ -99,6 +100,26 @@ def product(shape: tuple[Expr, ...]) -> Expr:
     return out
 
 
+def guarded(d: Definition) -> bool:
+    """Is `given` tested on entry?  A function of numbers without arrays has nothing that depends on it."""
+    return not d.is_scalar or any(isinstance(s, Alloc) for s in statements(getattr(d, "body", [])))
+
+
+def tested(c: Expr, d: Definition) -> int | None:
+    """When a condition of `given` is tested on entry: 0 first, if it reads no element; 1, if it reads those of integer
+    arrays, one after the other; 2 last, if it reads them where other elements say.  None: not at all, since the places
+    of no elements can depend on it that are not tested themselves."""
+    reads = list(loads(c))
+    arrays = {p.name: p for p in d.params if p.is_array}
+    if any(n.op in ("reduce", "scan") for n in walk(c)) or any(str(ld.attr) not in arrays for ld in reads):
+        return None
+    if any(not is_int(arrays[str(ld.attr)].dtype) for ld in reads):
+        return None
+    numbers = {*d.sizes, *(p.name for p in d.params)}
+    plain = all(a.op == "var" and a.attr not in numbers for ld in reads for a in ld.args)
+    return 0 if not reads else 1 if plain else 2
+
+
 def leaves(body: list) -> bool:
     """Does a block never reach its end?"""
     return bool(body) and isinstance(body[-1], Jump)
@@ -117,15 +138,20 @@ class Facts:
         self.sizes = Sizes(d.given)
         self.known: list[Expr] = []
         self.renamed = 0  # scalars that have changed so far: what one held before has a name of its own
-        self.patterns: list[Expr] = []  # about every element of a read-only array
+        self.patterns: list[Expr] = []  # about every element of a read-only array; they are tested before all else
+        self.promised: list[Expr] = []  # the same, and what only those who call from outside are held to
         self.lengths = {*d.sizes, *(p.name for p in d.params if p.kind == "size")}
         for s in sorted(self.lengths):
             self.known.append(compare("ge", var(s), ZERO))
         for g in d.given:
             for c in conjuncts(g):
                 reads = {str(ld.attr) for ld in loads(c)}
-                if reads <= set(self.fixed):
-                    (self.patterns if reads else self.known).append(c)
+                if not reads:
+                    self.known.append(c)
+                elif reads <= set(self.fixed):
+                    self.promised.append(c)
+                    if tested(c, d) == 1:
+                        self.patterns.append(c)
 
     def copy(self) -> Facts:
         """The same facts, to go another way from here."""

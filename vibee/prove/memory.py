@@ -84,6 +84,7 @@ class Region:
 
     var: str
     key: str  # the procedure that has the loop
+    arrays: dict[str, Array]  # its arrays, by the names that they have there
     now: int = 0
     writer: dict[tuple[int, Any], int] = field(default_factory=dict)
     reader: dict[tuple[int, Any], int] = field(default_factory=dict)

@@ -159,5 +159,5 @@ def _joined(a: Access, b: Access) -> Access | None:
 def _place(a: Access) -> str:
     one = const(1, "i64")
     ranges = zip(a.start, a.counts, strict=True)
-    parts = [show(e) if c == one else f"{show(e)} to {show(plus(e, c))}" for e, c in ranges]
+    parts = [show(e) if c == one else f"{show(e)} to {show(c if e == ZERO else plus(e, c))}" for e, c in ranges]
     return f"{a.array}[{', '.join(parts)}]"

@@ -62,6 +62,7 @@ class Machine(Views):
     def __init__(self, lookup: Callable[[str], Procedure], kinds: frozenset[str] = KINDS, steps: int = 200_000) -> None:
         super().__init__(lookup, kinds, steps)
         self.codes: dict[str, Code] = {}
+        self.odd = False  # are some of the floats that are drawn nan?
         self.steps = 0
         self.whiles: list[list[Any]] = []  # the running while loops: how often, and where
 
@@ -237,7 +238,7 @@ class Machine(Views):
 
         def run(f: Frame) -> str | None:
             span = range(lo(f), hi(f), s.step)
-            region = Region(s.var, f.procedure.key)
+            region = Region(s.var, f.procedure.key, f.arrays)
             if s.parallel:
                 self.regions.append(region)
                 self.first.append(start)

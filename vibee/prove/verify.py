@@ -94,13 +94,13 @@ def verify(unit: Any, d: Definition, more: Iterable[Obligation] = ()) -> list[Ve
     if all(o.proved for o in found):
         return [Verdict(o, PROVED) for o in found]
     seen = faults(unit, d)
-    return [Verdict(o, PROVED) if o.proved else _decided(o, seen) for o in found] + _unexpected(found, seen)
+    return [Verdict(o, PROVED) if o.proved else _decided(o, seen, d.key) for o in found] + _unexpected(found, seen)
 
 
-def _decided(o: Obligation, seen: dict[tuple[str, Span], Fault]) -> Verdict:
+def _decided(o: Obligation, seen: dict[tuple[str, Span], Fault], key: str) -> Verdict:
     fault = seen.get((o.kind, o.span))
     if fault is None and o.array:  # the two accesses of a race stand at two places
-        fault = next((f for (kind, _), f in seen.items() if kind == o.kind and f.text.startswith(f"{o.array}[")), None)
+        fault = next((f for f in seen.values() if (f.kind, f.array, f.key) == (o.kind, o.array, key)), None)
     if fault is not None and o.kind == "given" and o.what.partition(" at the call")[0] not in fault.text:
         fault = None  # another condition of the same call
     return Verdict(o, REFUTED if fault else UNPROVED, fault)
@@ -124,7 +124,7 @@ def refuted(unit: Any, d: Definition) -> list[Verdict]:
     if not found:
         return []
     seen = faults(unit, d)
-    return [v for v in (_decided(o, seen) for o in found) if v.outcome == REFUTED]
+    return [v for v in (_decided(o, seen, d.key) for o in found) if v.outcome == REFUTED]
 
 
 def refuse(unit: Any, definitions: list[Definition]) -> None:
