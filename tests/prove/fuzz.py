@@ -30,9 +30,11 @@ from vibee.check import load_text, modules
 from vibee.check.errors import Errors
 from vibee.check.surface import RawFile
 from vibee.lower.unit import Unit
+from vibee.prove.facts import CONSTANTS, expressions
 from vibee.prove.replay import Fault
-from vibee.tree.defs import Definition
-from vibee.tree.expr import Span
+from vibee.tree.defs import Definition, Procedure, statements
+from vibee.tree.expr import Span, walk
+from vibee.tree.types import is_float
 
 KIND = {"unwritten": "written", "endless": "ends"}  # a fault's kind as the prover calls it
 DECIDED = {
@@ -95,13 +97,20 @@ def said_safe(fault: Fault, said: list[Claim]) -> bool:
     return all(c.outcome == "PROVED" for c in about) if about else kind in DECIDED
 
 
+def compares_floats(p: Procedure) -> bool:
+    """Can a nan make a difference to where a procedure goes?"""
+    every = [e for s in statements(p.body) for e in expressions(s)]
+    return any(is_float(n.args[0].dtype) for e in [*every, *p.given] for n in walk(e) if n.op in CONSTANTS)
+
+
 def found(unit: Unit, definitions: list[Definition]) -> list[Fault]:
     """Every fault that runs show, one for each place and kind."""
     m = machine(unit, WORK)
     m.every = {}
     for d in definitions:
-        for m.odd in (False, True):
-            search(unit, d, m=m, work=WORK // 2)
+        ways = (False, True) if compares_floats(unit.procedure(d)) else (False,)
+        for m.odd in ways:
+            search(unit, d, m=m, work=WORK // len(ways))
     return list(m.every.values())
 
 

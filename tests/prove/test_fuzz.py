@@ -50,6 +50,6 @@ def test_a_false_claim_is_noticed(monkeypatch):
         return [fuzz.Claim(c.kind, c.span, "PROVED", c.text) for c in said]
 
     monkeypatch.setattr(fuzz, "claims", liar)
-    rows, _, wrong = fuzz.fuzz(60)
+    rows, _, wrong = fuzz.fuzz(100)
     assert rows["bounds, said to be safe"] > 10 and rows["race, said to be safe"] > 1
     assert len(wrong) > 15, rows

@@ -84,7 +84,7 @@ def test_a_condition_on_floats_that_an_inner_call_breaks_makes_no_unchecked_writ
     for by in (2.0, np.nan):
         with pytest.raises(ValueError, match="lowered: an index out of range"):
             k.lowered(x, by)
-    with pytest.raises(ValueError, match="given x\\[i\\] >= 0.0 does not hold"):
+    with pytest.raises(ValueError, match=r"given x\[i\] >= 0.0 does not hold"):
         k.by_floats(np.array([np.nan], "f"))
 
 

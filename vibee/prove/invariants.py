@@ -1,8 +1,8 @@
 """Candidates for what holds at the start of every iteration of a loop, and after a branch: bounds of scalars.
 
-A scalar is compared with what it is compared with in the text, and with the sizes of the axes that it is an index
-of.  Which candidates hold, the walk finds out: those that hold on entry and that an iteration keeps, if all of them
-are assumed together, until no more fall (Flanagan and Leino 2001, "Houdini").
+A scalar is compared with what it is compared with in the text, with the variables that it begins as, and with the
+sizes of the axes that it is an index of.  Which candidates hold, the walk finds out: those that hold on entry and that
+an iteration keeps, if all of them are assumed together, until no more fall (Flanagan and Leino 2001, "Houdini").
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ def _pairs(s: object, shapes: dict[str, tuple[Expr, ...]]) -> Iterator[tuple[str
                 for x, y in ((a, b), (b, a)):
                     if x.op == "var" and not any(m.op in ("load", "load?", "call") for m in walk(y)):
                         yield str(x.attr), y
+    if isinstance(s, (Decl, Assign)):
+        value = s.init if isinstance(s, Decl) else s.value
+        if value is not None and value.op == "var":  # where it begins
+            yield s.name, value
     if isinstance(s, For) and s.hi.op == "var":
         for name in free_vars(s.lo):
             yield name, s.hi

@@ -19,7 +19,7 @@ from vibee.tree.poly import Poly
 from vibee.tree.types import is_int
 
 from .facts import Facts, changed, compare, expressions, norm, product
-from .magnitude import LIMITS, RULES, UNKNOWN, Bounds, Side, less, most, of_type, one, shift
+from .magnitude import LIMITS, RULES, UNKNOWN, Bounds, Side, less, most, of_type, one, shift, total
 
 ARITHMETIC = ("add", "sub", "mul", "neg")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
@@ -124,12 +124,23 @@ class Overflow:
         """An operation whose operands are marked."""
         if e.op not in ARITHMETIC or e.dtype != "i64":
             return e
-        size = self.bounds(e).size
+        size = self.reach(e)
         if size is None or not _testable(size):
             return replace(e, op=e.op + "?")
         if note and set(size) - {()}:
             self.needed = most(self.needed, size) or {}
         return e
+
+    def reach(self, e: Expr) -> Side:
+        """How far from 0 the result of an operation may be, on the sides where it may pass 63 bits: adding what is not
+        negative makes nothing smaller, taking it away nothing greater."""
+        if e.op in ("add", "sub"):
+            a, b = map(self.bounds, e.args)
+            if e.op == "sub" and b.natural:
+                return total(a.low, b.high)
+            if e.op == "add" and (a.natural or b.natural):
+                return total(a.high, b.high)
+        return self.bounds(e).size
 
     def bounds(self, e: Expr) -> Bounds:
         """What is known of a number."""
