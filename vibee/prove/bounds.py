@@ -278,7 +278,7 @@ class Walk:
         args = [self.expr(a, s.span) if isinstance(a, Expr) else a for a in s.args]
         callee = self.lookup(s.fn)
         if self.thorough and not self.silent:
-            self.found += call_obligations(s, callee, self.facts, self.shapes)
+            self.found += call_obligations(s, self.d, self.lookup, self.facts, self.shapes)
         for v, p in zip(s.args, callee.params, strict=True):
             if isinstance(v, View):
                 self.touch_view(v, p.kind == "mut", s.span)

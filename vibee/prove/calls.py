@@ -1,27 +1,31 @@
 """What a call must keep: the callee's `given`, and shapes that agree.
 
-A condition on the elements of an array holds at a call if the caller knows it of every element of that array.
+A condition on the elements of an array holds at a call if the caller knows it of every element of that array, or of the
+arrays that its elements are copies from (vibee.prove.sources).
 Every definition also tests on entry what its proofs rest on (facts.tested), so that an unproved call stays safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from vibee.tree.defs import Call, Definition, View
-from vibee.tree.expr import Expr, loads, rebuild, show, substitute, var, walk
+from vibee.tree.expr import Expr, const, load, loads, rebuild, show, substitute, var, walk
 
-from .facts import Facts, compare, conjuncts, product, tested
+from .facts import ZERO, Facts, compare, conjuncts, product, tested
 from .report import Obligation
+from .sources import sources
 
+Lookup = Callable[[str], Definition]
 TESTED = "tested on entry"
 LEFT = "not tested: no place depends on it"
 
 
 def call_obligations(
-    s: Call, callee: Definition, facts: Facts, shapes: dict[str, tuple[Expr, ...]]
+    s: Call, d: Definition, lookup: Lookup, facts: Facts, shapes: dict[str, tuple[Expr, ...]]
 ) -> list[Obligation]:
-    """One for each condition of the callee, and one for each array argument."""
+    """One for each condition of the callee, and one for each array argument, of a call in `d`."""
+    callee = lookup(s.fn)
     table: dict[str, Expr] = dict(s.sizes)
     arrays: dict[str, View] = {}
     for a, p in [*zip(s.args, callee.params, strict=True), *zip(s.outs, callee.outs, strict=True)]:
@@ -32,39 +36,52 @@ def call_obligations(
     out = []
     for g in callee.given:
         for c in conjuncts(g):
-            goal, known = _translated(c, table, arrays, facts)
             what = f"{show(c)} at the call of {callee.name}"
             instead = LEFT if tested(c, callee) is None else TESTED
-            if goal is None:
-                out.append(Obligation("given", what, s.span, False, instead=instead))
-                continue
-            proved = known.prove(goal)
-            out.append(Obligation("given", what, s.span, proved, () if proved else known.about(goal),
-                                  None if proved else goal, instead))  # fmt: skip
+            claims = _translated(c, d, lookup, table, arrays, facts)
+            open_ = next(((goal, known) for goal, known in claims or [] if not known.prove(goal)), None)
+            if open_ is not None:
+                goal, known = open_
+                out.append(Obligation("given", what, s.span, False, known.about(goal), goal, instead))
+            else:
+                out.append(Obligation("given", what, s.span, claims is not None, instead=instead))
     for p in [*callee.params, *callee.outs]:
         if p.name in arrays:
             out.append(_shape(s, callee, p.shape, arrays[p.name], p.name, table, facts, shapes))
     return out
 
 
-def _translated(c: Expr, table: dict[str, Expr], arrays: dict[str, View], facts: Facts) -> tuple[Expr | None, Facts]:
-    """A condition in the caller's terms and the facts to prove it from; None where it reads what is not known."""
+def _translated(
+    c: Expr, d: Definition, lookup: Lookup, table: dict[str, Expr], arrays: dict[str, View], facts: Facts
+) -> list[tuple[Expr, Facts]] | None:
+    """A condition in the caller's terms, with the facts to prove it from: one for each place that the elements come
+    from.  None where it reads what is not known."""
     if any(n.op in ("reduce", "scan") for n in walk(c)):
-        return None, facts
+        return None
     read = {str(ld.attr) for ld in loads(c)}
     if not read:
-        return substitute(c, table), facts
-    if len(read) > 1 or not _of_any_element(c, table):
-        return None, facts
+        return [(substitute(c, table), facts)]
     view = arrays.get(next(iter(read)))
-    if view is None or view.array not in facts.fixed:
-        return None, facts
-    more = facts.copy()
-    more.patterns = []
-    mine = [p for p in facts.promised if {str(x.attr) for x in loads(p)} == {view.array}]
-    about = [p for p in mine if _of_any_element(p, facts.lengths)]
-    more.known = [*facts.known, *map(_element, about)]
-    return substitute(_element(c), table), more
+    if len(read) > 1 or view is None or not _of_any_element(c, table):
+        return None
+    from_ = {view.array} if view.array in facts.fixed else sources(d, view.array, lookup)
+    if from_ is None or not {a for a in from_ if isinstance(a, str)} <= set(facts.fixed):
+        return None
+    one, out = substitute(_element(c), table), []
+    for a in sorted(from_, key=str):
+        more = facts.copy()
+        more.patterns = []
+        if isinstance(a, str):
+            about = [p for p in facts.promised if {str(x.attr) for x in loads(p)} == {a}]
+            known = [_element(p) for p in about if _of_any_element(p, facts.lengths)]
+            goal = one
+        else:  # what is known of the first elements there are says what a constant is compared with
+            firsts = [load(b, (ZERO,) * len(facts.fixed[b]), "i64") for b in from_ if isinstance(b, str)]
+            known = facts.instances(firsts)
+            goal = _put(one, a)
+        more.known = [*facts.known, *known]
+        out.append((goal, more))
+    return out
 
 
 def _of_any_element(c: Expr, known: Container[str]) -> bool:
@@ -80,6 +97,13 @@ def _element(e: Expr) -> Expr:
     if e.op in ("load", "load?"):
         return var("any element", e.dtype)
     return rebuild(e, _element)
+
+
+def _put(e: Expr, value: int) -> Expr:
+    """A condition on any element, for one that is a constant."""
+    if e == var("any element", e.dtype):
+        return const(value, e.dtype)
+    return rebuild(e, lambda a: _put(a, value))
 
 
 def _shape(

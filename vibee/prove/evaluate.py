@@ -128,8 +128,8 @@ class Expressions:
                 clash = region.touch((id(memory), k), write)
                 if clash is not None:
                     element = f"{name}[{', '.join(map(str, array.index(k)))}]"
-                    known = (n for n, a in region.arrays.items() if a.memory is memory)
-                    self.race(f, region, element, clash, write, span, next(known, name))
+                    whose = (n for n, a in region.arrays.items() if a.memory is memory)
+                    self.race(f, region, element, clash, write, span, next(whose, name))
         return place
 
     def race(

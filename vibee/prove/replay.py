@@ -20,6 +20,7 @@ from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, P
 from vibee.tree.expr import Expr, Span, load, show, walk
 
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
+from .facts import conjuncts
 from .memory import Region, TooLarge, new
 from .overflow import index_names
 from .values import FIT, Value, lanes
@@ -98,7 +99,7 @@ class Machine(Views):
             }
             self.names -= scalar
             self.shared = []
-            given = [(g, c) for g in p.given if (c := self.condition(g, p)) is not None]
+            given = [(c, k) for g in p.given for c in conjuncts(g) if (k := self.condition(c, p)) is not None]
             arrays = [q for q in [*p.params, *p.outs] if q.name in self.names]
             shapes = {q.name: [self.expr(e, q.span, True) for e in q.shape] for q in arrays}
             self.codes[p.key] = Code(self.block(p.body), given, shapes)
