@@ -264,12 +264,30 @@ def test_every_fault_of_a_run():
     assert sorted((kind, span.col) for kind, span in m.every) == [("bounds", 9), ("bounds", 21), ("divisor", 11)]
 
 
-def test_roots_of_negative_numbers_only_if_asked():
-    text = "def f(x: f32[N]) -> y[N]:\n    y[i] = sqrt(x[i])\n"
-    _, p = lowered(text, "f")
-    assert replay(None, p, {"N": 1}, {"x": [-1.0]}) is None
-    assert replay(None, p, {"N": 1}, {"x": [-1.0]}, domains=True).kind == "domain"
-    assert replay(None, p, {"N": 1}, {"x": [1.0]}, domains=True) is None
+DOMAIN = frozenset({"domain"})
+
+
+@pytest.mark.parametrize(
+    ("value", "x", "words"),
+    [
+        ("sqrt(x[i])", -1.0, "the root is of -1, and y[i] >= 0.0 does not hold with N=1, i=0"),
+        ("0.0 / x[i]", 0.0, "the quotient is 0 / 0, and y[i] >= 0.0 does not hold with N=1, i=0"),
+        ("log(x[i])", -2.0, "log(-2) is nan, and y[i] >= 0.0 does not hold with N=1, i=0"),
+        ("log(x[i])", 0.0, "log(0) is -inf, and y[i] >= 0.0 does not hold with N=1, i=0"),
+    ],
+)
+def test_what_leaves_its_domain_is_a_fault_where_a_then_does_not_hold(value, x, words):
+    text = f"def f(x: f32[N]) -> y[N]:\n    y[i] = {value}\n"
+    claims = "    then(y[i] >= 0, close(y[i], y[i]))\n"
+    assert fault(text, {"N": 1}, {"x": [x]}, kinds=DOMAIN) is None
+    assert fault(text + claims, {"N": 1}, {"x": [x]}) is None
+    assert fault(text + claims, {"N": 1}, {"x": [4.0]}, kinds=DOMAIN) is None
+    assert str(fault(text + claims, {"N": 1}, {"x": [x]}, kinds=DOMAIN)) == f"case.vibee:2:12: {words}"
+
+
+def test_what_leaves_its_domain_and_is_not_used_is_no_fault():
+    text = "def f(x: f32[N]) -> y[N]:\n    y[i] = max(0.0, sqrt(x[i]))\n    then(y[i] >= 0)\n"
+    assert fault(text, {"N": 1}, {"x": [-1.0]}, kinds=DOMAIN) is None
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def verify_specs(paths: list[str], as_json: bool, timeout: int, isa: str) -> int
         for _, found in rows:
             for v in found.verdicts:
                 if v.outcome != PROVED:
-                    print(_failure(found.definition.name, v, KINDS))
+                    print(failure(found.definition.name, v, KINDS))
         print(f"{len(rows)} definitions, {sum(totals.values())} obligations: {totals[PROVED]} proved, "
               f"{totals[REFUTED]} refuted, {totals[UNPROVED]} unproved, {seconds:.1f} s")  # fmt: skip
     return 2 if mistakes else 1 if totals[REFUTED] else 0
@@ -82,7 +82,7 @@ def _table(rows: list[tuple[str, Any]]) -> None:
         print(f"{name:{wide}}  {sum(counts):11}  {counts[0]:6}  {counts[1]:7}  {counts[2]:8}  {found.ms:7.0f}")
 
 
-def _failure(name: str, v: Any, kinds: dict[str, str]) -> str:
+def failure(name: str, v: Any, kinds: dict[str, str]) -> str:
     """What failed, in the words of the spec: the claim, what is known there, and the run that breaks it."""
     from vibee.tree.expr import show
 

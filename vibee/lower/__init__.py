@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from vibee.prove.bounds import check_bounds
+from vibee.prove.domain import domain_obligations
 from vibee.prove.facts import conjuncts, guarded, tested
 from vibee.prove.report import Obligation, VectorBounds
 from vibee.prove.written import check_written
@@ -43,9 +44,10 @@ def lower_with_report(
     `thorough`: also what changes nothing in the loops, since it is tested at run time in any case."""
     lookup: Lookup = program.by_key  # type: ignore[attr-defined]
     try:
-        return _lower(d, isa, lookup, thorough)
+        p, found = _lower(d, isa, lookup, thorough)
     except VectorBounds:
-        return _lower(d, "plain", lookup, thorough)
+        p, found = _lower(d, "plain", lookup, thorough)
+    return p, [*found, *domain_obligations(d, lookup)]
 
 
 def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Procedure, list[Obligation]]:

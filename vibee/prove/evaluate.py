@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from vibee.tree.defs import Definition, Procedure
 from vibee.tree.expr import Expr, Span, free_vars, loads, show
 from vibee.tree.types import is_float
 
+from .domain import leaves_domain
 from .memory import Array, Region
 from .values import BINARY, FIT, UNARY, Value, bitcast, cast, constant, dot2, lanes, limits, shift
 
@@ -81,6 +83,8 @@ class Expressions:
         self.shared: list[set[str]] = []  # for each parallel loop around, the outer scalars it assigns
         self.top: Definition | None = None
         self.every: dict[tuple[str, Span], Fault] | None = None  # where all faults are noted instead of the first
+        self.checked: Callable[[str], Definition] | None = None  # definitions as they are written, where they are known
+        self.outside: dict[Span, tuple[str, dict[str, int]]] = {}  # see note_outside
 
     # ---- faults
 
@@ -170,8 +174,10 @@ class Expressions:
         if op in UNARY:
             one, fit, (a,) = UNARY[op], FIT[base], args
             if e.op == "sqrt" and "domain" in self.kinds:
-                return self.domain(e, a, span)
+                return self.root(e, a, span)
             return lambda f: fit(one(a(f)))
+        if op == "div" and lanes(e.dtype) == 1 and "domain" in self.kinds:
+            return self.quotient(e, args[0], args[1], span)
         if op not in BINARY:
             raise ValueError(f"{e.op} in lowered code")
         two, fit, (a, b) = BINARY[op], FIT[base], args
@@ -198,16 +204,33 @@ class Expressions:
 
         return run
 
-    def domain(self, e: Expr, a: Run, span: Span) -> Run:
-        """A square root, where those of negative numbers are looked for."""
+    # ---- what is outside of its domain is noted; whether that is a fault, the end of the run tells (see replay)
+
+    def root(self, e: Expr, a: Run, span: Span) -> Run:
+        """A square root."""
 
         def run(f: Frame) -> Value:
             x = a(f)
             if x < 0:
-                self.found(f, "domain", span, f"{show(e)} is the root of {x}")
+                self.note_outside(f, span, f"the root is of {x:.6g}")
             return FIT[e.dtype](UNARY["sqrt"](x))
 
         return run
+
+    def quotient(self, e: Expr, a: Run, b: Run, span: Span) -> Run:
+        """A quotient of floats."""
+
+        def run(f: Frame) -> Value:
+            x, y = a(f), b(f)
+            if y == 0:
+                self.note_outside(f, span, f"the quotient is {x:.6g} / 0")
+            return FIT[e.dtype](BINARY["div"](x, y))
+
+        return run
+
+    def note_outside(self, f: Frame, span: Span, text: str) -> None:
+        """Keep the first of each place."""
+        self.outside.setdefault(span, (text, {n: f.env[n] for n in f.loops}))
 
     def op_const(self, e: Expr, span: Span, index: bool) -> Run:
         """A literal."""
@@ -315,7 +338,23 @@ class Expressions:
         """A function of numbers."""
         key = str(e.attr[0] if isinstance(e.attr, tuple) else e.attr)
         args = [self.expr(a, span) for a in e.args]
-        return lambda f: self.number(f, key, [a(f) for a in args], span)
+        if key == "close":  # of which only this is looked at
+            return lambda f: all(a(f) == a(f) for a in args)
+        if not is_float(e.dtype) or "domain" not in self.kinds:
+            return lambda f: self.number(f, key, [a(f) for a in args], span)
+
+        def run(f: Frame) -> Value:
+            values = [a(f) for a in args]
+            x = self.number(f, key, values, span)
+            outside = math.isnan(x)
+            if math.isinf(x) and self.checked is not None:  # a pole, or only too large
+                outside = leaves_domain(self.checked(key), values, self.checked)
+            if outside and all(map(math.isfinite, values)):
+                said = ", ".join(f"{v:.6g}" for v in values)
+                self.note_outside(f, span, f"{self.lookup(key).name}({said}) is {x}")
+            return x
+
+        return run
 
     def number(self, f: Frame, key: str, args: list[Value], span: Span) -> Value:
         """The result of a function of numbers."""

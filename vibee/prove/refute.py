@@ -13,6 +13,7 @@ from typing import Any
 from vibee.tree.defs import Definition, For, Procedure, statements
 from vibee.tree.expr import Span
 
+from .domain import claims
 from .replay import KINDS, Fault, Machine
 
 KIND = {"unwritten": "written", "endless": "ends", "overlap": "shape"}  # a fault's kind as an obligation's
@@ -61,7 +62,9 @@ def machine(unit: Any, steps: int = 20_000, kinds: frozenset[str] = KINDS) -> Ma
             made[key] = as_written(d, unit.procedure(d))
         return made[key]
 
-    return Machine(lookup, kinds, steps)
+    m = Machine(lookup, kinds, steps)
+    m.checked = unit.by_key
+    return m
 
 
 def assignments(names: list[str], top: int, limit: int = 4096) -> list[dict[str, int]]:
@@ -101,7 +104,7 @@ def search(
 
 def faults(unit: Any, d: Definition) -> dict[tuple[str, Span], Fault]:
     """Every fault that runs of a definition on small sizes show, by the obligation's kind and place."""
-    m = machine(unit)
+    m = machine(unit, kinds=KINDS | {"domain"} if claims(d) else KINDS)
     m.every = {}
     found = search(unit, d, m=m).fault
     every = {**m.every, **({(found.kind, found.span): found} if found else {})}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Procedure, Store, While, statements
-from vibee.tree.expr import Expr, Span, load, show, walk
+from vibee.tree.expr import Expr, Span, load, loads, show, substitute, walk
 
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
 from .facts import conjuncts
@@ -75,9 +75,11 @@ class Machine(Views):
 
         self.sizes = {n: v for n, v in sizes.items() if n in p.sizes or any(q.name == n for q in p.params)}
         self.regions, self.first, self.whiles, self.steps, self.top = [], [], [], 0, p
+        self.outside = {}
         try:
             f = arrange(self, p, self.sizes, arguments or {}, seed)
             self.enter(p, f)
+            self.promises(p, f)
         except Found as e:
             if self.every is not None:
                 self.every.setdefault((e.fault.kind, e.fault.span), e.fault)
@@ -132,6 +134,32 @@ class Machine(Views):
                 if at >= 0:
                     element = f"{q.name}[{', '.join(map(str, a.index(at)))}]"
                     self.found(f, "unwritten", q.span if q.span.line else p.span, f"{element} is never written")
+
+    def promises(self, p: Procedure, f: Frame) -> None:
+        """What left its domain in a run is a fault where a `then` does not hold at the end."""
+        if not self.outside:
+            return
+        noted, self.outside = self.outside, {}
+        for law in p.laws:
+            for c in law.args if law.kind == "then" else ():
+                test = self.then(p, c)
+                if test is not None and not test(f):
+                    for span, (text, indices) in noted.items():
+                        self.found(f, "domain", span, f"{text}, and {show(c)} does not hold", indices)
+                    return
+
+    def then(self, p: Procedure, c: Expr) -> Run | None:
+        """A condition on what is there at the end; None where it is about what only the body knows."""
+        scalars = {q.name for q in p.outs if not q.shape}
+        c = substitute(c, {f"{n}_value": load(n, (), "") for n in scalars})
+        arrays = {q.name for q in [*p.params, *p.outs] if q.is_array}
+        if not {str(ld.attr) for ld in loads(c)} <= arrays:
+            return None
+        saved = self.names, self.shared, self.kinds
+        self.names, self.shared, self.kinds = arrays - ({p.outs[0].name} if p.is_scalar else set()), [], KINDS
+        test = self.condition(c, p)
+        self.names, self.shared, self.kinds = saved
+        return test
 
     def number(self, f: Frame, key: str, args: list[Value], span: Span) -> Value:
         """A call of a function of numbers."""
@@ -392,7 +420,6 @@ def replay(
     seed: int = 0,
     steps: int = 200_000,
     kinds: frozenset[str] = KINDS,
-    domains: bool = False,
 ) -> Fault | None:
     """The first fault of a run of a lowered procedure, or None.
 
@@ -400,4 +427,4 @@ def replay(
     `Machine.run` tells the two apart.  `kinds`: the faults that are looked for; others are passed over as
     the generated code would (a read outside gives 0).
     """
-    return Machine(lookup, kinds | {"domain"} if domains else kinds, steps).run(p, sizes, arguments, seed).fault
+    return Machine(lookup, kinds, steps).run(p, sizes, arguments, seed).fault

@@ -12,7 +12,7 @@ KINDS = {
     "written": "an element is written before it is read, and every element of an output by the end",
     "ends": "a loop ends",
     "divisor": "a divisor is not zero",
-    "domain": "a root or a logarithm is of a number that has one",
+    "domain": "a root, a quotient or a logarithm is of numbers that have one",
     "overflow": "integer arithmetic stays within 63 bits",
     "given": "what is given can hold, and holds at every call",
     "shape": "shapes agree at a call",
