@@ -302,17 +302,16 @@ def test_unrolled_loops():
     assert "for k_2_k in range(0, k_2_run // 4 * 4, 4):" in text
 
 
-@pytest.mark.parametrize("isa", ["v2", "v3", "v4", "plain"])
-def test_every_access_is_proved(isa):
-    """No schedule leaves a check: all that a report holds are notes on loops."""
+@pytest.mark.parametrize("turn,isa", enumerate(["v2", "v3", "v4", "plain"]))
+def test_every_access_is_proved(turn, isa):
+    """No schedule leaves a check: all that a report holds are notes on loops.  Every fourth definition a level."""
     program = load_text(written(), "case.vibee")
     assert not program.errors
-    for versions in program.defs.values():
-        for d in versions:
-            p, report = lower_with_report(program, d, isa)
-            assert "# checked" not in definition(p), d.name
-            assert all(text.startswith("the loop") for text in unproved(report)), d.name
-            assert d.schedule or not unproved(report)
+    for d in [d for versions in program.defs.values() for d in versions][turn::4]:
+        p, report = lower_with_report(program, d, isa)
+        assert "# checked" not in definition(p), d.name
+        assert all(text.startswith("the loop") for text in unproved(report)), d.name
+        assert d.schedule or not unproved(report)
 
 
 def test_a_derived_gradient_has_no_schedule():

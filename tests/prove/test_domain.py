@@ -119,7 +119,7 @@ LEAVES = ("x[i]", "x[i]", "abs(x[i])", "t", "0.0", "0.5", "-1.0", "2.0", "1e-3",
 ODD = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 1e-30, -1e-42, 1e30)
 
 
-SEEDS = 1500
+SEEDS = 120
 
 
 def random_value(rng: random.Random, depth: int) -> str:
@@ -159,6 +159,6 @@ def test_no_run_leaves_a_domain_that_is_proved_to_be_kept() -> None:
             proved += 1
             assert not noted, f"{noted[0]}\n{text}"
         left += bool(noted)
-    assert proved > 20
+    assert proved > SEEDS // 75
     assert refused < SEEDS // 4
-    assert left > 50
+    assert left > SEEDS // 30
