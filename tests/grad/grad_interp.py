@@ -75,7 +75,7 @@ class Interpreter:
             idx = "".join(f", {self.text(a, names)}" for a in e.args)
             return f"_e(_A[{e.attr!r}], {e.attr!r}{idx})"
         if e.op == "cast":
-            kind = {"f": "float", "b": "bool"}.get(str(e.attr)[0], "int")
+            kind = {np.float64: "float", np.bool_: "bool"}.get(NP[str(e.attr)], "int")
             return f"{kind}({self.text(e.args[0], names)})"
         if e.op == "call":
             key = e.attr[0] if isinstance(e.attr, tuple) else e.attr
