@@ -66,6 +66,7 @@ class Walk:
             s = self.overflow.statement(s, not self.silent)
             if isinstance(s, Call):
                 out += self.views(s)
+                s = self.placed(s)
             if isinstance(s, Alloc):
                 out += self.overflow.room(s)
             out.append(self.stmt(s))
@@ -264,14 +265,34 @@ class Walk:
             if v.part is not None:
                 size = shape[len(v.lead)]
                 wanted += [(ZERO, *v.part, False), (v.part[0], v.part[1], size, False)]
+            goals: dict[Expr, None] = {}
             for low, e, high, strict in wanted:
-                for goal in (compare("le", low, e), compare("lt" if strict else "le", e, high)):
-                    if goal not in self.facts.known and not self.facts.plain(goal):
-                        out.append(If(opposite(goal), [Jump("fail", s.span)], span=s.span))
-                    if self.thorough:
-                        what = f"{show(goal)} for an argument in {v.array}"
-                        self.claim("bounds", goal, what, s.span, "tested before the call")
+                goals |= {compare("le", low, e): None, compare("lt" if strict else "le", e, high): None}
+            for goal in goals:
+                if goal not in self.facts.known and not self.facts.plain(goal):
+                    out.append(If(self.again(opposite(goal), v.span), [Jump("fail", s.span)], span=s.span))
+                if self.thorough:
+                    what = f"{show(goal)} for an argument in {v.array}"
+                    self.claim("bounds", goal, what, s.span, "tested before the call")
         return out
+
+    def placed(self, s: Call) -> Call:
+        """The call with the reads marked that say where its array arguments lie and how large they are."""
+
+        def view(v: View) -> View:
+            part = v.part and (self.expr(v.part[0], v.span), self.expr(v.part[1], v.span))
+            return replace(v, lead=tuple(self.expr(e, v.span) for e in v.lead), part=part)
+
+        args = [view(a) if isinstance(a, View) else a for a in s.args]
+        outs = [view(a) if isinstance(a, View) else a for a in s.outs]
+        return replace(s, args=args, outs=outs, sizes={n: self.again(e, s.span) for n, e in s.sizes.items()})
+
+    def again(self, e: Expr, span: Span) -> Expr:
+        """An expression made of parts whose obligations are noted where they are written."""
+        found, self.found = self.found, []
+        e = self.expr(e, span)
+        self.found = found
+        return e
 
     def call(self, s: Call) -> Call:
         """Arguments are evaluated; what the callee asks must hold; scalar targets change."""
