@@ -35,6 +35,7 @@ UNARY = {
 }  # fmt: skip
 TYPES = ["f32", "f64", "i32", "i64", "u32", "u64", "i8", "u8", "bool"]
 CASTS = [(a, b) for a in TYPES for b in TYPES if a in ("f64", "i32") or b in ("f32", "i64", "u8")]
+BF16 = [1.0, 1.00390625, 1.01171875, -0.1, 3.4e38, 1e300, -1e300, math.inf, -math.inf, math.nan, 1e-40]
 COMPARE = ("lt", "le", "gt", "ge", "eq", "ne")
 
 
@@ -78,6 +79,12 @@ def procedures():
         yield scalar(f"bits_{a}_{b}", [a], b, Expr("bitcast", (var("a", a),), b, b))
     down = Expr("cast", (var("a", "f32"),), "bf16", "bf16")
     yield scalar("round_bf16", ["f32"], "f32", Expr("cast", (down,), "f32", "f32"))
+    for k, v in enumerate(BF16):
+        yield scalar(f"bf16_{k}", [], "f32", Expr("cast", (const(v, "bf16"),), "f32", "f32"))
+    for t in ("f32", "i32"):
+        yield scalar(f"keep_{t}", [t], t, Expr("bitcast", (var("a", t),), t, t))
+    yield scalar("literal_f64", [], "f64", Expr("cast", (const(2**53 + 1, "i64"),), "f64", "f64"))
+    yield scalar("literal_i32", [], "i32", Expr("cast", (const(-2.75, "f64"),), "i32", "i32"))
     for t in ("f32", "f64", "i32", "i64", "u32", "u64"):
         e = const(0, t)
         for k, v in enumerate(values(t)):
@@ -189,6 +196,18 @@ def test_bfloat16(ops):
     assert f(1.00390625) == 1.0  # half way: to even
     assert f(1.01171875) == 1.015625  # half way: to even, upwards
     assert f(3.4e38) == math.inf
+
+
+@pytest.mark.parametrize("k,value", list(enumerate(BF16)))
+def test_constants_of_16_bits_are_rounded_as_numbers_are(ops, k, value):
+    with np.errstate(over="ignore"):
+        assert same(getattr(ops, f"bf16_{k}")(), ops.round_bf16(float(np.float32(value))))
+
+
+def test_conversions_of_constants(ops):
+    assert ops.literal_f64() == 2.0**53
+    assert ops.literal_i32() == -2
+    assert ops.keep_f32(-0.0).hex() == "-0x0.0p+0" and ops.keep_i32(-7) == -7
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64", "i32", "i64", "u32", "u64"])

@@ -12,6 +12,7 @@ from vibee.tree.defs import (
     Call,
     Comment,
     Decl,
+    Equations,
     For,
     If,
     Jump,
@@ -124,12 +125,15 @@ def caller():
 
 
 def names():
-    """Names that mean something in Cython, and one name with two types."""
+    """Names that mean something in Cython, and one name with two types, in two blocks and in one."""
     body = [
+        Decl("w", "i64", k(9)),
+        Decl("w", "f32", f(0.5)),
+        Decl("half", "f32", op("mul", var("w", "f32"), f(2))),
         Decl("nogil", "f32", f(1)),
         If(op("gt", N, k(0)), [Decl("v", "f32", f(2)), Assign("nogil", var("v", "f32"))]),
         If(op("gt", N, k(0)), [Decl("v", "i64", k(3)), Assign("cdef", op("add", var("cdef"), var("v")))]),
-        Store("err", (), var("nogil", "f32")),
+        Store("err", (), op("mul", var("nogil", "f32"), var("half", "f32"))),
         Store("int", (), var("cdef")),
     ]
     outs = [Param("err", "out", "f32"), Param("int", "out", "i64")]
@@ -213,19 +217,42 @@ def test_keywords(m):
     assert (y == a + np.float32(1e-5)).all()
 
 
+BROKEN = [
+    (Decl("s", "f32", var("t", "f32")), "no variable t"),
+    (Decl("s", "f32", var("x", "f32")), "array x used as a number"),
+    (Decl("s", "f32", var("r", "f32")), "cell r used as a number"),
+    (Decl("s", "f32", Expr("reduce", (x(I, J), N, N), ("sum", ("i",)), "f32")), "reduce in lowered code"),
+    (Decl("s", "f32", Expr("call", (f(1),), ("gone",), "f32")), "call of unknown gone"),
+    (Call("gone", [], [], {}), "call of unknown gone"),
+    (Equations([]), "statement Equations in lowered code"),
+    (Assign("x", f(1)), "assignment to array x"),
+    (Assign("r", f(1)), "assignment to cell r"),
+    (Assign("N", k(1)), "assignment to a size or loop variable N"),
+    (loop("i", N, Assign("i", k(1))), "assignment to a size or loop variable i"),
+    (loop("i", N, Store("r", (), f(1)), parallel=True), "store to r of the enclosing function"),
+    (loop("i", N, Jump("break"), parallel=True), "break out of a parallel loop"),
+    (loop("i", N, While(op("lt", N, k(3)), [Jump("return")]), parallel=True), "return out of a parallel loop"),
+]
+
+
+@pytest.mark.parametrize("statement,message", BROKEN)
+def test_a_broken_tree_is_a_fault_of_the_compiler(statement, message):
+    with pytest.raises(InternalError, match=message):
+        emit_module([proc("bad", [matrix()], [Param("r", "out", "f32")], [statement])])
+
+
 def test_a_parallel_body_may_not_assign_outside():
     body = [Decl("s", "f32", f(0)), loop("i", N, Assign("s", x(I, k(0))), parallel=True)]
     with pytest.raises(InternalError, match="assignment to s of the enclosing function"):
         emit_module([proc("bad", [matrix()], [], body)])
-    with pytest.raises(InternalError, match="break out of a parallel loop"):
-        emit_module([proc("bad", [matrix()], [], [loop("i", N, Jump("break"), parallel=True)])])
 
 
 def test_vectors(m):
     v = var("v", "f32x8")
     at = (k(0), k(0))
     body = [
-        Decl("v", "f32x8", Expr("vload", at, "x", "f32x8")),
+        Decl("v", "f32x8"),
+        Assign("v", Expr("vload", at, "x", "f32x8")),
         Assign("v", op("add", op("mul", v, v), Expr("splat", (f(0.5),), None, "f32x8"))),
         Store("y", at, v),
     ]

@@ -9,7 +9,7 @@ from vibee.tree.defs import Procedure
 from vibee.tree.expr import Expr, bound_vars, const, free_vars, loads, rebuild, show, var
 from vibee.tree.types import DTYPES, is_float
 
-from .context import Body, plus, times
+from .context import Body
 from .ops import ex
 
 STEP = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
@@ -36,8 +36,6 @@ def condition(p: Procedure, g: Expr, b: Body) -> None:
         for axis, k in enumerate(ld.args):
             if k.op == "var" and k.attr not in b.env and k.attr in free:
                 ranges.setdefault(str(k.attr), b.env[str(ld.attr)].shape[axis])
-    if free - set(b.env) - set(ranges):
-        return  # about names that only the body knows
     saved, depth = dict(b.env), b.indent
     for n, hi in ranges.items():
         index = b.declare(n, "i64", size=True)
@@ -91,24 +89,13 @@ def _reduced(e: Expr, b: Body) -> Expr:
         better = Expr("gt" if op == "argmax" else "lt", (body, acc), None, "bool")
         with b.block(f"if {place.name} < 0 or {ex(better, b)}"):
             b.line(f"{out.name} = {ex(body, b)}")
-            b.line(f"{place.name} = {ex(_position(names, bounds), b)}")
+            b.line(f"{place.name} = {ex(var(names[0]), b)}")
     b.env, b.indent = saved, depth
     b.env[out.name] = out
     if place is None:
         return acc
     b.env[place.name] = place
     return Expr("max", (var(place.name), const(0, "i64")), None, "i64")
-
-
-def _position(names: tuple[str, ...], bounds: list[Expr]) -> Expr:
-    """Where the variables are: one's own value, or the row-major position of several."""
-    if len(names) == 1:
-        return var(names[0])
-    place: Expr = const(0, "i64")
-    for n, lo, hi in zip(names, bounds[::2], bounds[1::2], strict=True):
-        extent, offset = Expr("sub", (hi, lo), None, "i64"), Expr("sub", (var(n), lo), None, "i64")
-        place = plus(times(place, extent), offset)
-    return place
 
 
 def _neutral(op: str, dtype: str) -> Expr:

@@ -42,10 +42,7 @@ def expressions(body: Iterable[object]) -> Iterator[Expr]:
                 yield from expressions([*s.then, *s.orelse])
             case Call():
                 for a in [*s.args, *s.outs]:
-                    if isinstance(a, Expr):
-                        yield a
-                    elif isinstance(a, View):
-                        yield from [*a.lead, *(a.part or ()), *a.shape]
+                    yield from [*a.lead, *(a.part or ()), *a.shape] if isinstance(a, View) else [a]
                 yield from s.sizes.values()
 
 
@@ -77,11 +74,9 @@ def in_order(procedures: dict[str, Procedure]) -> list[Procedure]:
     def visit(key: str) -> None:
         if key in done or key not in procedures:
             return
-        p = procedures[key]
-        for other in called(p):
-            if other != key:
-                visit(other)
-        done[key] = p
+        for other in called(procedures[key]):
+            visit(other)
+        done[key] = procedures[key]
 
     for key in procedures:
         visit(key)

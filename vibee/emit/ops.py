@@ -41,10 +41,8 @@ def _const(e: Expr, b: Body) -> Text:
 
 def _var(e: Expr, b: Body) -> Text:
     local = b.lookup(str(e.attr))
-    if local.kind == "cell":
-        return f"{local.name}[0]", ATOM
-    if local.kind == "array":
-        raise InternalError(f"{b.name}: array {e.attr} used as a number")
+    if local.kind != "scalar":
+        raise InternalError(f"{b.name}: {local.kind} {e.attr} used as a number")
     return local.name, ATOM
 
 

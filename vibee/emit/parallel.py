@@ -9,7 +9,7 @@ from __future__ import annotations
 from vibee.tree.defs import For, If, Jump, While
 from vibee.tree.expr import Expr
 
-from .context import Body, InternalError, Local
+from .context import Body, InternalError
 from .ops import ex
 from .work import condition
 
@@ -34,8 +34,7 @@ def outline(s: For, b: Body) -> None:
     params = ["Py_ssize_t lo", "Py_ssize_t hi", *(f"{pointer_of(v, b.module)} {v.name}" for v in captured), "int* err"]
     b.module.chunks.append(finish(c, f"cdef void {name}({', '.join(params)}) noexcept nogil", []))
 
-    # looked up again here, so that an outlined function that encloses this one captures them too
-    rest = [_passed(v, b) for v in captured] + [b.err]
+    rest = [*(v.name for v in captured), b.err]
     lo, hi = ex(s.lo, b), ex(s.hi, b)
     test = _worth_it(s, b)
     t, n = "vb_t", "vb_n"
@@ -52,13 +51,6 @@ def outline(s: For, b: Body) -> None:
         b.line(f"{name}({', '.join([*part, *rest])})")
     with b.block("else"):
         b.line(f"{name}({', '.join([lo, hi, *rest])})")
-
-
-def _passed(v: Local, b: Body) -> str:
-    for local in b.env.values():
-        if local.name == v.name and local.outer:
-            b.captured.setdefault(v.name, local)
-    return v.name
 
 
 def _share(n: str, t: str) -> str:

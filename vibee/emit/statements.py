@@ -55,12 +55,10 @@ def _assign(s: Assign, b: Body) -> None:
     local = b.lookup(s.name)
     if local.outer:
         raise InternalError(f"{b.name}: assignment to {s.name} of the enclosing function in a parallel loop")
-    if local.kind == "array":
-        raise InternalError(f"{b.name}: assignment to array {s.name}")
-    target = f"{local.name}[0]" if local.kind == "cell" else local.name
-    if local.nonnegative:
-        b.env[s.name] = replace(local, nonnegative=False)
-    b.line(f"{target} = {ex(s.value, b)}")
+    if local.kind != "scalar" or local.nonnegative:
+        what = "a size or loop variable" if local.nonnegative else local.kind
+        raise InternalError(f"{b.name}: assignment to {what} {s.name}")
+    b.line(f"{local.name} = {ex(s.value, b)}")
 
 
 def _store(s: Store, b: Body) -> None:
@@ -185,10 +183,13 @@ def _jump(s: Jump, b: Body) -> None:
         b.line(s.kind)
 
 
-def address(v: View | Expr | str, b: Body, want: str) -> str:
+def _named(v: View | Expr) -> str:
+    return v.array if isinstance(v, View) else str(v.attr)
+
+
+def address(v: View | Expr, b: Body, want: str) -> str:
     """The pointer that an array argument is: where the viewed part starts."""
-    name = v if isinstance(v, str) else str(v.attr) if isinstance(v, Expr) else v.array
-    local = b.lookup(name)
+    local = b.lookup(_named(v))
     if local.kind == "scalar":
         return f"&{local.name}"
     text = local.name
@@ -216,9 +217,8 @@ def _call(s: Call, b: Body) -> None:
     args = dict(zip((q.name for q in p.params), s.args, strict=True))
     if p.is_scalar:
         target = s.outs[0]
-        name = target if isinstance(target, str) else str(getattr(target, "array", getattr(target, "attr", "")))
         idx = target.lead if isinstance(target, View) else ()
-        where, _ = element(load(name, tuple(idx), p.outs[0].dtype), b)
+        where, _ = element(load(_named(target), idx, p.outs[0].dtype), b)
         b.line(f"{where} = {native(s.fn)}({numbers(s.fn, [args[q.name] for q in p.params], b)})")
         return
     arrays, scalars, sizes = signature(p, b)

@@ -57,7 +57,7 @@ def _work(statements: list, names: Mapping[str, Expr | None]) -> Expr | None:
                 continue
             case If():
                 inner = _work([*s.then, *s.orelse], env)
-            case For():
+            case _:  # a loop
                 trips, last = _trips(s, env), bound(s.hi, env)
                 inside = dict(env)
                 inside.pop(s.var, None)
@@ -98,13 +98,7 @@ def _trips(s: For, env: Mapping[str, Expr | None]) -> Expr | None:
     lower = known(s.lo)
     if lower and s.step > 0:
         upper = plus(upper, const(-lower, "i64"))
-    elif s.hi.op == "add" and s.lo.op != "const" and s.step > 0 and _same_base(s.lo, s.hi):
-        return const(1, "i64")
     return _divided(upper, step)
-
-
-def _same_base(lo: Expr, hi: Expr) -> bool:
-    return lo in hi.args
 
 
 def _divided(e: Expr, by: int) -> Expr:

@@ -1,0 +1,65 @@
+"""When a parallel loop deserves threads, told from sizes."""
+
+from vibee.emit.work import bound, condition
+from vibee.tree.defs import Decl, For, If, Store, While
+from vibee.tree.expr import Expr, const, load, show, var
+
+N, M, I, J, Q = (var(v) for v in "NMijq")  # noqa: E741
+SIZES = {"N", "M"}
+STORE = Store("y", (I,), const(1.0, "f32"))
+
+
+def k(value):
+    return const(value, "i64")
+
+
+def op(name, *args):
+    return Expr(name, args, None, "i64")
+
+
+def loop(name, hi, *body, lo=None, step=1):
+    return For(name, lo or k(0), hi, list(body), step)
+
+
+def told(s):
+    found = condition(s, SIZES)
+    return found if isinstance(found, bool) else show(found)
+
+
+def test_a_loop_of_known_length_deserves_threads_always_or_never():
+    assert told(loop("i", k(10), STORE)) is False
+    assert told(loop("i", k(10**6), STORE)) is True
+
+
+def test_a_loop_over_a_size_deserves_them_by_its_work():
+    assert told(loop("i", N, loop("j", M, STORE))) == "N * M > 480000"
+    assert told(loop("i", N, STORE, step=4)) == "N // 4 > 480000"
+    assert told(loop("i", N, STORE, lo=k(2))) == "N + -2 > 480000"
+
+
+def test_a_part_is_no_longer_than_it_says():
+    blocks = loop("j", op("add", I, k(16)), STORE, lo=I)
+    assert told(loop("i", N, blocks)) == "N * 16 > 480000"
+    cut = loop("j", op("min", op("add", I, k(16)), N), STORE, lo=I)
+    assert told(loop("i", N, cut)) == "N * 16 > 480000"
+    # a part whose length is not told is at most what it is cut to
+    cut = loop("j", op("min", op("add", I, Q), k(100)), STORE, lo=I)
+    assert told(loop("i", N, cut)) == "N * 100 > 480000"
+
+
+def test_where_sizes_do_not_tell_threads_are_used():
+    t = load("t", (I,), "i64")
+    for inner in (loop("j", t, STORE), While(Expr("lt", (t, N), None, "bool"), [STORE]), loop("j", Q, STORE)):
+        assert told(loop("i", N, inner)) is True
+        assert told(loop("i", N, If(Expr("lt", (t, N), None, "bool"), [inner]))) is True
+    assert told(loop("i", N, Decl("q", "i64", t), loop("j", Q, STORE))) is True
+    assert told(loop("i", N, Decl("q", "i64", M), loop("j", Q, STORE))) == "N * M > 480000"
+
+
+def test_bounds_of_what_is_not_told():
+    env = {"N": None, "i": k(7)}
+    assert bound(op("add", Q, N), env) is None and bound(op("add", N, Q), env) is None
+    assert bound(op("mul", N, Q), env) is None
+    assert show(bound(op("sub", N, Q), env)) == "N"  # what is taken away is not below 0
+    assert show(bound(op("floordiv", N, Q), env)) == "N"
+    assert bound(op("add", I, k(3)), env) == k(10)
