@@ -58,3 +58,20 @@ def test_equal_sizes_have_one_polynomial_and_one_value(given, one, other):
 def test_sizes_that_may_differ_have_two_polynomials(one, other):
     sizes = Sizes(size("N >= 1", one)[0])
     assert sizes.poly(size("N >= 1", one)[1]) != sizes.poly(size("N >= 1", other)[1])
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [("N >= 1", False), ("A >= 0", False), ("A != 0", False), ("A + 1 >= 1", False), ("A >= 1", True), ("A > 0", True),
+     ("A == N, N >= 1", True), ("B % A == 0", True), ("B % (2 * A) == 0", True), ("B % (A + N) == 0", False)],
+)  # fmt: skip
+def test_in_emitted_code_a_quotient_is_exact_where_its_divisor_is_known_not_to_be_0(given, same):
+    known, quotient = size(given, "B * A // A")
+    sizes = Sizes(known, emitted=True)
+    assert (sizes.poly(quotient) == sizes.poly(size(given, "B")[1])) is same
+
+
+def test_in_emitted_code_sums_of_i32_are_no_sums():
+    sum_, apart = size("N >= 1", "i64(i32(A) + i32(B))")[1], size("N >= 1", "i64(i32(A)) + i64(i32(B))")[1]
+    assert Sizes().poly(sum_) == Sizes().poly(apart)
+    assert Sizes(emitted=True).poly(sum_) != Sizes(emitted=True).poly(apart)

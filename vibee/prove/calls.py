@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from vibee.tree.defs import Call, Definition, View
-from vibee.tree.expr import Expr, const, load, loads, rebuild, show, substitute, var, walk
+from vibee.tree.expr import Expr, const, free_vars, load, loads, rebuild, show, substitute, var, walk
 
 from .facts import ZERO, Facts, compare, conjuncts, product, tested
 from .report import Obligation
@@ -85,11 +85,12 @@ def _translated(
 
 
 def _of_any_element(c: Expr, known: Container[str]) -> bool:
-    """Does a condition speak of one element, at indices that are free?"""
+    """Does a condition speak of one element, at indices that are free, and not of the indices?"""
     places = {ld.args for ld in loads(c)}
     place = next(iter(places))
-    return len(places) == 1 and len(set(place)) == len(place) and all(
-        a.op == "var" and str(a.attr) not in known for a in place)  # fmt: skip
+    free = all(a.op == "var" and str(a.attr) not in known for a in place)
+    return free and len(places) == 1 and len(set(place)) == len(place) and not (
+        free_vars(_element(c)) & {str(a.attr) for a in place})  # fmt: skip
 
 
 def _element(e: Expr) -> Expr:

@@ -135,7 +135,8 @@ class Facts:
 
     def __init__(self, d: Definition) -> None:
         self.fixed = {p.name: p.shape for p in d.params if p.kind == "in"}
-        self.sizes = Sizes(d.given)
+        plain = [c for g in d.given for c in conjuncts(g) if not any(True for _ in loads(c))]
+        self.sizes = Sizes(plain, emitted=True)
         self.known: list[Expr] = []
         self.renamed = 0  # scalars that have changed so far: what one held before has a name of its own
         self.patterns: list[Expr] = []  # about every element of a read-only array; they are tested before all else
@@ -245,11 +246,17 @@ class Facts:
                 for at in loads(pattern):
                     if at.attr == want.attr and all(a.op == "var" for a in at.args):
                         table = {str(a.attr): b for a, b in zip(at.args, want.args, strict=True)}
-                        # a read that is not proved to be inside gives 0, whatever is given of elements
-                        outside = [opposite(compare(op, *sides)) for b, size in zip(want.args, self.fixed[str(at.attr)],
-                                   strict=True) for op, sides in (("le", (ZERO, b)), ("lt", (b, size)))]  # fmt: skip
-                        out.append(Expr("or", (*outside, substitute(pattern, table)), None, "bool"))
+                        out.append(self._instance(pattern, table))
         return out
+
+    def _instance(self, pattern: Expr, table: dict[str, Expr]) -> Expr:
+        """A fact about elements at given places: a read that is not proved to be inside gives 0, whatever is given of
+        elements."""
+        places = [(substitute(k, table), size) for ld in loads(pattern) for k, size in
+                  zip(ld.args, self.fixed[str(ld.attr)], strict=True)]  # fmt: skip
+        outside = [opposite(compare(op, *sides)) for b, size in dict.fromkeys(places)
+                   for op, sides in (("le", (ZERO, b)), ("lt", (b, size)))]  # fmt: skip
+        return Expr("or", (*outside, substitute(pattern, table)), None, "bool")
 
 
 def range_facts(s: For, moved: set[str]) -> list[Expr]:

@@ -154,9 +154,9 @@ class Translation:
 
 
 def keeps(a: Expr, to: str) -> bool:
-    """Does a cast keep the value?  A u64 does only where it is a remainder by what was an i64."""
+    """Does a cast keep the value?  A u64 does only where it is a remainder by a constant of 63 bits."""
     if a.dtype == "u64" and a.op == "mod" and to == "i64":
-        return a.args[1].op in ("cast", "const")
+        return a.args[1].op == "const" and int(a.args[1].attr) <= 2**63  # type: ignore[call-overload]
     return a.dtype in ("i8", "u8", "i32", to) or (to == "i64" and a.dtype == "u32")
 
 

@@ -206,9 +206,13 @@ class Overflow:
             for f in self.facts.patterns:
                 if f.op not in flip:
                     continue
+                places = {str(k.attr) for ld in loads(f) for k in ld.args}  # plain ones (see tested)
                 for op, (at, other) in ((f.op, f.args), (flip[f.op], f.args[::-1])):
-                    if at.op == "load" and at.attr == e.attr and all(k.op == "var" for k in at.args):
-                        yield op, substitute(other, {str(k.attr): x for k, x in zip(at.args, e.args, strict=True)})
+                    if at.op != "load" or at.attr != e.attr:
+                        continue
+                    here = {str(k.attr): x for k, x in zip(at.args, e.args, strict=True)}
+                    if not free_vars(other) & (places - here.keys()):  # else it is about other elements, too
+                        yield op, substitute(other, here)
 
     def statement(self, s: object, note: bool = True) -> object:
         """A statement with its own expressions marked, not those of its blocks."""

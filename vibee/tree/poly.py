@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .expr import Expr, const, show, var
+from .types import is_int
 
 Mono = tuple[str, ...]  # the atoms of a product, sorted; () is the constant term
 Poly = dict[Mono, int]  # coefficient of each product; no zero coefficients
+WHOLE = ("i64", "")  # types whose arithmetic is that of whole numbers ('' before checking)
 
 
 def _clean(p: Poly) -> Poly:
@@ -46,6 +48,11 @@ def _without(m: Mono, n: Mono) -> Mono | None:
     return tuple(rest)
 
 
+def kept(e: Expr) -> bool:
+    """Does a conversion to i64 give the number itself, and is it no arithmetic that may have wrapped around?"""
+    return e.dtype in WHOLE or (e.op in ("var", "const") and e.dtype in ("i8", "u8", "i32", "u32"))
+
+
 def divide(p: Poly, q: Poly) -> Poly | None:
     """p / q where q is a single product that divides every term of p exactly."""
     if len(q) != 1:
@@ -61,9 +68,14 @@ def divide(p: Poly, q: Poly) -> Poly | None:
 
 
 class Sizes:
-    """Size arithmetic under the facts that a definition's `given` states about its sizes."""
+    """Size arithmetic under the facts that a definition's `given` states about its sizes.
 
-    def __init__(self, given: Iterable[Expr] = ()) -> None:
+    In shapes no divisor is 0 and nothing wraps around.  In the `emitted` code x // 0 is 0, so that A * B // B is A only
+    where B is known not to be 0; and sums of i32 may wrap, so that i64(i + j) is no i64(i) + i64(j)."""
+
+    def __init__(self, given: Iterable[Expr] = (), emitted: bool = False) -> None:
+        self.emitted = emitted
+        self.divisors: set[str] = set()  # names that are not 0, or `given` would not hold
         self.atoms: dict[str, Expr] = {}  # what an atom that is no name stands for
         self.exact: list[tuple[str, Poly, Poly]] = []  # atom p // q, p, q with q * atom == p
         self.same: dict[str, str] = {}
@@ -77,17 +89,21 @@ class Sizes:
         elif e.op == "eq" and e.args[0].op == "mod" and e.args[1].op == "const" and e.args[1].attr == 0:
             quotient = Expr("floordiv", e.args[0].args, None, "i64")
             p, q = self.poly(e.args[0].args[0]), self.poly(e.args[0].args[1])
+            self.divisors |= {a for m in q for a in m if len(q) == 1}
             if divide(p, q) is None and len(q) == 1:
                 self.exact.append((self._atom(quotient), p, q))
         elif e.op == "eq" and all(a.op == "var" for a in e.args):
             old, new = (self.same.get(str(x.attr), str(x.attr)) for x in e.args)
             if old != new:
                 self.same = {k: (new if v == old else v) for k, v in self.same.items()} | {old: new}
+        elif e.op in ("ge", "gt") and e.args[0].op == "var" and e.args[1].op == "const" and is_int(e.args[1].dtype):
+            if int(e.args[1].attr) >= (e.op == "ge"):  # type: ignore[call-overload]
+                self.divisors.add(self.same.get(str(e.args[0].attr), str(e.args[0].attr)))
 
     def _atom(self, e: Expr) -> str:
         if e.op in ("floordiv", "mod"):
             e = Expr(e.op, tuple(self.expr(self.poly(a)) for a in e.args), None, "i64")
-        text = show(e, 99)
+        text = show(e, 99) if e.dtype in WHOLE else f"{e.dtype} {show(e, 99)}"
         self.atoms[text] = e
         return text
 
@@ -98,8 +114,10 @@ class Sizes:
         if e.op == "var":
             name = str(e.attr)
             return {(self.same.get(name, name),): 1}
-        if e.op == "cast" and e.attr == "i64":
+        if e.op == "cast" and e.attr == "i64" and (not self.emitted or kept(e.args[0])):
             return self.poly(e.args[0])
+        if e.dtype not in WHOLE and self.emitted:
+            return {(self._atom(e),): 1}
         if e.op in ("add", "sub", "mul"):
             a, b = self.poly(e.args[0]), self.poly(e.args[1])
             return self._reduce(mul(a, b)) if e.op == "mul" else add(a, b, 1 if e.op == "add" else -1)
@@ -110,13 +128,17 @@ class Sizes:
             if set(p) <= {()} and set(q) == {()}:
                 return _clean({(): p.get((), 0) // q[()]})
             quotient = divide(p, q)
-            if quotient is not None:
+            if quotient is not None and (not self.emitted or self._divides(q)):
                 return quotient
             for atom, top, bottom in self.exact:  # p % (k*q) == 0 makes p//q equal to k*(p//(k*q))
                 rest = divide(bottom, q)
                 if top == p and rest is not None and bottom != q:
                     return mul(rest, {(atom,): 1})
         return {(self._atom(e),): 1}
+
+    def _divides(self, q: Poly) -> bool:
+        """Is a product not 0, and no negative constant?"""
+        return len(q) == 1 and all(c > 0 and set(m) <= self.divisors for m, c in q.items())
 
     def _reduce(self, p: Poly) -> Poly:
         """p with every q * (p // q) that is known to be exact replaced by p."""

@@ -1,0 +1,145 @@
+"""Claims that some run breaks, though small numbers do not: none of them is proved, and the access is tested."""
+
+import numpy as np
+import pytest
+
+import vibee
+from vibee.check import load_text
+from vibee.prove.verify import PROVED, verify_program
+
+BROKEN = {
+    # with a = b = 2**31 - 1 the sum wraps around, and the difference is -2**32
+    "a sum of i32 that wraps": ("bounds", "0 of y", """
+@procedure
+def f(a: i32, b: i32, y: mut[f32[N]]):
+    if i64(a + b) - i64(a) - i64(b) < N:
+        y[i64(a + b) - i64(a) - i64(b)] = 1.0
+"""),
+    # with B = 0 the quotient is 0, and the index -A
+    "a quotient by what may be 0": ("bounds", "0 of y", """
+@procedure
+def f(y: mut[f32[N]], A: i64, B: i64):
+    given(-100 < A, A < 100, -100 < B, B < 100)
+    if (A * B) // B - A < N:
+        y[(A * B) // B - A] = 1.0
+"""),
+    # with a = 2**63 the remainder is 2**63, which is no i64
+    "a remainder of 64 bits": ("bounds", "0 of y", """
+@procedure
+def f(a: u64, y: mut[f32[N]]):
+    r = i64(a % 9223372036854775809)
+    if r < N:
+        y[r] = 1.0
+"""),
+    # u64(b) is 2**63 or more for a negative b
+    "a remainder by a number that was negative": ("bounds", "0 of y", """
+@procedure
+def f(a: u64, b: i64, y: mut[f32[N]]):
+    given(u64(b) > 0)
+    r = i64(a % u64(b))
+    if r < N:
+        y[r] = 1.0
+"""),
+    # x is written before
+    "what is given of an array that is changed": ("bounds", "0 of y", """
+@procedure
+def f(x: mut[i32[N]], y: mut[f32[N]]):
+    given(i64(x[i]) % 2 == 0)
+    for i in range(N):
+        x[i] = 1
+        if i64(x[i]) // 2 * 2 - i64(x[i]) < N:
+            y[i64(x[i]) // 2 * 2 - i64(x[i])] = 1.0
+"""),
+    # where j is outside of y, y[j] is 0 whatever is given of its elements
+    "what is given of elements, outside of their array": ("bounds", "0 of a", """
+@procedure
+def f(x: i64[N], y: i64[M], a: mut[f32[K]]):
+    given(x[i] >= 0, x[i] < y[j], N >= 1)
+    for j in range(K):
+        if x[0] >= 0:
+            t = y[j]
+            if t <= K:
+                a[t - 1] = 1.0
+"""),
+    # i is N + 5: what x[i] is says nothing of the elements of x
+    "a bound by an element that is not there": ("overflow", "v + v", """
+@procedure
+def f(x: i64[N], y: i64[M], a: mut[f32[K]]):
+    given(x[i] >= y[j])
+    i: i64 = N + 5
+    for j in range(M):
+        if x[i] < 5:
+            v = y[j]
+            if v > 0 and v + v < K:
+                a[v + v] = 1.0
+"""),
+    # x[0] <= 0 is asked
+    "a condition on elements and their places, at a call in a loop": ("given", "x[i] <= i", """
+@procedure
+def g(x: i64[N]) -> y(i64):
+    given(x[i] <= i)
+    y = 1
+
+@procedure
+def f(data: i64[N]) -> y(i64):
+    given(data[j] <= 5, N >= 10)
+    for i in range(5, N):
+        y = g(data)
+"""),
+    # data[9] <= 9 is known
+    "a condition on elements from one on their places": ("given", "x[i] <= 2", """
+@procedure
+def g(x: i64[N]) -> y(i64):
+    given(x[i] <= 2)
+    y = 1
+
+@procedure
+def f(data: i64[N]) -> y(i64):
+    given(data[j] <= j, N >= 10)
+    for j in range(3):
+        y = g(data)
+"""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_a_run_breaks_is_never_proved(name: str) -> None:
+    kind, words, text = BROKEN[name]
+    program = load_text(text, "case.vibee")
+    assert not program.errors
+    verdicts = [v for d in verify_program(program) if d.definition.name == "f" for v in d.verdicts]
+    outcomes = [v.outcome for v in verdicts if v.kind == kind and words in v.text]
+    assert outcomes
+    assert PROVED not in outcomes
+
+
+def test_an_index_that_wraps_is_tested_when_it_runs(tmp_path) -> None:
+    path = tmp_path / "wraps.vibee"
+    path.write_text(BROKEN["a sum of i32 that wraps"][2])
+    k = vibee.load(path)
+    y = np.zeros(2, "f")
+    k.f(1, 2, y)
+    assert y.tolist() == [1, 0]
+    with pytest.raises(ValueError, match="index out of range"):
+        k.f(2**31 - 1, 2**31 - 1, y)
+
+
+DIVIDED = """
+@procedure
+def f(x: f32[A], B: size) -> y(f32[A]):
+    given(GIVEN)
+    for i in range(A):
+        y[B * i // B] = x[i]
+"""
+
+
+@pytest.mark.parametrize("given", ["B >= 1", "B > 0"])
+def test_a_quotient_by_what_is_given_not_to_be_0_is_exact(given: str) -> None:
+    (found,) = verify_program(load_text(DIVIDED.replace("GIVEN", given), "case.vibee"))
+    assert {v.outcome for v in found.verdicts if v.kind == "bounds"} == {PROVED}
+
+
+def test_a_remainder_by_a_constant_is_an_index() -> None:
+    text = "@procedure\ndef f(a: u64, y: mut[f32[7]]):\n    y[i64(a % 7)] = 1.0\n"
+    (found,) = verify_program(load_text(text, "case.vibee"))
+    assert {v.outcome for v in found.verdicts if v.kind == "bounds"} == {PROVED}
