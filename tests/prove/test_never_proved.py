@@ -99,6 +99,37 @@ def f(data: i64[N]) -> y(i64):
     for j in range(3):
         y = g(data)
 """),
+    # x[1] > x[0] is of what x[0] has become, not of what it was when the iteration began
+    "a measure made of elements that the loop changes": ("ends", "the loop ends", """
+@procedure
+def f(x: mut[i64[2]], n: i64):
+    k: i64 = 0
+    while x[k] < n:
+        x[k] = -100
+        if x[(k + 1) % 2] > x[k]:
+            k = (k + 1) % 2
+        else:
+            return
+"""),
+    "what was known of an element before it changed": ("ends", "the loop ends", """
+@procedure
+def f(x: mut[i64[2]]):
+    k: i64 = 1
+    while x[0] < k:
+        x[0] = x[0] + 20
+        if x[0] >= k:
+            k = k + 20
+        else:
+            return
+"""),
+    # 65536 * 65536 wraps around to 0, 65536 * 32768 to a negative number
+    "products of integers that are not negative": ("domain", "c[i]", """
+def f(x: i32[N]) -> y[N]:
+    given(x[i] >= 0)
+    c[i] = cumprod[i](x[i])
+    y[i] = sqrt(f32(c[i]))
+    then(y[i] >= 0)
+"""),
 }  # fmt: skip
 
 

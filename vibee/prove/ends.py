@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vibee.tree.defs import Assign, Call, Decl, For, If, Jump, Store, View, While, statements
+from vibee.tree.defs import Assign, Call, Decl, For, If, Jump, Store, While, statements
 from vibee.tree.expr import Expr, const, loads, show, substitute, var
 from vibee.tree.types import is_int
 
-from .facts import Facts, changed, compare, conjuncts, opposite
+from .facts import Facts, changed, compare, conjuncts, names_in, opposite
 from .report import Obligation
 
 PATHS = 64  # ways through an iteration beyond which none is looked at
@@ -42,7 +42,10 @@ class Way:
 
 def ending(s: While, facts: Facts) -> Obligation:
     """The obligation of one loop; `facts` hold at the start of every iteration."""
-    measure = next((m for m in _measures(s) if _shrinks(s, m, facts)), None)
+    moved = {n for t in statements(s.body) if isinstance(t, (Store, Call)) for n in changed([t])}
+    start = facts.copy()  # without elements that an iteration changes: they have no other name for what they hold then
+    start.drop(moved)
+    measure = next((m for m in _measures(s) if not names_in(m) & moved and _shrinks(s, m, start)), None)
     what = "the loop ends" if measure is None else f"the loop ends: {show(measure)} becomes smaller"
     return Obligation("ends", what, s.span, measure is not None, instead="it runs as it is written")
 
@@ -137,13 +140,9 @@ def _step(s: object, w: Way) -> list[Way] | None:
     if isinstance(s, Jump):
         w.on, w.leaves = False, s.kind != "continue"
         return [w]
-    if isinstance(s, (For, While, Call)):
-        for n in changed([s]):  # type: ignore[list-item]
+    if isinstance(s, (For, While, Call, Store)):
+        moved = changed([s])
+        for n in moved:
             w.set(n, None, f"{n}#{id(s)}")
-        if isinstance(s, (For, While)):
-            arrays = changed([s])
-            w.assumed = [c for c in w.assumed if not {str(ld.attr) for ld in loads(c)} & arrays]
-    if isinstance(s, (Store, Call)):
-        arrays = {s.array} if isinstance(s, Store) else {v.array for v in [*s.args, *s.outs] if isinstance(v, View)}
-        w.assumed = [c for c in w.assumed if not {str(ld.attr) for ld in loads(c)} & arrays]
+        w.assumed = [c for c in w.assumed if not {str(ld.attr) for ld in loads(c)} & moved]
     return [w]

@@ -211,6 +211,16 @@ def added(a: Interval, some: bool, dtype: str) -> Interval:
     return Interval(low, high) if is_float(dtype) else of_type(dtype)
 
 
+def folded(op: str, a: Interval, some: bool, dtype: str) -> Interval:
+    """A reduction of numbers that lie in `a`, of one at least if `some`.  Products of integers wrap around."""
+    if op == "sum":
+        return added(a, some, dtype)
+    if op in ("max", "min"):
+        sure = some and not a.nan
+        return Interval(a.low if sure or op == "min" else -math.inf, a.high if sure or op == "max" else math.inf, False)
+    return Interval(0, math.inf) if op == "prod" and a.low >= 0 and is_float(dtype) else of_type(dtype)
+
+
 def compared(op: str, other: Interval, dtype: str) -> Interval:
     """What `x op other` says of x."""
     if op == "eq":

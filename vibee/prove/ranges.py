@@ -31,7 +31,7 @@ from vibee.tree.types import is_float, is_int
 
 from . import intervals
 from .facts import FLIP, changed, conjuncts, names_in
-from .intervals import ANY, Interval, added, compared, converted, holds, of_type
+from .intervals import ANY, Interval, compared, converted, folded, holds, of_type
 from .numbers import Unknown, evaluated
 
 Lookup = Callable[[str], Definition]
@@ -208,10 +208,8 @@ class Ranges:
         if e.op == "reduce":
             return self._reduced(e, known)
         if e.op == "scan":
-            inside = self.of(e.args[0], known)
-            if e.attr[0] == "sum":  # type: ignore[index]
-                return added(inside, True, e.dtype)
-            return Interval(0, math.inf) if inside.low >= 0 else ANY
+            found = folded(e.attr[0], self.of(e.args[0], known), True, e.dtype)  # type: ignore[index]
+            return replace(found, nan=is_float(e.dtype))
         if e.op == "mul" and e.args[0] == e.args[1]:
             return intervals.square(self.of(e.args[0], known), e.dtype)
         args = [self.of(a, known) for a in e.args]
@@ -227,15 +225,8 @@ class Ranges:
             self.env[v] = Interval(a.low, max(b.high, a.low), False)
             some = some and b.low > a.high
         inside = self.of(e.args[0], known)
-        if op == "sum":
-            found = added(inside, some, e.dtype)
-            return found.meet(self._peak(e, known)) if some and inside.low >= 0 else found
-        if op in ("max", "min"):
-            sure = some and not inside.nan
-            low = inside.low if sure or op == "min" else -math.inf
-            high = inside.high if sure or op == "max" else math.inf
-            return Interval(low, high, False)
-        return Interval(0, math.inf) if op == "prod" and inside.low >= 0 and is_float(e.dtype) else of_type(e.dtype)
+        found = folded(op, inside, some, e.dtype)
+        return found.meet(self._peak(e, known)) if op == "sum" and some and inside.low >= 0 else found
 
     def true(self, c: Expr, known: Known = ()) -> bool:
         """Does a condition hold, but for numbers that are nan?"""
