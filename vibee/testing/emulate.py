@@ -64,8 +64,6 @@ def emulated(d: Formula, lookup: Callable[[str], Definition]) -> Callable[..., A
 
     def _cast(e: Expr, a: str) -> str:
         to = str(e.attr)
-        if to == "bool":
-            return f"({a} != 0)"
         if is_float(e.args[0].dtype) and not is_float(to):
             return f"{a}.astype({bound(np.dtype('i8'))}).astype({bound(OWN[to])})"
         return f"{a}.astype({bound(OWN[to])})"

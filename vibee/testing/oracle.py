@@ -83,8 +83,6 @@ class Oracle(Reductions):
         if at is not None:
             return Num(array.v[at], array.e[at] if np.ndim(array.e) else array.e)
         index, unsure = self.places(e.args, array.v.shape, s, str(e.attr))
-        if index is None:
-            return Num(np.zeros((), array.v.dtype))
         v = array.v[index]
         error: Any = array.e[index] if isinstance(array.e, np.ndarray) and array.e.shape == array.v.shape else array.e
         if unsure is not None:
@@ -121,7 +119,7 @@ class Oracle(Reductions):
         return tuple(at)
 
     def places(self, idx: tuple[Expr, ...], shape: tuple[int, ...], s: Space, name: str) -> tuple[Any, Any]:
-        """Index arrays, inside of the shape, and where they are uncertain; None if nothing is wanted."""
+        """Index arrays, inside of the shape, and where they are uncertain."""
         index, unsure = [], None
         for axis, (k, n) in enumerate(zip(idx, shape, strict=True)):
             at = self.value(k, s)
@@ -129,11 +127,9 @@ class Oracle(Reductions):
             outside = (v < 0) | (v >= n)
             if some(at.e):
                 unsure = np.not_equal(at.e, 0) if unsure is None else unsure | np.not_equal(at.e, 0)
-                outside = outside & np.equal(at.e, 0)
+                outside = outside & (np.equal(at.e, 0) | (n == 0))
             if some(outside) and some(needed(outside, s.mask)):
                 raise Failure(f"{name}: index {axis} out of bounds")
-            if n == 0:
-                return None, None
             index.append(np.clip(v, 0, n - 1))
         return tuple(index), unsure
 
@@ -203,7 +199,8 @@ class Oracle(Reductions):
         if any(q.vars or q.accumulate for q in d.equations):
             return None
         self.spend(len(d.equations))
-        inner = replace(s, names=dict(values), arrays=dict(values))
+        axes = max([s.axes, *(np.ndim(x.v) for x in values.values())])  # those of arrays that stand for numbers too
+        inner = replace(s, names=dict(values), arrays=dict(values), axes=axes)
         for q in d.equations:
             inner.arrays[q.lhs] = inner.names[q.lhs] = self.value(q.rhs, inner)
         return inner.arrays
@@ -292,15 +289,15 @@ class Oracle(Reductions):
 
     def equation(self, q: Equation, s: Space) -> None:
         """One index equation; what it writes is an array of the space."""
-        dims = [int(self.whole(n, s).v) for n in q.dims]
-        inner = s
-        for name, n in list(zip(q.vars, dims, strict=True))[::-1]:
-            inner = inner.with_index(name, np.arange(max(n, 0), dtype=np.int64))
+        dims = [max(int(self.whole(n, s).v), 0) for n in q.dims]
         if np.prod(dims, dtype=float) > ROOM:
             raise Undetermined("too many elements")
         target = s.arrays[q.lhs]
         if 0 in dims:
             return
+        inner = s
+        for name, n in list(zip(q.vars, dims, strict=True))[::-1]:
+            inner = inner.with_index(name, np.arange(n, dtype=np.int64))
         rhs = self.value(q.rhs, inner)
         shape = tuple(dims)
         order = shape
@@ -316,8 +313,6 @@ class Oracle(Reductions):
         index, unsure = self.places(q.idx, target.v.shape, inner, q.lhs)
         if unsure is not None and some(unsure):
             raise Undetermined("where a value goes depends on rounding")
-        if index is None:
-            return
         at = tuple(np.broadcast_to(k, order) for k in index)
         if not q.accumulate:
             target.v[at], target.e[at] = v, e
@@ -338,10 +333,9 @@ class Oracle(Reductions):
             elif some(e):
                 np.add.at(target.e, at, np.broadcast_to(e, shape).astype(float))
             np.add.at(target.v, at, np.broadcast_to(v, shape).astype(target.v.dtype))
-            if self.track:
-                bad = ~np.isfinite(target.v.astype(float))
-                if some(bad):
-                    target.e[bad & ~np.isfinite(target.e)] = 0.0 if not some(e) else np.inf
+            bad = ~np.isfinite(target.v.astype(float))
+            if some(bad):
+                target.e[bad & ~np.isfinite(target.e)] = 0.0 if not some(e) else np.inf
 
     def blank(self, dtype: str, shape: tuple[int, ...]) -> Num:
         """An array of zeros."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,15 +48,15 @@ def _both(a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else np.logical_and(a, b)
 
 
-class Reductions:
+class Reductions(ABC):
     """The part of the oracle that combines values along axes."""
 
     a: Arithmetic
     track: bool
 
+    @abstractmethod
     def value(self, e: Expr, s: Space) -> Num:
         """An expression over an index space."""
-        raise NotImplementedError
 
     def whole(self, e: Expr, s: Space) -> Num:
         """An integer that must be certain: a bound or a size."""
@@ -97,7 +98,7 @@ class Reductions:
         mask = None if inner.mask is None else np.broadcast_to(inner.mask, shape)
         axes = tuple(range(count))
         if op in ("argmax", "argmin"):
-            return self._place(op, v, error, mask, inner, names, s)
+            return self._place(op, v, error, mask, np.asarray(inner.names[names[0]].v))
         return self.combined(op, e.dtype, v, error, mask, axes)
 
     def _flushed(self, product: Expr, s: Space) -> Any:
@@ -169,27 +170,21 @@ class Reductions:
         error = np.where(~np.isfinite(out) & sure, 0.0, np.where(np.isnan(error), np.inf, error))
         return self.a.rounded(out, error, dtype, [Num(out, error)])
 
-    def _place(self, op: str, v: Any, e: Any, mask: Any, inner: Space, names: tuple[str, ...], s: Space) -> Num:
-        """argmax, argmin: the first place, or the row-major position of several variables."""
-        count, rest = len(names), v.shape[len(names) :]
-        order = tuple(range(count))[::-1] + tuple(range(count, v.ndim))
-        rank = (v if op == "argmax" else -v.astype(float) if v.dtype.kind == "u" else -v).transpose(order)
-        rank = rank.reshape(-1, *rest).astype(float if v.dtype.kind != "f" else v.dtype)
-        error = np.broadcast_to(e, v.shape).transpose(order).reshape(-1, *rest) if some(e) else 0
-        if mask is not None:
-            rank = np.where(np.broadcast_to(mask, v.shape).transpose(order).reshape(-1, *rest), rank, -np.inf)
-        best = np.argmax(rank, axis=0)
-        position: Any = best
-        if count == 1:
-            position = best + int(np.asarray(inner.names[names[0]].v).flat[0])
-        elif mask is not None and s.axes:
-            raise Undetermined("the position in a range that varies")
-        if not some(error) and np.all(v == v):
+    def _place(self, op: str, v: Any, e: Any, mask: Any, values: Any) -> Num:
+        """argmax, argmin: the first place among `values`, 0 where a range is empty."""
+        rank = v if op == "argmax" else -v.astype(float) if v.dtype.kind == "u" else -v
+        rank = rank.astype(float if v.dtype.kind != "f" else v.dtype)
+        inside = np.broadcast_to(True if mask is None else mask, v.shape)
+        rank = np.where(inside, rank, -np.inf)
+        # what is outside of a range is no place, where all inside is -inf too
+        best = np.where(np.max(rank, axis=0) == -np.inf, np.argmax(inside, axis=0), np.argmax(rank, axis=0))
+        position = np.where(np.any(inside, axis=0), best + int(values.flat[0]), 0)
+        if not some(e) and np.all(v == v):
             return Num(position.astype(np.int64))
         with np.errstate(all="ignore"):
-            floor_ = np.max(rank - error, axis=0)
-            could = ~(rank + error <= floor_)
-        where = np.arange(rank.shape[0]).reshape(-1, *([1] * len(rest)))
+            floor_ = np.max(rank - e, axis=0)
+            could = ~(rank + e <= floor_)
+        where = np.arange(rank.shape[0]).reshape(-1, *([1] * (v.ndim - 1)))
         far = np.max(np.where(could, np.abs(where - best), 0), axis=0)
         return Num(position.astype(np.int64), far.astype(float))
 
@@ -197,8 +192,7 @@ class Reductions:
         """A running reduction along an index of the left side."""
         op, name = e.attr  # type: ignore[misc]
         at = s.names[str(name)]
-        axis = int(np.argmax(np.shape(at.v))) if at.v.size > 1 else 0
-        axis -= np.ndim(at.v)
+        axis = -np.ndim(at.v)  # an index varies along its own axis alone, the first one of its values
         body = self.value(e.args[0], s)
         shape = np.broadcast_shapes(np.shape(body.v), np.shape(body.e), np.shape(at.v))
         v = np.broadcast_to(body.v, shape)
