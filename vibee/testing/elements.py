@@ -114,20 +114,20 @@ class Elements:
     def settle(self, arrays: Arrays) -> Arrays | None:
         """Move elements until every condition holds; None if that does not succeed."""
         moves: tuple[Callable[..., Arrays | None], ...] = (self.ordered, self.projected, self.redrawn)
-        least, since = math.inf, 0
-        for turn in range(TURNS):
+        least, since, turn = math.inf, 0, 0
+        while True:
             count, found = self.wrong(arrays)
             if not found:
                 return arrays
             if count < least:
                 least, since = count, turn
-            if turn - since > STUCK:
+            if turn == TURNS or turn - since > STUCK:
                 return None
             self.failed, bad = found[int(self.rng.integers(len(found)))]
             tries = [x for move in moves if (x := move(self.failed, bad, arrays)) is not None]
             better = [(n, k) for k, x in enumerate(tries) if (n := self.wrong(x)[0]) < count]
             arrays = tries[min(better)[1]] if better else tries[int(self.rng.integers(len(tries)))]
-        return None
+            turn += 1
 
     def ordered(self, c: Expr, bad: np.ndarray, arrays: Arrays) -> Arrays | None:
         """An array that is compared with itself in the order, along the axis, that breaks least."""
