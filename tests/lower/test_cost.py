@@ -136,6 +136,49 @@ def twice(x: real) -> y:
     y = x + x
 """
 
+REMAINDERS = """
+@procedure
+def f(x: f32[N], q: i64[1]) -> s(f32):
+    for i in range(N):
+        for j in range(i % 4):
+            s += x[j] * 2.0
+    for i in range(N // q[0]):
+        s += x[0]
+"""
+
+TRIANGLE_OR_NOTHING = """
+@procedure
+def f(x: f32[N], mode: i64) -> s(f32):
+    for i in range(N):
+        if mode == 1:
+            for j in range(i):
+                s += x[j]
+"""
+
+DATA_OR_NOTHING = """
+@procedure
+def f(x: f32[N], n: i64[1]) -> s(f32):
+    if N > 3:
+        for j in range(n[0]):
+            s += x[j % N]
+"""
+
+IN_EQUATIONS = """
+@procedure
+def f(x: f32[N, D]) -> y(f32[N, D]):
+    y[n, d] = x[n, d] / sum[e](x[n, e])
+"""
+
+FOUR_DEEP = """
+@procedure
+def f(x: f32[N]) -> s(f32):
+    for i in range(N):
+        for j in range(i):
+            for k in range(j):
+                for m in range(k):
+                    s += x[m]
+"""
+
 KNOWN = {
     "a product": (PRODUCT, {"M": 3, "K": 5, "N": 7}, 2 * 3 * 5 * 7, 4 * (15 + 35 + 21)),
     "nested reductions are computed once": (SHIFTED, {"N": 3, "D": 5}, 3 * 5 * 4, 4 * 30),
@@ -149,6 +192,9 @@ KNOWN = {
     "a number decides otherwise": (SIZES_DECIDE, {"N": 6, "mode": 2}, 6, 48),
     "integers do not count": (INTEGERS, {"N": 6}, 0, 56),
     "halving": (HALVING, {"n": 5, "a": 1}, 64, 8),
+    "remainders and quotients are bounded": (REMAINDERS, {"N": 8}, 8 * 3 * 2 + 8, 4 * 9 + 8),
+    "one of two, the dearer of which is counted from above": (TRIANGLE_OR_NOTHING, {"N": 6, "mode": 2}, 15, 4 * 7 + 0),
+    "equations of a procedure": (IN_EQUATIONS, {"N": 3, "D": 5}, 3 * 5 * 2, 4 * 30),
     "calls": (CALLS, {"R": 3, "N": 5}, 30, 4 * 30),
 }
 
@@ -165,7 +211,13 @@ def test_triangular_loops_are_counted_exactly(n: int) -> None:
     assert counted(TRIANGLES, N=n)[0] == expected
 
 
-@pytest.mark.parametrize("text", [WAITING, RANGES_FROM_DATA])
+@pytest.mark.parametrize("n", [0, 1, 4, 7, 12])
+def test_four_triangles_in_each_other_are_counted_from_above(n: int) -> None:
+    exact = sum(1 for i in range(n) for j in range(i) for k in range(j) for _ in range(k))
+    assert exact <= (counted(FOUR_DEEP, N=n)[0] or 0) <= max(n**4, 0)
+
+
+@pytest.mark.parametrize("text", [WAITING, RANGES_FROM_DATA, DATA_OR_NOTHING])
 def test_what_only_data_tell_is_unknown(text: str) -> None:
     assert counted(text, N=8, R=4, E=16)[0] is None
 

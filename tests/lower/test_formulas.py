@@ -130,6 +130,54 @@ def names3(x: real[N, N]) -> y[N, N]:
     s[j] = sum[d](x[j, d])
     q[i, j] = sum[d](x[i, d] * x[j, d] * x[i, j])
     y[i, j] = q[i, j] + s[j]
+
+def added(x: real[N]) -> (s, z, y[N]):
+    """numbers that are added to: an output, a temporary"""
+    given(N >= 2)
+    s = x[0]
+    s += x[1]
+    a = x[0]
+    z = a * 3.0
+    a += x[1]
+    y[n] = x[n] * a
+
+def both(a: f32, b: f32) -> s:
+    """the same in a function of numbers"""
+    t += a
+    t += b
+    s += t * 2.0
+    s += a
+
+def refilled(x: real[N, D], t: i32[N]) -> (y[N], z[N], u[N], v[N]):
+    """sums are taken again after what they are kept in, or made of, was added to"""
+    given(0 <= t[n] < N, D >= 1)
+    y[n] = sum[d](x[n, d])
+    u[n] = sum[m](y[m]) + x[n, 0]
+    y[t[n]] += 1.0
+    z[n] = sum[d](x[n, d]) * 2.0
+    v[n] = sum[m](y[m]) + x[n, 0]
+
+def picked(x: real[N], k: size) -> (y[N], z[4]):
+    """added to single elements"""
+    given(0 <= k < N)
+    y[k] += sum[n](x[n])
+    z[2] += x[0]
+    z[2] += x[k]
+
+def running(x: real[T]) -> y[T]:
+    """functions of elements over ranges that grow"""
+    m[t:T] = max[s:t + 1](exp(x[s]))
+    y[t:T] = sum[s:t + 1](exp(x[s])) / m[t]
+
+def ragged(x: real[N, D], t: i32[N]) -> (y[N], z[N]):
+    """ranges that depend on data, inside others that do"""
+    given(0 <= t[n] <= D, D <= N)
+    y[n] = sum[d:t[n]](sum[e:t[d]](x[n, e]))
+    z[n] = sum[d:t[n]](where(x[n, d] > 0, max[e:t[d]](x[n, e]), 0.0))
+
+def cells(x: real[2 * N, D], N: size) -> y[N, D]:
+    """constant positions that fold"""
+    y[n, d] = x[2 * n + 7 % 2, d]
 '''
 
 
@@ -273,6 +321,49 @@ def test_names_are_never_captured(k):
     close(z, x.sum(0), np.float64)
     x = draw(9, 9, dtype=np.float64)
     close(k.names3(x), (x @ x.T) * x + x.sum(1), np.float64)
+
+
+def test_what_is_added_to_a_number_comes_on_top(k):
+    x = draw(5, dtype=np.float64)
+    s, z, y = k.added(x)
+    close(s, x[0] + x[1], np.float64)
+    close(z, 3 * x[0], np.float64)
+    close(y, x * (x[0] + x[1]), np.float64)
+    assert k.both(3.0, 4.0) == 17
+
+
+def test_a_sum_is_another_one_after_its_array_was_added_to(k):
+    x, t = draw(5, 7, dtype=np.float64), np.array([1, 1, 0, 4, 1], np.int32)
+    y, z, u, v = k.refilled(x, t)
+    rows = x.sum(1)
+    close(y, rows + np.bincount(t, minlength=5), np.float64)
+    close(z, rows * 2, np.float64)
+    close(u, rows.sum() + x[:, 0], np.float64)
+    close(v, rows.sum() + 5 + x[:, 0], np.float64)
+
+
+def test_single_elements_are_added_to(k):
+    x = draw(6, dtype=np.float64)
+    y, z = k.picked(x, k=4)
+    close(y, [0, 0, 0, 0, x.sum(), 0], np.float64)
+    close(z, [0, 0, x[0] + x[4], 0], np.float64)
+
+
+def test_functions_of_elements_over_ranges_that_grow(k):
+    x = draw(30, dtype=np.float64)
+    close(k.running(x), np.exp(x).cumsum() / np.maximum.accumulate(np.exp(x)), np.float64)
+
+
+def test_ranges_that_depend_on_data_inside_others(k):
+    x, t = draw(20, 18, dtype=np.float64), np.random.default_rng(1).integers(1, 19, 20).astype(np.int32)
+    y, z = k.ragged(x, t)
+    close(y, [sum(x[n, : t[d]].sum() for d in range(t[n])) for n in range(20)], np.float64)
+    close(z, [sum(x[n, : t[d]].max() for d in range(t[n]) if x[n, d] > 0) for n in range(20)], np.float64)
+
+
+def test_constant_positions(k):
+    x = draw(8, 3)
+    assert (k.cells(x, N=4) == x[1::2]).all()
 
 
 def in_lanes(x, combine, start):

@@ -72,6 +72,17 @@ def tiles(a: f32[N, D], b: f32[D, M]) -> c(f32[N, M]):
         c[n, j] = row[7, j] / 16.0
 
 @procedure
+def far(a: f32[N, D], b: f32[K, M], at: i64) -> c(f32[N, M]):
+    """a product whose second factor may begin too far down, in arrays longer than those of the search"""
+    given(D <= K)
+    for n in parallel(N):
+        left: f32[8, D]
+        row: f32[8, M]
+        left[i, d] = a[n, d] * f32(i)
+        row[i, j] = sum[d](left[i, d] * b[d + at * (N // 1000), j])
+        c[n, j] = row[1, j]
+
+@procedure
 def pieces(x: f32[N, D]) -> (y(f32[N]), z(f32[2])):
     """calls on parts"""
     y = rowsum(x)
@@ -88,6 +99,44 @@ def sieve(N: size) -> count(i64):
             while j < N:
                 gone[j] = True
                 j += i
+
+@procedure
+def differences(x: f32[N]) -> (s(f32), p(f64), n(i64)):
+    """what is taken away in parallel is a sum too"""
+    p = 1.0
+    n = 5
+    for i in parallel(N):
+        s -= x[i]
+        p *= 2.0
+        if x[i] > 0:
+            n = 1 + n
+
+@procedure
+def until(x: mut[f32[N]]) -> rounds(i64):
+    """a condition with a sum"""
+    while sum[i](x[i]) > 1:
+        x[i] = x[i] / 2
+        rounds += 1
+
+@procedure
+def guarded_sums(x: f32[N], k: i64) -> (s(f32), c(bool), d(bool), m(f32)):
+    """sums that are taken only where a condition holds, and sums inside others"""
+    s = sum[i:k](x[i]) if 0 <= k <= N else -1.0
+    c = 0 <= k <= N and sum[i:k](x[i]) > 2
+    d = k < 0 or k > N or any[i:k](x[i] > 2)
+    m = sum[i:4](max[j:N](x[j] * f32(i)))
+
+@procedure
+def own_names(x: f32[N, D]) -> (y(f32[N]), s(f32)):
+    """a local with the name that a temporary would have"""
+    y_sum: f32 = 3.0
+    y[n] = sum[d](x[n, d]) + sum[d](x[n, d] * x[n, d]) / 2.0
+    s = y_sum
+
+@procedure
+def in_place(y: mut[f32[N]], w: f32[N, D]):
+    """a sum that reads what the same equation writes"""
+    y[n] = y[n] / sum[d](y[n] * w[n, d])
 '''
 OTHER = '''
 module("shapes2", version=1)
@@ -119,6 +168,47 @@ def test_parallel_sum_is_the_same_for_all_threads(k, n):
         assert k.largest(x) == x.max()
 
 
+def test_what_is_taken_away_in_parallel_is_a_sum_too(k):
+    x = np.random.default_rng(0).standard_normal(100_003).astype(np.float32)
+    first = k.differences(x[:1000], threads=1)
+    assert first[1:] == (2.0**1000, 5 + (x[:1000] > 0).sum())
+    np.testing.assert_allclose(first[0], -x[:1000].sum(), rtol=1e-4)
+    assert all(k.differences(x, threads=t)[0] == k.differences(x, threads=1)[0] for t in (2, 7))
+    assert k.differences.unproved == []
+
+
+def test_a_condition_with_a_sum_is_tested_in_each_round(k):
+    x = np.full(10, 0.9, "f")
+    assert k.until(x) == 4 and x.sum() <= 1 < 2 * x.sum()
+    assert k.until(np.zeros(3, "f")) == 0
+
+
+@pytest.mark.parametrize("at", [-1, 0, 3, 40, 41])
+def test_a_sum_is_taken_only_where_its_condition_holds(k, at):
+    x = np.arange(40, dtype="f") / 10
+    inside = 0 <= at <= 40
+    s, c, d, m = k.guarded_sums(x, at)
+    assert s == pytest.approx(x[:at].sum() if inside else -1)
+    assert c == (inside and x[:at].sum() > 2) and d == (not inside or (x[:at] > 2).any())
+    assert m == pytest.approx(x.max() * 6)
+    assert k.guarded_sums.unproved == []
+
+
+def test_temporaries_take_no_names(k):
+    x = np.random.default_rng(0).random((5, 40)).astype(np.float32)
+    y, s = k.own_names(x)
+    np.testing.assert_allclose(y, x.sum(1) + (x * x).sum(1) / 2, rtol=1e-5)
+    assert s == 3
+
+
+def test_a_sum_reads_the_old_values_of_what_is_written(k):
+    r = np.random.default_rng(0)
+    y, w = r.random(50).astype("f") + 1, r.random((50, 20)).astype("f") + 1
+    want = y / (y[:, None] * w).sum(1)
+    k.in_place(y, w)
+    np.testing.assert_allclose(y, want, rtol=1e-5)
+
+
 def test_in_place(k):
     x = np.random.default_rng(0).random((30, 41)).astype(np.float32)
     want = x / x.sum(1, keepdims=True)
@@ -144,6 +234,14 @@ def test_products_inside_a_parallel_loop(k, n, d, m):
     r = np.random.default_rng(0)
     a, b = r.standard_normal((n, d)).astype(np.float32), r.standard_normal((d, m)).astype(np.float32)
     np.testing.assert_allclose(k.tiles(a, b), a @ b, atol=1e-4)
+
+
+def test_a_product_that_is_not_proved_to_stay_inside_is_checked(k):
+    r = np.random.default_rng(0)
+    a, b = r.random((1000, 5), "f"), r.random((6, 37), "f")
+    np.testing.assert_allclose(k.far(a, b, 1), a @ b[1:], rtol=1e-4)
+    with pytest.raises(ValueError, match="far: an index out of range"):
+        k.far(a, b, 2)
 
 
 def test_calls_on_parts(k):

@@ -9,6 +9,9 @@ import vibee
 from vibee.check import load_text
 from vibee.grad import vjp
 from vibee.lower import lower_with_report
+from vibee.lower.build import Fresh
+from vibee.lower.schedule import Schedule
+from vibee.tree.expr import NOWHERE
 from vibee.tree.listing import definition
 
 FORMULAS = {
@@ -52,6 +55,22 @@ FORMULAS = {
     z = sum[n, d](x[n, d])""",
     "short": """(x: f32[N, 4]) -> y[N]:
     y[n] = sum[k:4](x[n, k])""",
+}
+
+NOTED = FORMULAS | {
+    "unused": """(x: f32[N], u: f32[M]) -> y[N]:
+    v[m] = u[m] * 2.0
+    y[n] = x[n]""",
+    "bilinear": """(a: f32[M, K, L], b: f32[K, L, N]) -> c[M, N]:
+    c[i, j] = sum[k, l](a[i, k, l] * b[k, l, j])""",
+    "ragged": """(x: f32[N, D], t: i32[N]) -> y[N]:
+    given(0 <= t[n] <= D, D <= N)
+    y[n] = sum[d:t[n]](sum[e:t[d]](x[n, e]))""",
+    "swapped": """(x: f32[N, N]) -> (s[N], q[N, N]):
+    s[j] = sum[d](x[j, d])
+    q[i, j] = x[i, j] * s[i]""",
+    "number": """(a: f32) -> s:
+    s = sum[i:4](a * f32(i))""",
 }
 
 SCHEDULES = {
@@ -219,7 +238,7 @@ def test_results_do_not_depend_on_threads(k, name):
 
 
 def notes_and_text(name, words, isa="v3"):
-    program = load_text(f"def f{FORMULAS[name]}\n    with schedule(cpu): {words}\n", "case.vibee")
+    program = load_text(f"def f{NOTED[name]}\n    with schedule(cpu): {words}\n", "case.vibee")
     assert not program.errors
     procedure, notes = lower_with_report(program, program.by_key("f"), isa)
     return unproved(notes), definition(procedure)
@@ -344,12 +363,56 @@ def test_a_derived_gradient_has_no_schedule():
          "the loop over j runs serially: it stands inside the parallel loop over i"),
         ("matmul", "simd(j); parallel(k)",
          "the loop over k runs serially: sums along j lie side by side, and each runs over k"),
+        ("total", "parallel(n, d)",
+         "the loop over d runs serially: threads take parts of one index of a reduction"),
+        ("unused", "parallel(m)", "the loop over m is not there: no output depends on it"),
+        ("swapped", "unroll(i)", "the loop over i is not unrolled: it has no loop of its own here"),
+        ("bilinear", "tile(i=8, l=2)",
+         "the loop over l is not cut in blocks: register tiles have blocks of rows, columns and one summed index"),
+        ("number", "unroll(i)", "the loops are as the compiler chooses: a function of numbers has no schedule"),
+        ("ragged", "parallel(e)", "the loop over e is left as it is: its range depends on data"),
         ("batched", "tile(p=2); pack(a, b)",
          "the loop over p is not cut in blocks: register tiles have blocks of rows, columns and one summed index"),
     ],
 )  # fmt: skip
 def test_what_is_not_followed_is_noted(name, words, note):
     assert notes_and_text(name, words)[0] == [note]
+
+
+def test_what_is_followed_is_not_noted():
+    assert notes_and_text("swapped", "parallel(j)")[0] == []  # the second j stands in the first, which is parallel
+
+
+def test_a_note_is_said_once():
+    schedule = Schedule({}, Fresh(set(), set(), set(), 0))
+    for _ in range(2):
+        schedule.note("the loop over i is not there", NOWHERE)
+    assert schedule.notes == [("the loop over i is not there", NOWHERE)]
+
+
+def test_tiles_of_what_is_no_plain_product_or_triangle(tmp_path):
+    path = tmp_path / "tiled.vibee"
+    path.write_text(
+        """module("tiled", version=1)
+
+def moved(a: f32[M, K], b: f32[K, N]) -> c[M, N]:
+    c[i, j] = sum[k]((a[i, k] + 1.0) * b[k, j])
+    with schedule(cpu): tile(i=8, j=32)
+
+def wedge(x: f32[N, N]) -> s:
+    s = sum[n, d:n + 1](x[n, d])
+    with schedule(cpu): tile(n=4, d=3)
+
+def longer(x: f32[N, 40]) -> y[N]:
+    y[n] = sum[k:40](x[n, k])
+    with schedule(cpu): unroll(k)
+"""
+    )
+    k = vibee.load(path)
+    a, b, x = whole(13, 9), whole(9, 41, seed=1), whole(21, 21, seed=2)
+    np.testing.assert_array_equal(k.moved(a, b), (a + 1) @ b)
+    assert k.wedge(x) == np.tril(x).sum()
+    np.testing.assert_array_equal(k.longer(whole(5, 40)), whole(5, 40).sum(1))
 
 
 def test_ranges_that_end_before_they_start(tmp_path):

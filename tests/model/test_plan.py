@@ -46,6 +46,8 @@ def test_the_check_sees_an_overlap() -> None:
     plan = make_plan([Buffer("a", {("A",): 1}, 0, 1), Buffer("b", {("A",): 1}, 2, 3)], sizes)
     plan.slots[0].buffers[1].first = 1
     assert overlaps(plan, {"A": 3}, sizes) == [("b", "a")]
+    plan.sizes[0] = const(0, "i64")
+    assert ("a", "the end of the arena") in overlaps(plan, {"A": 3}, sizes)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt2_decode", "llama_decode"])

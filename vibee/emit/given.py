@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from vibee.tree.defs import Procedure
 from vibee.tree.expr import Expr, bound_vars, const, free_vars, loads, rebuild, show, var
-from vibee.tree.types import DTYPES, is_float
+from vibee.tree.normal import neutral
 
 from .context import Body
 from .ops import ex
@@ -73,7 +72,7 @@ def _reduced(e: Expr, b: Body) -> Expr:
     out = b.declare(b.fresh("found"), kind)
     acc = var(out.name, kind)
     place = None
-    b.line(f"{out.name} = {ex(_neutral(op, kind), b)}")
+    b.line(f"{out.name} = {ex(neutral(op, kind), b)}")
     if op in ("argmax", "argmin"):
         place = b.declare(b.fresh("place"), "i64")
         b.line(f"{place.name} = -1")
@@ -96,15 +95,3 @@ def _reduced(e: Expr, b: Body) -> Expr:
         return acc
     b.env[place.name] = place
     return Expr("max", (var(place.name), const(0, "i64")), None, "i64")
-
-
-def _neutral(op: str, dtype: str) -> Expr:
-    """What a reduction of nothing is."""
-    if op in ("sum", "any", "all", "prod"):
-        return const(op in ("prod", "all"), dtype) if dtype == "bool" else const(int(op == "prod"), dtype)
-    least = op in ("max", "argmax")
-    if is_float(dtype):
-        return const(-math.inf if least else math.inf, dtype)
-    bits, signed = DTYPES[dtype].bits, DTYPES[dtype].kind == "i"
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    return const(low if least else high, dtype)

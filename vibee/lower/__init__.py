@@ -1,6 +1,6 @@
 """Lowering: a checked definition becomes loops over arrays and scalars, every access proved or checked.
 
-    lower(program, definition, isa) -> Procedure without Equations, reduce or scan
+    lower_with_report(program, definition, isa) -> Procedure without Equations, reduce or scan
 
 1. normal form: nested reductions become temporaries (vibee.tree.normal)
 2. fusion: equations that can share loops do (group)
@@ -27,13 +27,9 @@ from vibee.tree.normal import hoist
 from .build import BITS, Fresh, div, i, local, map_stmts, mul, not_negative, serial
 from .nest import Nests, nest, parallel_nest
 from .procedure import Lookup, Statements
+from .reduction import pure
 
-__all__ = ["Obligation", "lower", "lower_with_report"]
-
-
-def lower(program: object, d: Definition, isa: str = "v3") -> Procedure:
-    """The loops of a formula or procedure for one instruction set."""
-    return lower_with_report(program, d, isa)[0]
+__all__ = ["Obligation", "lower_with_report"]
 
 
 def lower_with_report(
@@ -56,10 +52,7 @@ def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Pro
     fresh = Fresh(*names_of(d), signed_of(d), BITS.get(isa, 0))
     notes: list[Obligation] = []
     if isinstance(d, Procedure):
-        s = Statements(d, fresh, isa, lookup)
-        body = s.body(d.body)
-        notes = [Obligation("race", text, span, False, instead="the loop runs serially") for text, span in s.notes]
-        p = replace(d, body=body)
+        p = replace(d, body=Statements(d, fresh, isa, lookup).body(d.body))
     else:
         assert isinstance(d, Formula)
         p, notes = _formula(d, fresh, isa)
@@ -116,17 +109,18 @@ def scalar_body(f: Formula, fresh: Fresh) -> list:
     n.scalars = {t: local(t, p.dtype) for t, p in temps.items()}
     n.scalars[f.outs[0].name] = local(f.outs[0].name, f.outs[0].dtype)
     out: list = []
+    begun: set[str] = set()  # what has a value, to which `+=` adds
     for e in f.equations:
-        stmts, value = Statements(_EMPTY, fresh, "plain", lambda key: _EMPTY).pure(n._subst(e.rhs, {}))
+        stmts, value = pure(n._subst(e.rhs, {}), fresh)
         out += stmts
-        if e.lhs in temps:
+        if e.lhs in begun:
+            value = Expr("add", (n.scalars[e.lhs], value), None, value.dtype)
+        if e.lhs in temps and e.lhs not in begun:
             out.append(Decl(e.lhs, temps[e.lhs].dtype, value, e.span))
         else:
             out.append(Assign(e.lhs, value, e.span))
+        begun.add(e.lhs)
     return out
-
-
-_EMPTY = Procedure("", "", [], [], {})
 
 
 def fill(name: str, dtype: str, shape: tuple[Expr, ...], fresh: Fresh) -> list:
@@ -201,15 +195,16 @@ def _all(stmts: list) -> Iterator[Any]:
 
 
 def collapse(stmts: list, fresh: Fresh) -> list:
-    """`parallel n: parallel d: body` becomes one parallel loop over n*d iterations."""
+    """`parallel n: parallel d: body` becomes one parallel loop over n*d iterations.
+
+    Such loops are those of an equation's indices, which begin at 0 and end at sizes: a procedure's parallel loop has
+    no other inside."""
 
     def one(s: object) -> object:
         if not (isinstance(s, For) and s.parallel and len(s.body) == 1):
             return s
         inner = s.body[0]
         if not (isinstance(inner, For) and inner.parallel and inner.step == s.step == 1):
-            return s
-        if any(x.op != "const" or x.attr != 0 for x in (s.lo, inner.lo)) or _depends(inner.hi, s.var):
             return s
         at = fresh("at")
         both = [
@@ -219,7 +214,3 @@ def collapse(stmts: list, fresh: Fresh) -> list:
         return For(at, i(0), mul(s.hi, inner.hi), [*both, *inner.body], parallel=True, span=s.span)
 
     return map_stmts(stmts, one)
-
-
-def _depends(e: Expr, name: str) -> bool:
-    return any(n.op == "var" and n.attr == name for n in walk(e))

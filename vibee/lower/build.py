@@ -71,8 +71,6 @@ def _fold(op: str, a: Expr, b: Expr) -> Expr | None:
         value = {"add": x + y, "sub": x - y, "mul": x * y, "min": min(x, y), "max": max(x, y)}.get(op)
         if op == "floordiv" and y:
             value = x // y
-        if op == "mod" and y:
-            value = x % y
         return None if value is None else i(value)
     if op in ("add", "sub") and is_const(b, 0):
         return a

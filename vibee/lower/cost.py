@@ -321,10 +321,9 @@ class _Walk:
                 if isinstance(s, Decl):
                     self.env[s.name] = UNKNOWN if s.name in self.changed or is_float(s.dtype) else self.resolve(e)
                 return self.value(e)
-            case Decl():
-                self.env[s.name] = UNKNOWN
             case Alloc():
                 self.shapes[s.name] = s.shape
+                return Tally()
             case Store():
                 return self.value(s.value).add(self.stored(s.array, s.idx))
             case Equations():
@@ -340,11 +339,11 @@ class _Walk:
                 then, other = self.body(s.then), self.body(s.orelse)
                 self.bound |= then.flops != other.flops and not self.settled(s.cond)
                 return self.value(s.cond).add(self.choice(s.cond, then, other))
-            case Jump(kind="break" | "continue" | "return"):
+            case Jump():
                 self.bound = True
-            case Call():
-                return self.call(s)
-        return Tally()
+                return Tally()
+        assert isinstance(s, Call)
+        return self.call(s)
 
     def normal(self, found: list[Equation]) -> list[Equation]:
         """Equations of a procedure without nested reductions, as they are lowered."""
@@ -368,7 +367,7 @@ class _Walk:
                     if p.name in counts:
                         mine[a.array], _ = self.put(counts[p.name], names)
                 t.add(more)
-            elif isinstance(a, Expr):
+            else:
                 t.add(self.value(a))
         return t
 
@@ -402,5 +401,5 @@ def _assigned(statements: list) -> list[str]:
         if isinstance(s, Decl | Assign):
             out.append(s.name)
         elif isinstance(s, Call):
-            out += [str(o.attr) for o in s.outs if isinstance(o, Expr)] + [o for o in s.outs if isinstance(o, str)]
+            out += [str(o.attr) for o in s.outs if isinstance(o, Expr)]
     return out

@@ -12,7 +12,7 @@ from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, 
 from .contraction import in_place, is_contraction, lower_contraction, tiles
 from .direct import Direct, direct_parts, in_place_tiles
 from .group import Group, fuse, local_temps, refit, rename
-from .reduction import contiguous_along, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
+from .reduction import contiguous_along, expanded, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
 from .schedule import Schedule
 from .share import share_rows
 
@@ -29,6 +29,7 @@ class Nests:
         self.plan = self.schedule.plan([])
         self.parallel = True
         self.scalars: dict[str, Expr] = {}  # rank-0 temporaries, kept in variables
+        self.begun: set[str] = set()  # numbers that have a value, to which `+=` adds
 
     def lower(self, equations: list[Equation], temps: dict[str, Param], parallel: bool = True) -> list:
         """Statements that evaluate `equations`; `temps` are the arrays that belong to them."""
@@ -50,7 +51,7 @@ class Nests:
                 out.append(Comment(equation_text(e)))
             self.plan = self.schedule.plan(g.equations)
             span = g.equations[0].span
-            out += self.plan.unrolled(self._group(g, kept[str(n)], temps), span)
+            out += expanded(self.plan.unrolled(self._group(g, kept[str(n)], temps), span), self.fresh)
         return out if parallel else serial(out)
 
     # ---- one group
@@ -146,8 +147,6 @@ class Nests:
                 continue
             elif chosen is not None:
                 self.plan.serial(v, "threads take parts of one index of a reduction", e.span)
-            elif any(set(names) & free_vars(b) for n, lo, hi in reduce_ranges(r) if n == v for b in (lo, hi)):
-                self.plan.serial(v, "its range depends on another index", e.span)
             else:
                 chosen = v
         if chosen is None:
@@ -235,12 +234,16 @@ class Nests:
         stmts: list = []
         if rhs.op == "reduce":
             stmts, rhs = self._reduced(rhs, e, (), default=True)
-        elif rhs.op == "scan":
-            rhs = rhs.args[0]
-        if e.lhs in self.scalars:
-            name = str(self.scalars[e.lhs].attr)
-            return [*stmts, Decl(name, rhs.dtype, rhs, e.span)]
-        return [*stmts, Store(e.lhs, (), rhs, span=e.span)]
+        target = self.scalars.get(e.lhs)
+        again = e.lhs in self.begun
+        if again:  # only += comes back to a number
+            old = load(e.lhs, (), rhs.dtype) if target is None else target
+            rhs = Expr("add", (old, rhs), None, rhs.dtype)
+        self.begun.add(e.lhs)
+        if target is None:
+            return [*stmts, Store(e.lhs, (), rhs, span=e.span)]
+        name = str(target.attr)
+        return [*stmts, Assign(name, rhs, e.span) if again else Decl(name, rhs.dtype, rhs, e.span)]
 
     def _scan(self, e: Equation) -> list:
         """A running reduction: serial along its own variable, parallel over the others."""
@@ -255,9 +258,7 @@ class Nests:
         run = nest(self.plan.cut_all([(along, i(0), dim[along])]), step)
         self.plan.serial(along, "each element of a running sum needs the one before", e.span)
         wanted, base = self.plan.vector(e.vars), self.plan.base(along)
-        if wanted == along:
-            self.schedule.note(f"the loop over {base} has no vectors: each element needs the one before", e.span)
-        elif wanted is not None:
+        if wanted is not None:
             self.plan.not_inner(wanted, f"the running sum along {base} is", e.span)
         loop = [Decl(str(acc.attr), acc.dtype, neutral(op, acc.dtype)), *run]
         return self.plan.arrange([(v, dim[v]) for v in e.vars if v != along], loop)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vibee.tree.defs import Alloc, Assign, Decl, For, If, Store
-from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, substitute
+from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, rebuild, substitute, walk
 from vibee.tree.normal import neutral
 from vibee.tree.types import DTYPES, is_float
 
@@ -87,6 +87,55 @@ def reduce_scalar(e: Expr, fresh: Fresh, plan: Plan | None = None) -> tuple[list
     acc = local(fresh("acc"), e.dtype)
     step = [Assign(str(acc.attr), combine(op, acc, e.args[0]))]
     return [Decl(str(acc.attr), e.dtype, neutral(op, e.dtype)), *nest(loops, step)], acc
+
+
+def pure(e: Expr, fresh: Fresh) -> tuple[list, Expr]:
+    """`e` without reductions: each becomes loops before the statement, which run only where `e` evaluates it."""
+    if not _reduces(e):
+        return [], e
+    if e.op == "reduce":
+        loops, value = reduce_scalar(e, fresh)
+        return expanded(loops, fresh), value
+    if e.op in ("where", "and", "or") and any(map(_reduces, e.args[1:])):
+        return _chosen(e, fresh)
+    before: list = []
+
+    def one(a: Expr) -> Expr:
+        loops, value = pure(a, fresh)
+        before.extend(loops)
+        return value
+
+    return before, rebuild(e, one)
+
+
+def _reduces(e: Expr) -> bool:
+    return any(n.op == "reduce" for n in walk(e))
+
+
+def _chosen(e: Expr, fresh: Fresh) -> tuple[list, Expr]:
+    before, cond = pure(e.args[0], fresh)
+    value = local(fresh("chosen"), e.dtype)
+    missing = const(e.op == "or", "bool")
+    sides = {"where": e.args[1:], "and": (e.args[1], missing), "or": (missing, e.args[1])}[e.op]
+    then, other = ([*loops, Assign(str(value.attr), x)] for loops, x in (pure(side, fresh) for side in sides))
+    return [*before, Decl(str(value.attr), e.dtype), If(cond, then, other)], value
+
+
+def expanded(stmts: list, fresh: Fresh) -> list:
+    """Statements without reductions in them: those that stayed where they are, for their ranges depend on data."""
+    out: list = []
+    for s in stmts:
+        changes: dict[str, object] = {}
+        for part in ("value", "init", "lo", "hi", "cond"):
+            e = getattr(s, part, None)
+            if isinstance(e, Expr) and _reduces(e):
+                loops, changes[part] = pure(e, fresh)
+                out += loops
+        for part in ("body", "then", "orelse"):
+            if getattr(s, part, None):
+                changes[part] = expanded(getattr(s, part), fresh)
+        out.append(replace(s, **changes) if changes else s)
+    return out
 
 
 def _short(r: tuple[str, Expr, Expr]) -> bool:

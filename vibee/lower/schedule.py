@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vibee.tree.defs import Equation, For, If
-from vibee.tree.expr import Expr, Span, bound_vars, free_vars, loads, walk
+from vibee.tree.expr import Expr, Span, bound_vars, loads, walk
 
 from .build import Fresh, add, at_least_zero, ceil_div, div, i, is_const, ix, local, mul, serial, sub, subst_stmt
 
@@ -188,18 +188,13 @@ class Plan:
         return [(block, i(0), blocks)], (name, start, ix("min", add(start, i(size)), hi))
 
     def cut_all(self, ranges: list[Range]) -> list[Range]:
-        """The ranges of a reduction or scan, cut as asked: all blocks first, unless a range depends on another."""
-        names = {name for name, _, _ in ranges}
-        tied = any((free_vars(lo) | free_vars(hi)) & names for _, lo, hi in ranges)
+        """The ranges of a reduction or scan, cut as asked: all blocks first."""
         outer: list[Range] = []
         inner: list[Range] = []
         for r in ranges:
             block, piece = self.cut(r, self.size(r[0]))
-            if tied:
-                inner += [*block, piece]
-            else:
-                outer += block
-                inner.append(piece)
+            outer += block
+            inner.append(piece)
         return outer + inner
 
     def ordered(self, e: Expr, span: Span) -> Expr:
@@ -214,9 +209,6 @@ class Plan:
             )  # type: ignore[index]
             return e
         ranges = dict(zip(names, zip(e.args[1::2], e.args[2::2], strict=True), strict=True))
-        if any(last in free_vars(lo) | free_vars(hi) for lo, hi in ranges.values()):
-            self.not_inner(last, "the range of another index depends on it", span)
-            return e
         order = sorted(names, key=lambda v: v == last)
         bounds = [x for v in order for x in ranges[v]]
         return replace(e, args=(e.args[0], *bounds), attr=(e.attr[0], tuple(order)))  # type: ignore[index]

@@ -95,6 +95,10 @@ def canonical(e: Expr) -> tuple[Expr, tuple[str, ...]]:
     return go(e), tuple(order)
 
 
+# a reduce with its variables numbered, the ranges of those that stay free, the names of what else it reads
+Key = tuple[Expr, tuple[tuple[int, tuple[Expr, Expr]], ...], tuple[tuple[int, str], ...]]
+
+
 class Hoister:
     """Moves nested reduces and scans of one formula into temporaries of their own."""
 
@@ -105,7 +109,7 @@ class Hoister:
         self.outputs = {p.name for p in f.outs}
         self.temps: list[Param] = list(f.temps)
         self.out: list[Equation] = []
-        self.known: dict[object, tuple[str, tuple[int, ...]]] = {}
+        self.known: dict[Key, tuple[str, tuple[int, ...]]] = {}
         self.names = {p.name for p in [*f.params, *f.outs, *f.temps]} | set(f.sizes)
         self.binders: set[str] = set()
         for eq in f.equations:
@@ -137,11 +141,21 @@ class Hoister:
                 if free == set(eq.vars):
                     key, order = self.key(rhs, scope, free)
                     self.known.setdefault(key, (eq.lhs, tuple(order.index(v) for v in eq.vars)))
+            if eq.accumulate:
+                self.forget(eq.lhs)
         used = live(self.out, self.outputs)
         made = {q.lhs for q in used}
         return replace(self.f, temps=[t for t in self.temps if t.name in made], equations=used)
 
-    def key(self, e: Expr, scope: Scope, free: set[str]) -> tuple[object, tuple[str, ...]]:
+    def forget(self, array: str) -> None:
+        """What was computed of an array, or is kept in it, is another value once something is added to it."""
+        for key, (home, _) in list(self.known.items()):
+            form, ranges, others = key
+            read = {n.attr for e in (form, *(end for _, r in ranges for end in r)) for n in loads(e)}
+            if array in {home, *read, *(v for _, v in others)}:
+                del self.known[key]
+
+    def key(self, e: Expr, scope: Scope, free: set[str]) -> tuple[Key, tuple[str, ...]]:
         """What equal reduces have in common, and the variables in the order of that form."""
         form, order = canonical(e)
         ranges = tuple((i, scope[v]) for i, v in enumerate(order) if v in free)
