@@ -238,6 +238,10 @@ def _has(e: Expr, b: Body) -> Text:
     return f"{b.module.header.use(f'vb_has_{e.attr}')}()", ATOM
 
 
+def _threads(e: Expr, b: Body) -> Text:
+    return b.threads, ATOM
+
+
 OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "const": _const, "var": _var, "load": _load, "load?": _load_checked,
     "add": _infix, "sub": _infix, "mul": _infix, "div": _infix, "floordiv": _division, "mod": _division,
@@ -246,5 +250,5 @@ OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "ne": _infix, "and": _logic, "or": _logic, "min": _helper, "max": _helper, "bitand": _infix,
     "bitor": _infix, "xor": _infix, "shl": _shift, "shr": _shift, "cast": _cast, "bitcast": _bitcast,
     "where": _where, "call": _call, "splat": _splat, "vload": _vector_load, "dot2": _dot2,
-    "has": _has,
+    "has": _has, "threads": _threads,
 }  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import reduce
 
 from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Store, While
-from vibee.tree.expr import Expr, const, walk
+from vibee.tree.expr import Expr, const, free_vars, walk
 
 from .context import known, plus, times
 from .ctypes import vector_of
@@ -22,7 +22,8 @@ COST = {"div": 4, "sqrt": 4, "mod": 8, "floordiv": 8, "call": 24, "pow": 64, "re
 
 def condition(s: For, sizes: set[str]) -> Expr | bool:
     """When the parallel loop `s` deserves threads: always, never, or a condition on `sizes`."""
-    work = _work([s], dict.fromkeys(sizes))
+    told = s.work is not None and free_vars(s.work) <= sizes
+    work = s.work if told else _work([s], dict.fromkeys(sizes))
     if work is None:
         return True
     limit = PARTS * WORTH_IT

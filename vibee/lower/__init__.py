@@ -211,6 +211,6 @@ def collapse(stmts: list, fresh: Fresh) -> list:
             Decl(s.var, "i64", div(local(at), inner.hi)),
             Decl(inner.var, "i64", Expr("mod", (local(at), inner.hi), None, "i64")),
         ]
-        return For(at, i(0), mul(s.hi, inner.hi), [*both, *inner.body], parallel=True, span=s.span)
+        return For(at, i(0), mul(s.hi, inner.hi), [*both, *inner.body], parallel=True, span=s.span, work=s.work)
 
     return map_stmts(stmts, one)

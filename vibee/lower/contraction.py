@@ -16,6 +16,7 @@ from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, sub
 from vibee.tree.types import DTYPES
 
 from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub
+from .contraction_shares import lower_shares
 from .reduction import freshen, nest, reduce_ranges, stride
 from .schedule import Plan
 
@@ -92,7 +93,7 @@ class Tile:
         assert parts is not None
         self.fresh, self.plan = fresh, plan
         rows, vectors, bits = TILES[isa]
-        self.dtype = self.panel = e.rhs.dtype  # of sums, and of what the copies hold
+        self.dtype = self.panel_dtype = e.rhs.dtype  # of sums, and of what the copies hold
         self.width = bits // DTYPES[self.dtype].bits
         self.mr, self.nv, self.nr = rows, vectors, vectors * self.width
         self.vec = f"{self.dtype}x{self.width}"
@@ -131,17 +132,27 @@ class Tile:
         k0, klo, khi = self.ks[0]
         self.k_start, self.k_run = self.fresh(f"{k0}_0"), self.fresh(f"{k0}_run")
         self.kk = self.fresh.part(k0, "k")
-        run = Expr("min", (i(self.run), sub(khi, local(self.k_start))), None, "i64")
-        body = [Decl(self.k_run, "i64", run), self._pack_b(), self._rows()]
+        self.panels = ceil_div(self.dim[p.col], self.nr)
+        self.first_column, self.column_count = i(0), self.dim[p.col]  # of those in the copies
+        if self._by_shares():
+            return [*self._empty(klo, khi), *lower_shares(self)]
         panels = [self.dim[v] for v in self.panel_batch]
-        depth = self._depth()
         return [
-            Alloc(self.bp, self.panel, (*panels, ceil_div(self.dim[p.col], self.nr), *depth, i(self.nr)), zero=False),
+            Alloc(self.bp, self.panel_dtype, (*panels, self.panels, *self.depth(), i(self.nr)), zero=False),
             *self._empty(klo, khi),
-            For(self.k_start, klo, khi, body, step=self.run),
+            For(self.k_start, klo, khi, [*self.run_of_k(), self._pack_b(), self._rows()], step=self.run),
         ]
 
-    def _depth(self) -> list[Expr]:
+    def _by_shares(self) -> bool:
+        """Has every thread copies of its own?  With more than one product, and where the schedule says, they share."""
+        return not self.batch and not self.plan.tile and not self.plan.parallel
+
+    def run_of_k(self) -> list:
+        """The length of the run of k that starts at k_start."""
+        run = Expr("min", (i(self.run), sub(self.ks[0][2], local(self.k_start))), None, "i64")
+        return [Decl(self.k_run, "i64", run)]
+
+    def depth(self) -> list[Expr]:
         """Axes of a copy that run over k."""
         _, lo, hi = self.ks[0]
         first = Expr("min", (i(self.run), sub(hi, lo)), None, "i64")
@@ -166,26 +177,41 @@ class Tile:
         return substitute(e, {self.ks[0][0]: add(local(self.k_start), local(self.kk))})
 
     def _pack_b(self) -> For:
-        p, jb, jj = self.parts, local(self.jb), local(self.jj)
-        columns = self.fresh("columns")
-        place = (*(local(v) for v in self.panel_batch), jb, *self._k_index(), jj)
-        col = add(mul(jb, i(self.nr)), jj)
+        """The copy of B, panel by panel."""
+        loop = For(self.jb, i(0), self.panels, self.panel(), parallel=True)
+        for v in reversed(self.panel_batch):
+            loop = For(v, i(0), self.dim[v], [loop], parallel=True)
+        return loop
+
+    def panel(self) -> list:
+        """The copy of the columns of B that panel jb has."""
+        p, jj, columns = self.parts, local(self.jj), self.fresh("columns")
+        place = (*self._panel_index(), *self._k_index(), jj)
+        col = add(self._column(), jj)
         element = Store(self.bp, place, substitute(self._at_k(p.b), {p.col: col}))
         copy = For(self.jj, i(0), local(columns), [element])
         pad = For(self.jj, local(columns), i(self.nr), [Store(self.bp, place, const(0, self.dtype))])
         whole: list = [For(self.jj, i(0), i(self.nr), [element])]
         if p.b.op == "load" and stride(p.b.args, p.col) == 1:
-            whole = [self._copy_vector(place, mul(jb, i(self.nr)), v * self.width) for v in range(self.nv)]
-        width = Expr("min", (i(self.nr), sub(self.dim[p.col], mul(jb, i(self.nr)))), None, "i64")
+            whole = [self._copy_vector(place, self._column(), v * self.width) for v in range(self.nv)]
         full = Expr("eq", (local(columns), i(self.nr)), None, "bool")
-        panel = [
-            Decl(columns, "i64", width),
+        return [
+            Decl(columns, "i64", self._wide()),
             If(full, self._k_loops(whole), self._k_loops([copy, pad])),
         ]
-        loop = For(self.jb, i(0), ceil_div(self.dim[p.col], self.nr), panel, parallel=True)
-        for v in reversed(self.panel_batch):
-            loop = For(v, i(0), self.dim[v], [loop], parallel=True)
-        return loop
+
+    def _column(self) -> Expr:
+        """The first column of panel jb."""
+        return add(self.first_column, mul(local(self.jb), i(self.nr)))
+
+    def _wide(self) -> Expr:
+        """Columns in panel jb."""
+        left = sub(self.column_count, mul(local(self.jb), i(self.nr)))
+        return Expr("min", (i(self.nr), left), None, "i64")
+
+    def _panel_index(self) -> tuple[Expr, ...]:
+        """Where panel jb lies among the copies."""
+        return (*(local(v) for v in self.panel_batch), local(self.jb))
 
     def _copy_vector(self, place: tuple[Expr, ...], first: Expr, at: int) -> Store:
         """One vector of a row of B, copied as it lies."""
@@ -202,8 +228,9 @@ class Tile:
         tiles = div(add(local(rows), i(self.mr - 1)), i(self.mr))
         body = [
             Decl(rows, "i64", Expr("min", (i(self.block), sub(self.dim[p.row], block)), None, "i64")),
-            *self._pack_a(block, local(rows), tiles),
-            self._tiles(tiles, Decl(valid, "i64", least), self._micro(add(block, first), local(valid))),
+            self.room_a(),
+            *self.pack_a(block, local(rows), tiles),
+            self._tiles(tiles, Decl(valid, "i64", least), self.micro(add(block, first), local(valid))),
         ]
         splits = self.plan.splits
         loop = For(self.ib, i(0), ceil_div(self.dim[p.row], self.block), body, parallel=splits(p.row, True))
@@ -211,39 +238,44 @@ class Tile:
             loop = For(v, i(0), self.dim[v], [loop], parallel=splits(v, True))
         return loop
 
-    def _pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
+    def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
         """The copy of a block of rows of A, tile by tile."""
         p, it, ii = self.parts, local(self.it), local(self.ii)
         valid, first = self.fresh("valid_rows"), mul(it, i(self.mr))
         place = (it, *self._k_index(), ii)
         row = add(add(block, first), ii)
-        copy = For(self.ii, i(0), local(valid), [Store(self.ap, place, substitute(self._at_k(p.a), {p.row: row}))])
+        element = Store(self.ap, place, substitute(self._at_k(p.a), {p.row: row}))
+        whole = For(self.ii, i(0), i(self.mr), [element])
+        copy = For(self.ii, i(0), local(valid), [element])
         pad = For(self.ii, local(valid), i(self.mr), [Store(self.ap, place, const(0, self.dtype))])
         least = Expr("min", (i(self.mr), sub(rows, first)), None, "i64")
-        return [
-            Alloc(self.ap, self.dtype, (i(self.block // self.mr), *self._depth(), i(self.mr)), zero=False),
-            For(self.it, i(0), tiles, [Decl(valid, "i64", least), *self._k_loops([copy, pad])]),
-        ]
+        full = Expr("eq", (local(valid), i(self.mr)), None, "bool")
+        edge = self._k_loops([copy, pad])
+        return [For(self.it, i(0), tiles, [Decl(valid, "i64", least), If(full, self._k_loops([whole]), edge)])]
+
+    def room_a(self) -> Alloc:
+        """Where the copy of a block of rows of A lies."""
+        return Alloc(self.ap, self.dtype, (i(self.block // self.mr), *self.depth(), i(self.mr)), zero=False)
 
     def _tiles(self, tiles: Expr, valid: Decl, micro: list) -> For:
         """The tiles of a block of rows: for each panel of B, or for each tile of A along blocks of panels."""
-        panels = ceil_div(self.dim[self.parts.col], self.nr)
         alone = not any(self.plan.splits(v, True) for v in (self.parts.row, *self.batch))
         parallel = alone and self.plan.splits(self.parts.col, False)
         if self.columns == 1:
-            return For(self.jb, i(0), panels, [For(self.it, i(0), tiles, [valid, *micro])], parallel=parallel)
+            return For(self.jb, i(0), self.panels, [For(self.it, i(0), tiles, [valid, *micro])], parallel=parallel)
         block = self.fresh.part(self.parts.col, "block")
         first = mul(local(block), i(self.columns))
-        last = Expr("min", (add(first, i(self.columns)), panels), None, "i64")
+        last = Expr("min", (add(first, i(self.columns)), self.panels), None, "i64")
         row = For(self.it, i(0), tiles, [valid, For(self.jb, first, last, micro)])
-        return For(block, i(0), ceil_div(panels, self.columns), [row], parallel=parallel)
+        return For(block, i(0), ceil_div(self.panels, self.columns), [row], parallel=parallel)
 
-    def _micro(self, row0: Expr, valid: Expr) -> list:
+    def micro(self, row0: Expr, valid: Expr) -> list:
+        """One tile of c, from `row0` on and in panel jb, of which `valid` rows are there."""
         acc = [[self.fresh(f"c{r}_{v}") for v in range(self.nv)] for r in range(self.mr)]
         b = [self.fresh(f"b{v}") for v in range(self.nv)]
         a = self.fresh("a")
         zero = Expr("splat", (const(0, self.dtype),), None, self.vec)
-        none = Expr("splat", (const(0, self.panel),), None, f"{self.panel}x{self.width}")
+        none = Expr("splat", (const(0, self.panel_dtype),), None, f"{self.panel_dtype}x{self.width}")
         decls: list = [Decl(n, self.vec, zero) for row in acc for n in row]
         decls += [Decl(n, none.dtype, none) for n in [*b, a]]
         return [*decls, *self._product(acc, a, b), *self._write(acc, row0, valid)]
@@ -254,7 +286,7 @@ class Tile:
 
     def _step(self, acc: list, a: str, b: list[str]) -> list:
         """One k: the tile grows by the product of a column of A and a row of B."""
-        bat = (*(local(v) for v in self.panel_batch), local(self.jb), *self._k_index())
+        bat = (*self._panel_index(), *self._k_index())
         step: list = [Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.vec)) for v in range(self.nv)]
         for r in range(self.mr):
             at = load(self.ap, (local(self.it), *self._k_index(), i(r)), self.dtype)
@@ -272,7 +304,7 @@ class Tile:
     def _write(self, acc: list, row0: Expr, valid: Expr) -> list:
         """Whole tiles straight to c; tiles at the edge through a small buffer."""
         tile, r_, c_, wide = self.fresh("tile"), self.fresh("tr"), self.fresh("tc"), self.fresh("wide")
-        col0 = mul(local(self.jb), i(self.nr))
+        col0 = self._column()
         later = Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
         if self.adds:
             later = const(True, "bool")
@@ -294,7 +326,6 @@ class Tile:
         def copy(value: Expr) -> list:
             return nest([(r_, i(0), valid), (c_, i(0), local(wide))], [Store(self.out, at, value)])
 
-        width = Expr("min", (i(self.nr), sub(self.dim[self.parts.col], col0)), None, "i64")
         full = Expr(
             "and",
             (Expr("eq", (valid, i(self.mr)), None, "bool"), Expr("eq", (local(wide), i(self.nr)), None, "bool")),
@@ -302,7 +333,7 @@ class Tile:
             "bool",
         )
         return [
-            Decl(wide, "i64", width),
+            Decl(wide, "i64", self._wide()),
             If(
                 full,
                 [If(later, again, whole)],

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from vibee.tree.defs import Alloc, Assign, Decl, Equation, For, If, Store
 from vibee.tree.expr import Expr, const, load, loads, substitute
 
-from .build import Fresh, add, ceil_div, div, i, local, mul, sub
+from .build import Fresh, add, ceil_div, div, i, local, mul
 from .contraction import Tile
 from .reduction import nest, stride
 from .schedule import Plan
@@ -46,7 +46,7 @@ class PairTile(Tile):
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
         super().__init__(e, isa, fresh, plan)
         self.run += self.run % 2
-        self.panel, self.words = "u32", f"u32x{self.width}"
+        self.panel_dtype, self.words = "u32", f"u32x{self.width}"
         # rows of A are copied as they lie where k runs along them; else k stands outermost
         self.by_rows = self._along_k(self.parts.a)
 
@@ -57,16 +57,17 @@ class PairTile(Tile):
     def lower(self) -> list:
         """Statements of the whole contraction."""
         self.pairs = self.fresh("pairs")
-        stmts = super().lower()
-        (loop,) = [s for s in stmts if isinstance(s, For)]
-        loop.body.insert(1, Decl(self.pairs, "i64", ceil_div(local(self.k_run), 2)))
-        return stmts
+        return super().lower()
+
+    def run_of_k(self) -> list:
+        """The length of the run, in numbers and in pairs."""
+        return [*super().run_of_k(), Decl(self.pairs, "i64", ceil_div(local(self.k_run), 2))]
 
     # ---- along k
 
-    def _depth(self) -> list[Expr]:
+    def depth(self) -> list[Expr]:
         """Axes of a copy that run over pairs of the first k and over the others."""
-        first, *rest = super()._depth()
+        first, *rest = super().depth()
         return [ceil_div(first, 2), *rest]
 
     def _k_loops(self, body: list) -> list:
@@ -84,20 +85,15 @@ class PairTile(Tile):
 
     # ---- copies
 
-    def _pack_b(self) -> For:
-        p, jb, jj = self.parts, local(self.jb), local(self.jj)
-        columns = self.fresh("columns")
-        place = (*(local(v) for v in self.panel_batch), jb, *self._k_index(), jj)
-        source = substitute(p.b, {p.col: add(mul(jb, i(self.nr)), jj)})
-        width = Expr("min", (i(self.nr), sub(self.dim[p.col], mul(jb, i(self.nr)))), None, "i64")
-        panel = [
-            Decl(columns, "i64", width),
+    def panel(self) -> list:
+        """The copy of the columns of B that panel jb has."""
+        p, jj, columns = self.parts, local(self.jj), self.fresh("columns")
+        source = substitute(p.b, {p.col: add(self._column(), jj)})
+        place = (*self._panel_index(), *self._k_index(), jj)
+        return [
+            Decl(columns, "i64", self._wide()),
             *self._copy(self.bp, place, source, self.jj, local(columns), i(self.nr), self._along_k(p.b)),
         ]
-        loop = For(self.jb, i(0), ceil_div(self.dim[p.col], self.nr), panel, parallel=True)
-        for v in reversed(self.panel_batch):
-            loop = For(v, i(0), self.dim[v], [loop], parallel=True)
-        return loop
 
     def _copy(self, to: str, place: tuple, e: Expr, across: str, used: Expr, room: Expr, along_k: bool) -> list:
         """Words of a factor for `across` in 0..used, and zeros up to `room`; loops as memory lies."""
@@ -112,14 +108,16 @@ class PairTile(Tile):
         """Where the copy of A has the words of a row of the block."""
         return (row, *self._k_index()) if self.by_rows else (*self._k_index(), row)
 
-    def _pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
+    def room_a(self) -> Alloc:
+        """Where the copy of a block of rows of A lies."""
+        shape = (i(self.block), *self.depth()) if self.by_rows else (*self.depth(), i(self.block))
+        return Alloc(self.ap, "u32", shape, zero=False)
+
+    def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
+        """The copy of a block of rows of A."""
         source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
-        shape = (i(self.block), *self._depth()) if self.by_rows else (*self._depth(), i(self.block))
         place, room = self._place(local(self.ii)), mul(tiles, i(self.mr))
-        return [
-            Alloc(self.ap, "u32", shape, zero=False),
-            *self._copy(self.ap, place, source, self.ii, rows, room, self.by_rows),
-        ]
+        return self._copy(self.ap, place, source, self.ii, rows, room, self.by_rows)
 
     # ---- tiles
 
@@ -128,7 +126,7 @@ class PairTile(Tile):
         return [If(Expr("has", (), FEATURE, "bool"), fast, plain)]
 
     def _step(self, acc: list, a: str, b: list[str], feature: str = "") -> list:
-        bat = (*(local(v) for v in self.panel_batch), local(self.jb), *self._k_index())
+        bat = (*self._panel_index(), *self._k_index())
         step: list = [
             Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.words)) for v in range(self.nv)
         ]

@@ -283,6 +283,10 @@ class Expressions:
         """A processor's feature: the processor of a replay has all of them."""
         return lambda f: True
 
+    def op_threads(self, e: Expr, span: Span, index: bool) -> Run:
+        """Threads of a call: a replay, which runs one after the other, divides work among three."""
+        return lambda f: 3
+
     def op_where(self, e: Expr, span: Span, index: bool) -> Run:
         """The chosen side only."""
         c, (a, b) = self.expr(e.args[0], span), (self.expr(x, span, index) for x in e.args[1:])

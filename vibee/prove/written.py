@@ -34,6 +34,7 @@ from .report import Obligation
 Lookup = Callable[[str], Definition]
 Have = dict[str, list[Region]]
 ZEROS = "it begins as zeros"
+DATA = ("load", "load?", "call")
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Written:
     have: Have
     values: dict[str, Expr] = field(default_factory=dict)  # of scalars, in terms of sizes and loop variables
     silent: int = 0
+    loops: int = 0  # around the statement
     open: dict[tuple[str, Span], str] = field(default_factory=dict)
     asked: dict[tuple[str, Span], None] = field(default_factory=dict)
 
@@ -67,7 +69,8 @@ class Written:
             self.forget({s.name})
             if value is not None:
                 self.facts.know(s.name, value.dtype, value)
-                if value.dtype == "i64" and not any(n.op in ("load", "load?", "call") for n in walk(value)):
+                once = isinstance(s, Decl) and self.loops == 0  # its name says the same everywhere
+                if value.dtype == "i64" and not (once or any(n.op in DATA for n in walk(value))):
                     known = substitute(value, self.values)
                     if s.name not in free_vars(known):
                         self.values[s.name] = known
@@ -191,6 +194,7 @@ class Written:
         begun = self.copy()
         self.facts.enter(s)
         inside = self.facts.known
+        self.loops += 1
         self.silent += 1
         self.block(s.body)
         self.silent -= 1
@@ -213,6 +217,7 @@ class Written:
             for n in [n for n, e in self.values.items() if n in moved or free_vars(e) & moved]:
                 del self.values[n]
             self.block(s.body)
+        self.loops -= 1
         self.facts.known = known
         self.values = values
         self.facts.drop(moved)
@@ -226,7 +231,9 @@ class Written:
         self.forget(moved)
         start = self.copy()
         self.facts.enter(s)
+        self.loops += 1
         self.block(s.body)
+        self.loops -= 1
         self.have = start
         self.facts.known, self.values = known, values
         self.facts.drop(moved)

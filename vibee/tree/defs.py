@@ -115,6 +115,7 @@ class For:
     step: int = 1
     parallel: bool = False
     span: Span = NOWHERE
+    work: Expr | None = None  # operations of all iterations, where whoever made the loop knows them
 
 
 @dataclass(slots=True)
