@@ -31,7 +31,7 @@ def call_obligations(
     for a, p in [*zip(s.args, callee.params, strict=True), *zip(s.outs, callee.outs, strict=True)]:
         if isinstance(a, View):
             arrays[p.name] = a
-        elif isinstance(a, Expr):
+        else:
             table[p.name] = a
     out = []
     for g in callee.given:

@@ -73,6 +73,8 @@ class Frame:
 class Expressions:
     """Makes functions of expressions for one procedure after the other."""
 
+    number: Callable[[Frame, str, list[Value], Span], Value]  # the result of a function of numbers
+
     def __init__(self, lookup: Callable[[str], Procedure], kinds: frozenset[str], steps: int) -> None:
         self.lookup, self.kinds, self.limit = lookup, kinds, steps
         self.sizes: dict[str, int] = {}
@@ -178,8 +180,6 @@ class Expressions:
             return lambda f: fit(one(a(f)))
         if op == "div" and lanes(e.dtype) == 1 and "domain" in self.kinds:
             return self.quotient(e, args[0], args[1], span)
-        if op not in BINARY:
-            raise ValueError(f"{e.op} in lowered code")
         two, fit, (a, b) = BINARY[op], FIT[base], args
         if lanes(e.dtype) > 1:
             return lambda f: [fit(two(x, y)) for x, y in zip(a(f), b(f), strict=True)]
@@ -238,10 +238,8 @@ class Expressions:
         return lambda f: value
 
     def op_var(self, e: Expr, span: Span, index: bool) -> Run:
-        """A scalar, or a number behind a pointer."""
+        """A scalar."""
         name = str(e.attr)
-        if name in self.names:
-            return self.op_load(e, span, index)
         shared = [depth for depth, names in enumerate(self.shared) if name in names]
 
         def watched(f: Frame) -> Value:
@@ -254,8 +252,6 @@ class Expressions:
     def op_load(self, e: Expr, span: Span, index: bool) -> Run:
         """An element."""
         name = str(e.attr)
-        if name not in self.names:
-            return self.op_var(e, span, index)
         idx, run = [self.expr(a, span, True) for a in e.args], lanes(e.dtype)
 
         def read(f: Frame) -> Value:
@@ -359,10 +355,6 @@ class Expressions:
             return x
 
         return run
-
-    def number(self, f: Frame, key: str, args: list[Value], span: Span) -> Value:
-        """The result of a function of numbers."""
-        raise NotImplementedError
 
     # ---- conditions over elements, and what only they contain
 

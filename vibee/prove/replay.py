@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Procedure, Store, While, statements
+from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Procedure, Store, View, While, statements
 from vibee.tree.expr import Expr, Span, load, loads, show, substitute, walk
 
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
@@ -207,8 +207,6 @@ class Machine(Views):
 
     def do_assign(self, s: Assign) -> Step:
         """A scalar gets a value."""
-        if s.name in self.names:
-            return self.do_store(Store(s.name, (), s.value, span=s.span))
         value = self.expr(s.value, s.span, s.name in self.indices)
         shared = [d for d, names in enumerate(self.shared) if s.name in names]
 
@@ -222,8 +220,6 @@ class Machine(Views):
 
     def do_store(self, s: Store) -> Step:
         """An element gets a value."""
-        if s.array not in self.names:
-            return self.do_assign(Assign(s.array, s.value, s.span))
         idx, value, run_ = [self.expr(e, s.span, True) for e in s.idx], self.expr(s.value, s.span), lanes(s.value.dtype)
         at = load(s.array, s.idx, "")
 
@@ -329,16 +325,11 @@ class Machine(Views):
     def do_call(self, s: Call) -> Step:
         """A call of a procedure; what its arguments see is the caller's memory."""
         p = self.lookup(s.fn)
-        if p.is_scalar:
-            array, idx = target(s.outs[0])
-            value = Expr("call", tuple(s.args), s.fn, p.outs[0].dtype, s.span)
-            return self.do_store(Store(array, idx, value, span=s.span))
         pairs = list(zip([*p.params, *p.outs], [*s.args, *s.outs], strict=True))
         views = {q.name: self.view(a, s.span) for q, a in pairs if q.is_array}
         numbers = {q.name: self.expr(a, s.span, q.kind == "size") for q, a in pairs if not q.is_array}
         sizes = {n: self.expr(e, s.span, True) for n, e in s.sizes.items()}
-        back = [(q.name, str(target(a)[0])) for q, a in pairs if q.kind != "in" and q.is_array]
-        back = [(q, name) for q, name in back if name not in self.names]
+        back = [(q.name, target(a)) for q, a in pairs if q.is_array and not isinstance(a, View)]
         shared = [set(names) for names in self.shared]
 
         def run(f: Frame) -> None:
@@ -395,7 +386,7 @@ def _declared(stmts: list) -> set[str]:
 def _assigned(stmts: list) -> set[str]:
     """Scalars that statements change."""
     out = {s.name for s in statements(stmts) if isinstance(s, Assign)}
-    return out | {target(o)[0] for s in statements(stmts) if isinstance(s, Call) for o in s.outs}
+    return out | {target(o) for s in statements(stmts) if isinstance(s, Call) for o in s.outs}
 
 
 def _leading(stmts: list) -> list[Decl]:

@@ -84,8 +84,7 @@ def _called(s: Call, lookup: Lookup) -> Iterator[tuple[str, Source]]:
         if p.kind not in ("mut", "out"):
             continue
         if not isinstance(a, View):
-            if isinstance(a, Expr):
-                yield str(a.attr), None
+            yield str(a.attr), None
             continue
         found = sources(callee, p.name, lookup) if not callee.is_scalar else None
         for source in [None] if found is None else found:

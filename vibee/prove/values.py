@@ -98,17 +98,6 @@ def _divide(a: float, b: float) -> float:
     return a / b
 
 
-def _power(a: Value, b: Value) -> Value:
-    if isinstance(a, int):
-        return pow(a, b, 1 << 64) if b > 0 else 1
-    try:
-        return math.pow(a, b)
-    except ValueError:
-        return math.nan
-    except OverflowError:
-        return math.inf
-
-
 def _root(a: float) -> float:
     return math.sqrt(a) if a >= 0 else math.nan
 
@@ -119,7 +108,7 @@ def _whole(f: Callable[[float], float]) -> Callable[[float], float]:
 
 BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": _divide,
-    "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "pow": _power,
+    "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b,
     "lt": lambda a, b: a < b, "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b,
     "eq": lambda a, b: a == b, "ne": lambda a, b: a != b,
     "min": lambda a, b: b if b < a else a, "max": lambda a, b: b if b > a else a,

@@ -14,14 +14,12 @@ from .memory import Array, Memory, count
 class Views(Expressions):
     """Makes functions of array arguments."""
 
-    def view(self, v: View | Expr | str, span: Span) -> Callable[[Frame, str], Array]:
+    def view(self, v: View | Expr, span: Span) -> Callable[[Frame, str], Array]:
         """What the callee gets for an array argument."""
-        name, lead = target(v)
-        if name not in self.names:
-            return lambda f, n: cell(f, name, n, len(self.regions))
+        name = target(v)
         if not isinstance(v, View):
-            return lambda f, n: part_of(f.arrays[name], n, (), None, f.arrays[name].shape)
-        idx = [self.expr(e, span, True) for e in lead]
+            return lambda f, n: cell(f, name, n, len(self.regions))
+        idx = [self.expr(e, span, True) for e in v.lead]
         part = [self.expr(e, span, True) for e in v.part] if v.part is not None else None
         shape = [self.expr(e, span, True) for e in v.shape]
 
@@ -60,11 +58,9 @@ def with_values(e: Expr, f: Frame) -> str:
     return f"{show(e)}{' with ' + ', '.join(values) if values else ''}"
 
 
-def target(v: View | Expr | str) -> tuple[str, tuple[Expr, ...]]:
-    """The array (or scalar) that an argument names, and its leading indices."""
-    if isinstance(v, str):
-        return v, ()
-    return (v.array, v.lead) if isinstance(v, View) else (str(v.attr), v.args)
+def target(v: View | Expr) -> str:
+    """The array, or the scalar, that an argument names."""
+    return v.array if isinstance(v, View) else str(v.attr)
 
 
 def cell(f: Frame, name: str, inner: str, depth: int) -> Array:
