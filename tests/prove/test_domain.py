@@ -162,3 +162,187 @@ def test_no_run_leaves_a_domain_that_is_proved_to_be_kept() -> None:
     assert proved > SEEDS // 75
     assert refused < SEEDS // 4
     assert left > SEEDS // 30
+
+
+# ---------------------------------------------------------------- intervals of names
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "condition", "proved"),
+    [
+        ("sqrt(2.0 + cumsum[n](w[n]))", "w[i] >= 0", "2.0 + cumsum[n](w[n]) >= 0.0", True),
+        ("sqrt(cummax[n](w[n] ** 2))", "D >= 1", "cummax[n](w[n] * w[n]) >= 0.0", False),
+        ("sqrt(cumprod[n](w[n] ** 2))", "D >= 1", "cumprod[n](w[n] * w[n]) >= 0.0", True),
+        ("sqrt(cummin[n](w[n]))", "D >= 1", "cummin[n](w[n]) >= 0.0", False),
+        ("sqrt(prod[d](x[n, d] ** 2))", "D >= 1", "prod[d:D](x[n, d] * x[n, d]) >= 0.0", True),
+        ("sqrt(w[n])", "w[0] >= 0, N >= 1", "w[n] >= 0.0", False),  # of one element nothing follows for others
+        ("sqrt(w[n])", "x[i, 0] >= 0, D >= 1, w[n] >= x[n, 0]", "w[n] >= 0.0", False),
+        ("t / w[n]", "w[i] != 0", "w[n] != 0.0", False),
+        ("sqrt(w[n])", "w[n] >= f32(n)", "w[n] >= 0.0", False),
+    ],
+)
+def test_intervals_of_scans_and_of_what_is_given(value: str, given: str, condition: str, proved: bool) -> None:
+    assert (of_value(value, given)[condition] == PROVED) is proved
+
+
+@pytest.mark.parametrize(
+    ("term", "proved"),
+    [
+        ("exp(x[n, d] - max[e](x[n, e]))", True),
+        ("2.0 * exp(x[n, d] - max[e](x[n, e]))", True),
+        ("exp(x[n, d] - min[e](x[n, e]))", False),
+        ("exp(x[n, d] - max[e:1](x[n, e]))", False),  # of another range
+        ("exp(x[n, d] - max[e](x[n, e] * t))", False),
+        ("max(0.0, x[n, d] - max[e](x[n, e]))", False),  # gives 0 for a nan
+        ("exp(max(-5.0, x[n, d] - max[e](x[n, e])))", False),  # max may hide a nan
+        ("steady(x[n, d] - max[e](x[n, e]))", False),  # 1 for 0, and 0 for a nan
+        ("odd(x[n, d] - max[e](x[n, e]))", False),
+        ("either(x[n, d] - max[e](x[n, e]), t)", False),  # 0 for a nan, if t is none
+        ("scaled(x[n, d] - max[e](x[n, e]), 2.0)", True),
+    ],
+)
+def test_the_greatest_term_of_a_sum(term: str, proved: bool) -> None:
+    text = f"""
+def steady(v: f32) -> y:
+    y = where(v == 0.0, 1.0, 0.0)
+
+@procedure
+def odd(v: f32) -> y(f32):
+    y = v * v
+    then(y >= 0)
+
+def either(v: f32, t: f32) -> y:
+    y = where(v >= 0.0, 1.0, where(t == t, 0.0, v))
+
+def scaled(v: f32, by: f32) -> y:
+    y = 1.0 + v / by
+    then(y >= 0)
+
+def f(x: f32[N, D], t: f32) -> y[N]:
+    given(D >= 1)
+    y[n] = log(sum[d]({term}))
+    then(y[n] < inf)
+"""
+    (found,) = (v for c, v in outcomes(text).items() if c.startswith("sum["))
+    assert (found == PROVED) is proved
+
+
+PROGRAM = """
+def half(v: f32) -> y:
+    y = v / 2.0
+
+def part(v: f32) -> y:
+    y = where(v > 100.0, sqrt(v), 0.0)
+    then(where(v >= 0, y >= 0, True), abs(y) <= 1e30)
+
+def near(v: f32) -> y:
+    y = v * v - 3.0
+    then(y >= f32(close(v, 1.0)))
+
+def count(n: i64) -> k(i64):
+    k = n * n
+
+@procedure
+def power(v: f32, n: i64) -> y(f32):
+    y = 1.0
+    for i in range(n):
+        y = y * v
+    then(y >= 0)
+
+@procedure
+def root(x: f32[N], w: mut[f32[N]]) -> y(f32[N]):
+    for i in range(N):
+        y[i] = abs(x[i])
+        w[i] = -1.0
+
+@procedure
+def f(x: f32[N], w: f32[M], k: i64) -> (y(f32[N]), s(f32)):
+    given(N >= 1)
+    t: f32[N]
+    u: f32
+    z: f32[N]
+    BODY
+    then(y[i] >= 0, s >= 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "condition", "proved"),
+    [
+        ("t[i] = x[i] ** 2\n    s = sqrt(t[0])", "t[0] >= 0.0", True),
+        ("t[i] += x[i] ** 2\n    s = sqrt(t[0])", "t[0] >= 0.0", True),
+        ("t[i] -= x[i] ** 2\n    s = sqrt(t[0])", "t[0] >= 0.0", False),
+        ("s = 1.0 / u", "u != 0.0", False),  # what has no value is 0
+        ("while u < 5.0:\n        u += abs(x[0])\n    s = sqrt(u)", "u >= 0.0", True),
+        ("while u > -5.0:\n        u -= abs(x[0])\n    s = sqrt(u)", "u >= 0.0", False),
+        ("while u > -5.0:\n        s = sqrt(u + 5.0)\n        u -= 0.5", "u + 5.0 >= 0.0", False),
+        ("t = root(x, z)\n    s = sqrt(z[0])", "z[0] >= 0.0", False),  # a call may write anything
+        ("t = root(x, z)\n    s = sqrt(t[0])", "t[0] >= 0.0", False),
+        ("s = sqrt(part(w[0]))", "part(w[0]) >= 0.0", True),
+        ("s = sqrt(part(abs(x[0])))", "part(abs(x[0])) >= 0.0", True),
+        ("s = sqrt(power(x[0], k))", "power(x[0], k) >= 0.0", True),
+        ("s = sqrt(power(2.0, 3))", "power(2.0, 3) >= 0.0", True),
+        ("s = sqrt(near(w[0]))", "near(w[0]) >= 0.0", True),
+        ("s = sqrt(f32(count(3)))", "f32(count(3)) >= 0.0", True),
+        ("for i in range(N):\n        u = abs(x[i])\n        break\n    s = sqrt(u)", "u >= 0.0", True),
+        ("s = sqrt(where(not abs(x[0]) < 0.0, 1.0, -1.0))", "where(not abs(x[0]) < 0.0, 1.0, -1.0) >= 0.0", True),
+        ("s = sqrt(half(3.0) - 1.25)", "half(3.0) - 1.25 >= 0.0", True),
+        ("s = sqrt(half(3.0) - 1.75)", "half(3.0) - 1.75 >= 0.0", False),
+    ],
+)
+def test_intervals_of_what_statements_assign(body: str, condition: str, proved: bool) -> None:
+    found = outcomes(PROGRAM.replace("BODY", body))
+    assert (found[condition] == PROVED) is proved, found
+
+
+def test_intervals_that_do_not_settle_say_nothing() -> None:
+    last = 50
+    body = "".join(f"        t{n} = t{n + 1}\n" for n in range(last)) + f"        t{last} = abs(x[0])\n"
+    start = "".join(f"    t{n}: f32 = 0.0\n" for n in range(last + 1))
+    text = (f"@procedure\ndef f(x: f32[N]) -> s(f32):\n    given(N >= 1)\n{start}    for i in range(N):\n{body}"
+            f"    s = sqrt(t{last})\n    then(s >= 0)\n")  # fmt: skip
+    assert outcomes(text) == {f"t{last} >= 0.0": UNPROVED}
+    assert outcomes(text.replace("t0 = t1", "pass").replace("range(50)", "range(3)")) != {}
+
+
+def test_sums_of_parts_of_an_array_begin_at_zero() -> None:
+    text = """
+def f(x: f32[N], at: i64[N], M: size) -> (y[M], s):
+    given(0 <= at[i], at[i] < M, M >= 1)
+    y[at[i]] += VALUE
+    s = sqrt(y[0])
+    then(s >= 0)
+"""
+    assert outcomes(text.replace("VALUE", "x[i] ** 2")) == {"y[0] >= 0.0": PROVED}
+    assert outcomes(text.replace("VALUE", "x[i] ** 2 + 1.0").replace("sqrt(y[0])", "1.0 / y[0]")) == {
+        "y[0] != 0.0": UNPROVED}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ["power(x[n], 200)", "endless(x[n])"])
+def test_an_infinity_of_a_function_without_a_domain_is_no_fault(body: str) -> None:
+    text = f"""
+@procedure
+def power(v: f32, n: i64) -> y(f32):
+    y = 1.0
+    for i in range(n):
+        y = y * v
+
+@procedure
+def below(v: f32) -> y(f32):
+    for i in range(2):
+        y = v
+
+def endless(v: f32) -> y:
+    y = where(below(v) < 0.5, 3e38 * (v + 10.0) * 10.0, inf)
+
+def f(x: f32[N]) -> y[N]:
+    y[n] = {body} - 1.0
+    then(y[n] < inf)
+"""
+    program = load_text(text, "case.vibee")
+    unit = Unit(program, "v3")
+    d = program.defs["f"][0]
+    m = machine(unit, kinds=frozenset({"domain"}))
+    result = m.run(m.lookup(d.key), {"N": 1}, {"x": [4.0]})
+    assert result.fault is None
+    assert result.array("y") == [float("inf")]

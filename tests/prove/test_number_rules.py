@@ -154,6 +154,9 @@ def bits(n: i64, k: i64) -> z(i64):
 def twice(x: f64) -> z(f64):
     z = choice(x, 2.0) + choice(2.0, x)
 
+def sums(n: i64) -> z(i64):
+    z = sum[i:3](n)
+
 def divides(n: i64, k: i64) -> z(i64):
     z = n // k
 
@@ -180,6 +183,6 @@ def test_functions_of_numbers_are_evaluated_as_they_are_written() -> None:
     assert value("choice", 4.0, -1.0) == -2.0
     assert value("bits", 5, 1) == (5 << 1) + 2 + 0 + 1
     assert value("twice", 6.0) == 3.0 + 1 / 3
-    for name, args in {"divides": (1, 0), "whole": (1.0,), "loop": (3,), "choice": (1.0,)}.items():
+    for name, args in {"divides": (1, 0), "whole": (1.0,), "loop": (3,), "sums": (3,), "choice": (1.0,)}.items():
         with pytest.raises(Unknown):
             value(name, *args)

@@ -9,9 +9,12 @@ from brute import inner, machine, search
 
 from vibee.check import load, load_text
 from vibee.lower.unit import Unit
+from vibee.prove.facts import compare
+from vibee.prove.memory import new
 from vibee.prove.replay import Machine, replay
 from vibee.tree.defs import Alloc, Call, For, Model, Procedure, Store, View
-from vibee.tree.expr import const
+from vibee.tree.expr import const, var
+from vibee.tree.expr import load as element
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -404,3 +407,120 @@ def test_what_the_specs_say_runs_without_fault_where_nothing_is_open(path):
                 assert found.fault is None, f"{d.key}: {found.fault}"
                 runs += found.runs
     assert runs > 20
+
+
+# ---------------------------------------------------------------- arguments, conditions, and what cannot go on
+
+
+@pytest.mark.parametrize(
+    ("sizes", "arguments", "words"),
+    [
+        ({"N": 4, "K": 0, "k": 1}, {"m": 1}, "given N % K == 0 of f does not hold"),
+        ({"K": 2, "k": 1}, {"N": 4, "m": 1}, ""),
+        ({"K": 2, "k": 1}, {"N": -4, "m": 1}, "a size is below 0"),
+        ({"N": 4, "K": 2, "k": 1}, {"m": 0}, "given n <= 8 // m of f does not hold"),
+        ({"N": 4, "K": 2, "k": 1}, {"m": 2, "n": 9}, "given n <= 8 // m of f does not hold"),
+        ({"N": 4, "K": 2, "k": 7}, {"m": 1}, "an axis of z is below 0"),
+        ({"N": 4, "K": 2, "k": 0}, {"m": 1}, "the shape of y: 7 // k divides by 0"),
+    ],
+)
+def test_sizes_and_numbers_that_cannot_be_are_refused(sizes, arguments, words):
+    text = """
+@procedure
+def f(x: f32[N], K: size, k: size, m: i64, n: i64) -> (y(f32[7 // k]), z(f32[6 - k])):
+    given(N % K == 0, n <= 8 // m)
+    z = 1.0
+"""
+    result = run(text, sizes, arguments)
+    assert result.fault is None
+    assert (words in result.refused) if words else not result.refused
+
+
+@pytest.mark.parametrize(
+    ("condition", "x", "holds"),
+    [
+        ("max[i](x[i]) == 3", [1, 3, 2], True),
+        ("min[i](x[i]) == 3", [1, 3, 2], False),
+        ("prod[i](x[i]) == 6", [1, 3, 2], True),
+        ("sum[i](x[i]) == 6", [1, 3, 2], True),
+        ("any[i](x[i] == 2)", [1, 3, 2], True),
+        ("all[i](x[i] == 2)", [1, 3, 2], False),
+        ("all[i:N, j:N](i < j or x[i] >= x[j])", [1, 2, 3], True),
+        ("all[i:N, j:N](i < j or x[i] >= x[j])", [1, 3, 2], False),
+        ("argmax[i](x[i]) == 1", [1, 3, 2], True),
+        ("argmin[i](x[i]) == 1", [1, 3, 2], False),
+        ("sum[i](x[i]) == 0 and prod[i](x[i]) == 1", [], True),
+        ("max[i](x[i]) < min[i](x[i]) and argmax[i](x[i]) == 0", [], True),
+        ("any[i](x[i] == 2) or not all[i](x[i] == 2)", [], False),
+        ("max[i](f32(x[i])) == -inf and min[i](f32(x[i])) == inf", [], True),
+        ("i64(u8(300)) == 44 and i64(N) == N and (x[0] == x[0] or N >= 0)", [1], True),
+    ],
+)
+def test_conditions_with_reductions_mean_what_they_say(condition, x, holds):
+    text = f"@procedure\ndef f(x: i32[N]) -> y(i64):\n    given({condition})\n    y = N\n"
+    result = run(text, {"N": len(x)}, {"x": x})
+    assert result.fault is None
+    assert (not result.refused) is holds, result
+
+
+def test_a_scalar_that_parallel_iterations_read_and_set():
+    text = """
+@procedure
+def f(x: f32[N]) -> s(f32):
+    t = 0.0
+    for i in range(N):
+        u = t
+        t = u + x[i]
+    s = t
+"""
+    _, p = lowered(text, "f")
+    found = replay(None, replace(p, body=changed(p.body, For, lambda s: replace(s, parallel=True))), {"N": 2})
+    assert found is not None and found.kind == "race" and found.text.startswith("t is read")
+
+
+def test_a_scalar_that_a_call_sets_in_parallel_iterations():
+    text = """
+@procedure
+def norm(x: f32[M]) -> (s(f32), n(i64)):
+    n = M
+
+@procedure
+def f(x: f32[N, M]) -> s(f32):
+    t: f32 = 0.0
+    n: i64 = 0
+    for i in range(N):
+        t, n = norm(x[i])
+    s = t
+"""
+    unit, p = lowered(text, "f")
+    assert replay(callee_of(unit), p, {"N": 2, "M": 1}) is None
+    broken = replace(p, body=changed(p.body, For, lambda s: replace(s, parallel=True)))
+    found = replay(callee_of(unit), broken, {"N": 2, "M": 1})
+    assert found is not None and found.kind == "race" and found.text.startswith("t is written")
+
+
+@pytest.mark.parametrize("shape", [lambda n, m: (n, m, m), lambda n, m: (m, n)])
+def test_after_a_wrong_shape_no_run_goes_on(shape):
+    unit, p = lowered(ROWS, "rows")
+
+    def other(s: Call) -> Call:
+        return replace(s, args=[replace(s.args[0], shape=shape(*s.args[0].shape)), *s.args[1:]])
+
+    m = Machine(callee_of(unit), frozenset({"bounds"}))
+    result = m.run(replace(p, body=changed(p.body, Call, other)), {"N": 2, "M": 3})
+    assert result.fault is None and ("elements, but" in result.refused or "must be" in result.refused)
+
+
+def test_a_vector_lies_inside_of_its_row():
+    a = new("a", "f32", (2, 8), 0)
+    assert (a.place((1, 0), 8), a.place((1, 1), 8), a.place((2, 0), 8)) == (8, None, None)
+
+
+def test_a_then_about_what_only_the_body_knows_is_passed_over():
+    text = "def f(x: f32[N]) -> y[N]:\n    t[i] = sqrt(x[i])\n    y[i] = t[i]\n    then(y[i] >= 0)\n"
+    unit = unit_of(text)
+    (d,) = unit.program.defs["f"]
+    m = machine(unit, kinds=DOMAIN)
+    p = m.lookup(d.key)
+    assert m.then(p, compare("ge", element("t", (var("i"),), "f32"), const(0.0, "f32"))) is None
+    assert m.then(p, compare("ge", var("k"), const(0, "i64"))) is None

@@ -325,9 +325,7 @@ class Expressions:
     def op_cast(self, e: Expr, span: Span, index: bool) -> Run:
         """A conversion."""
         a, source, to = self.expr(e.args[0], span, index), e.args[0].dtype, str(e.attr)
-        if is_float(source) or source != to:
-            return lambda f: cast(a(f), source, to)
-        return a
+        return lambda f: cast(a(f), source, to)
 
     def op_bitcast(self, e: Expr, span: Span, index: bool) -> Run:
         """The same bits."""

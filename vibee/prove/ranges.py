@@ -32,7 +32,7 @@ from vibee.tree.types import is_float, is_int
 from . import intervals
 from .facts import FLIP, changed, conjuncts, names_in
 from .intervals import ANY, Interval, compared, converted, folded, holds, of_type
-from .numbers import Unknown, evaluated
+from .numbers import Unknown, evaluated, value
 
 Lookup = Callable[[str], Definition]
 Known = tuple[Expr, ...]  # conditions that hold at a place
@@ -69,9 +69,9 @@ def events(stmts: list, known: Known = ()) -> Iterator[Event]:
     """Everything that statements evaluate, with the conditions around it that stay true."""
     for s in stmts:
         if isinstance(s, (Decl, Assign)):
-            value = s.init if isinstance(s, Decl) else s.value
-            if value is not None:
-                yield Event(s.name, value, known, s.span)
+            start = s.init if isinstance(s, Decl) else s.value
+            assert start is not None  # only lowered code declares without a value
+            yield Event(s.name, start, known, s.span)
         elif isinstance(s, Alloc):
             yield Event(s.name, const(0, s.dtype), known, s.span)
         elif isinstance(s, Store):
@@ -262,7 +262,8 @@ class Ranges:
         on_way = [a for a in e.args if inner in walk(a)]
         if e.op == "call":
             try:
-                if not math.isnan(evaluated(self.lookup(_key(e)), [math.nan] * len(e.args), self.lookup)):
+                args = [math.nan if a in on_way else value(a, {}, self.lookup) for a in e.args]
+                if not math.isnan(evaluated(self.lookup(_key(e)), args, self.lookup)):
                     return False
             except Unknown:
                 return False
