@@ -73,7 +73,8 @@ def run_modules(words: list[str], modules: dict[str, str], live: bool = False) -
     import pytest
 
     record = Record(modules, live)
-    pytest.main([*words, *modules], plugins=[record])
+    if modules:  # without files pytest would take the tests of the current folder
+        pytest.main([*words, *modules], plugins=[record])
     return record
 
 

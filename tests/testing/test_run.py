@@ -1,0 +1,112 @@
+"""The run of generated tests: modules that are written, processes that end, what is counted and printed."""
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from vibee.testing import command, generate
+from vibee.testing.parallel import Workers
+from vibee.testing.record import Record
+
+SPEC = '''module("run", version=1)
+
+
+def double(x: f32[N]) -> y[N]:
+    y[n] = 2 * x[n]
+    example(x=[1, 2], y=[2, 4])
+
+
+@procedure
+def primes() -> p(i64[N]):
+    for n in range(N):
+        p[n] = 2
+
+
+@model
+def line(x: f32[N], C: size) -> y[N]:
+    w: f32[C] = 1.0
+    y = double(x)
+'''
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "cache_folder", lambda: tmp_path / "cache")
+    file = tmp_path / "run.vibee"
+    file.write_text(SPEC)
+    return file
+
+
+def phase(node, when="call", outcome="passed", longrepr=None, duration=0.5):
+    return SimpleNamespace(
+        nodeid=node, when=when, duration=duration, outcome=outcome, longrepr=longrepr,
+        failed=outcome == "failed", skipped=outcome == "skipped",
+    )  # fmt: skip
+
+
+def crash(text):
+    return SimpleNamespace(reprcrash=SimpleNamespace(message=text))
+
+
+def test_what_came_of_the_tests_is_counted_and_printed(capsys):
+    record = Record({"/a/test_double.py": "double", "/a/test_primes.py": "primes"}, live=True)
+    record.pytest_runtest_logreport(phase("a/test_double.py::test_agrees[double]", when="setup"))
+    record.pytest_runtest_logreport(phase("a/test_double.py::test_agrees[double]"))
+    for test, why in (("law", ("f", 1, "no case")), ("then", "no index")):
+        record.pytest_runtest_logreport(phase(f"a/test_double.py::test_{test}", outcome="skipped", longrepr=why))
+    bad = "AssertionError: run.vibee:4: double: y[0] is 3\n  with N=1\nFailing test case\nmore"
+    record.pytest_runtest_logreport(phase("a/test_double.py::test_example", outcome="failed", longrepr=crash(bad)))
+    live = capsys.readouterr().out.splitlines()
+    assert live[0].split() == ["0.5", "s", "passed", "double:", "test_agrees[double]"] and len(live) == 4
+    assert record.seconds["double: test_agrees[double]"] == 1.0
+    command.report(record, 2.0, verbose=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "FAILED double: test_example",
+        "  run.vibee:4: double: y[0] is 3",
+        "  with N=1",
+        "",
+        "skipped double: test_law: no case",
+        "skipped double: test_then: no index",
+        "without a test that ran: primes",
+        "2 definitions, 2 tests: 1 passed, 1 failed, 2 had nothing to compare  (2 s)",
+    ]
+
+
+def test_a_name_that_no_definition_has(path, capsys):
+    assert command.test_specs([str(path)], only=["treble", "bass"]) == 2
+    assert capsys.readouterr().err == "vibee test: no definition is called treble, bass\n"
+    path.write_text('"""Nothing yet."""\nmodule("run", version=1)\n')
+    assert command.test_specs([str(path.rename(path.with_name("none.vibee")))]) == 2
+    assert capsys.readouterr().err == "vibee test: no definitions\n"
+
+
+def test_a_process_that_dies_is_replaced():
+    workers = Workers(1)
+    try:
+        assert list(workers.map(signal.raise_signal, [(signal.SIGKILL.value,)])) == [None]
+        assert list(workers.map(abs, [(-2,), (5,)])) == [2, 5]
+    finally:
+        workers.close()
+
+
+def test_modules_are_written_where_they_differ_and_removed_where_the_definition_is_gone(path):
+    modules = dict(generate.generate(str(path)))
+    assert set(modules) == {"double", "primes", "line"}
+    texts = {n: file.read_text() for n, file in modules.items()}
+    checks = {n: [x.split("(")[0][4:] for x in t.splitlines() if x.startswith("def ")] for n, t in texts.items()}
+    assert checks == {
+        "double": ["test_example_line_6", "test_agrees", "test_gradient", "test_refusals"],
+        "primes": ["test_agrees"],  # without parameters nothing can be refused
+        "line": ["test_model"],
+    }
+    old = modules["double"].with_name("test_gone.py")
+    for file in (*modules.values(), old):
+        file.touch()
+        os.utime(file, (1, 1))
+    modules["primes"].write_text("another text")
+    assert dict(generate.generate(str(path))) == modules
+    assert not old.exists()
+    assert {n for n, file in modules.items() if file.stat().st_mtime == 1} == {"double", "line"}
+    assert modules["primes"].read_text() == texts["primes"]
