@@ -434,6 +434,11 @@ def test_sums_of_a_parallel_loop_may_be_added_in_another_order(spec):
         assert max(abs(float(y) - found[name].v) for y in sums) <= found[name].e
 
 
+def test_a_parallel_loop_of_no_turns_adds_nothing(spec):
+    found = run(spec, "total", x=[])
+    assert (found["s"].v, found["s"].e, found["t"].v, found["t"].e) == (0, 0, 0, 0)
+
+
 def test_arrays_of_a_procedure(spec):
     y = run(spec, "filled", x=[3.0, 0.5, 4.0])["y"]
     assert y.v.tolist() == [12, 12, 0] and y.e[2] == 0

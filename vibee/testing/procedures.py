@@ -160,10 +160,6 @@ class Run:
 
     def _equations(self, s: Equations) -> None:
         for q in s.equations:
-            fresh = q.lhs not in self.s.arrays
-            if fresh:
-                shape = tuple(max(self.number(n), 0) for n in q.dims)
-                self.s.arrays[q.lhs] = self.oracle.blank(q.rhs.dtype, shape)
             self.oracle.equation(q, self.s)
 
     # ------------------------------------------------------------ calls
