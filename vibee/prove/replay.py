@@ -324,6 +324,11 @@ class Machine(Views):
     def do_call(self, s: Call) -> Step:
         """A call of a procedure; what its arguments see is the caller's memory."""
         p = self.lookup(s.fn)
+        if p.is_scalar:  # the version for numbers of a definition that another one takes arrays for
+            value, out = Expr("call", tuple(s.args), s.fn, p.outs[0].dtype, s.span), s.outs[0]
+            if isinstance(out, View):
+                return self.do_store(Store(out.array, out.lead, value, span=s.span))
+            return self.do_assign(Assign(target(out), value, s.span))
         pairs = list(zip([*p.params, *p.outs], [*s.args, *s.outs], strict=True))
         views = {q.name: self.view(a, s.span) for q, a in pairs if q.is_array}
         numbers = {q.name: self.expr(a, s.span, q.kind == "size") for q, a in pairs if not q.is_array}
