@@ -15,7 +15,7 @@ from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Sto
 from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, substitute
 from vibee.tree.types import DTYPES
 
-from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub
+from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub, subst_stmt
 from .contraction_shares import lower_shares
 from .reduction import freshen, nest, reduce_ranges, stride
 from .schedule import Plan
@@ -25,6 +25,7 @@ from .schedule import Plan
 TILES = {"v2": (4, 2, 128), "v3": (6, 2, 256), "v4": (12, 2, 512)}
 ROWS = 48  # rows of A copied at once: a multiple of every tile's rows; stays in the second-level cache
 DEPTH = 512  # longest run of k between two visits to c: one panel of B stays in the first cache
+TURN = 8  # columns of B copied together where memory runs along k
 FEW_ROWS = 4  # below this, copying B costs more than it saves
 
 
@@ -194,11 +195,17 @@ class Tile:
         whole: list = [For(self.jj, i(0), i(self.nr), [element])]
         if p.b.op == "load" and stride(p.b.args, p.col) == 1:
             whole = [self._copy_vector(place, self._column(), v * self.width) for v in range(self.nv)]
+        copies = self._k_loops(whole)
+        if len(self.ks) == 1 and p.b.op == "load" and stride(p.b.args, self.ks[0][0]) == 1:
+            copies = [self._turned(place, element)]
         full = Expr("eq", (local(columns), i(self.nr)), None, "bool")
-        return [
-            Decl(columns, "i64", self._wide()),
-            If(full, self._k_loops(whole), self._k_loops([copy, pad])),
-        ]
+        return [Decl(columns, "i64", self._wide()), If(full, copies, self._k_loops([copy, pad]))]
+
+    def _turned(self, place: tuple[Expr, ...], element: Store) -> For:
+        """The columns of a panel that lie along k, TURN at a time: the reads of one k become one vector."""
+        group = self.fresh("group")
+        one = [subst_stmt(element, {self.jj: add(mul(local(group), i(TURN)), i(n))}) for n in range(TURN)]
+        return For(group, i(0), i(self.nr // TURN), self._k_loops(one))
 
     def _column(self) -> Expr:
         """The first column of panel jb."""
