@@ -277,15 +277,22 @@ class Tile:
         return For(block, i(0), ceil_div(self.panels, self.columns), [row], parallel=parallel)
 
     def micro(self, row0: Expr, valid: Expr) -> list:
-        """One tile of c, from `row0` on and in panel jb, of which `valid` rows are there."""
-        acc = [[self.fresh(f"c{r}_{v}") for v in range(self.nv)] for r in range(self.mr)]
-        b = [self.fresh(f"b{v}") for v in range(self.nv)]
+        """One tile of c, from `row0` on and in panel jb, of which `valid` rows are there: all its vectors, or the
+        first alone where the last panel has no more columns."""
+        wide = self.fresh("wide")
+        whole = self._tile(row0, valid, wide, self.nv)
+        one = Expr("le", (local(wide), i(self.width)), None, "bool")
+        return [Decl(wide, "i64", self._wide()), If(one, self._tile(row0, valid, wide, 1), whole)]
+
+    def _tile(self, row0: Expr, valid: Expr, wide: str, vectors: int) -> list:
+        acc = [[self.fresh(f"c{r}_{v}") for v in range(vectors)] for r in range(self.mr)]
+        b = [self.fresh(f"b{v}") for v in range(vectors)]
         a = self.fresh("a")
         zero = Expr("splat", (const(0, self.dtype),), None, self.vec)
         none = Expr("splat", (const(0, self.panel_dtype),), None, f"{self.panel_dtype}x{self.width}")
         decls: list = [Decl(n, self.vec, zero) for row in acc for n in row]
         decls += [Decl(n, none.dtype, none) for n in [*b, a]]
-        return [*decls, *self._product(acc, a, b), *self._write(acc, row0, valid)]
+        return [*decls, *self._product(acc, a, b), *self._write(acc, row0, valid, wide)]
 
     def _product(self, acc: list, a: str, b: list[str]) -> list:
         """The tile over the whole run of k."""
@@ -294,11 +301,11 @@ class Tile:
     def _step(self, acc: list, a: str, b: list[str]) -> list:
         """One k: the tile grows by the product of a column of A and a row of B."""
         bat = (*self._panel_index(), *self._k_index())
-        step: list = [Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.vec)) for v in range(self.nv)]
+        step: list = [Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.vec)) for v in range(len(b))]
         for r in range(self.mr):
             at = load(self.ap, (local(self.it), *self._k_index(), i(r)), self.dtype)
             step.append(Assign(a, Expr("splat", (at,), None, self.vec)))
-            for v in range(self.nv):
+            for v in range(len(b)):
                 c = local(acc[r][v], self.vec)
                 prod = Expr("mul", (local(a, self.vec), local(b[v], self.vec)), None, self.vec)
                 step.append(Assign(acc[r][v], Expr("add", (c, prod), None, self.vec)))
@@ -308,9 +315,10 @@ class Tile:
         at = {self.parts.row: row, self.parts.col: col}
         return tuple(substitute(x, at) for x in self.idx)
 
-    def _write(self, acc: list, row0: Expr, valid: Expr) -> list:
+    def _write(self, acc: list, row0: Expr, valid: Expr, wide: str) -> list:
         """Whole tiles straight to c; tiles at the edge through a small buffer."""
-        tile, r_, c_, wide = self.fresh("tile"), self.fresh("tr"), self.fresh("tc"), self.fresh("wide")
+        tile, r_, c_ = self.fresh("tile"), self.fresh("tr"), self.fresh("tc")
+        columns = len(acc[0]) * self.width
         col0 = self._column()
         later = Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
         if self.adds:
@@ -319,7 +327,7 @@ class Tile:
         again: list = []
         edge: list = []
         for r in range(self.mr):
-            for v in range(self.nv):
+            for v in range(len(acc[r])):
                 at = self._out_index(add(row0, i(r)), add(col0, i(v * self.width)))
                 value = local(acc[r][v], self.vec)
                 whole.append(Store(self.out, at, value))
@@ -335,17 +343,16 @@ class Tile:
 
         full = Expr(
             "and",
-            (Expr("eq", (valid, i(self.mr)), None, "bool"), Expr("eq", (local(wide), i(self.nr)), None, "bool")),
+            (Expr("eq", (valid, i(self.mr)), None, "bool"), Expr("eq", (local(wide), i(columns)), None, "bool")),
             None,
             "bool",
         )
         return [
-            Decl(wide, "i64", self._wide()),
             If(
                 full,
                 [If(later, again, whole)],
                 [
-                    Alloc(tile, self.dtype, (i(self.mr), i(self.nr)), zero=False),
+                    Alloc(tile, self.dtype, (i(self.mr), i(columns)), zero=False),
                     *edge,
                     If(later, copy(total), copy(cell)),
                 ],

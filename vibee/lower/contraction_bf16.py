@@ -128,12 +128,12 @@ class PairTile(Tile):
     def _step(self, acc: list, a: str, b: list[str], feature: str = "") -> list:
         bat = (*self._panel_index(), *self._k_index())
         step: list = [
-            Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.words)) for v in range(self.nv)
+            Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.words)) for v in range(len(b))
         ]
         for r in range(self.mr):
             at = load(self.ap, self._place(add(mul(local(self.it), i(self.mr)), i(r))), "u32")
             step.append(Assign(a, Expr("splat", (at,), None, self.words)))
-            for v in range(self.nv):
+            for v in range(len(b)):
                 args = (local(acc[r][v], self.vec), local(a, self.words), local(b[v], self.words))
                 step.append(Assign(acc[r][v], Expr("dot2", args, feature, self.vec)))
         return step
