@@ -58,6 +58,9 @@ class ArrayTyper:
                 raise SpecError(
                     a.span, f"'{p.name}' of {name} has {count(len(p.shape), 'axis')}, but {show(a)} has {r}"
                 )
+        missing = [p.name for p in sig.params[len(e.args) - len(keys) :] if p.default is None and p.name not in keys]
+        if missing:
+            raise SpecError(e.span, f"{name} needs a value for '{missing[0]}'")
         if sig.is_scalar:
             return max((r for r in ranks if r is not None), default=None)
         return len(sig.outs[0].shape) if len(sig.outs) == 1 else None

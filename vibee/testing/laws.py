@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,16 @@ import pytest
 from vibee.api.arrays import NUMPY
 from vibee.api.function import Function
 from vibee.tree.defs import Definition, Law, Param
-from vibee.tree.expr import Expr, show, walk
-from vibee.tree.types import is_float
+from vibee.tree.expr import Expr, free_vars, show, walk
+from vibee.tree.types import REAL, is_float
 
 from .checks import drawn
-from .draw import Case, nums
+from .draw import Case
 from .gradients import SHARP
-from .numbers import UNIT, Failure, Num, Undetermined
+from .numbers import HIGH, OWN, UNIT, Failure, Num, Undetermined, nearest_bf16
 from .oracle import Oracle, Space
 from .procedures import over_elements
-from .subject import Subject, compare, levels, on_numbers
+from .subject import Subject, as_floats, compare, levels, on_numbers
 
 ORDINARY = ("normal", "whole", "near", "wide")
 
@@ -123,22 +123,27 @@ def law(subject: Subject, line: int) -> None:
 
 def equal(left: np.ndarray, right: np.ndarray, exact: list[Num], settings: Mapping[str, float], dtype: str) -> int:
     """How many elements agree; AssertionError for one that does not."""
-    if left.dtype.kind != "f" or not exact:
-        bound: Any = 0.0
-        if left.dtype.kind == "f" and not settings:
-            return 0
-    else:
+    real = left.dtype.kind == "f"
+    if real and not exact and not settings:
+        return 0
+    share = settings.get("rel", settings.get("ulp", 0.0) * 2 * UNIT[dtype])
+    bound: Any = 0.0
+    if exact:
         a, b = exact
         bound = np.asarray(a.e) + np.asarray(b.e)
-        compare(
-            "the left side", np.asarray(a.v), Num(b.v, bound * SHARP[dtype]), "the right side, in higher precision,"
-        )
-    if settings:
-        share = settings.get("rel", settings.get("ulp", 0.0) * 2 * UNIT[dtype])
-        size = np.abs([left, right]).astype(float)
-        bound = np.maximum(bound, share * np.max(size[np.isfinite(size)], initial=0.0))
-    high = right.astype(np.longdouble) if right.dtype.kind == "f" else right
-    return compare("the left side", left, Num(high, bound), "the right side")
+        sharp = np.maximum(bound * SHARP[dtype], room(share, a.v, b.v)) if real else bound
+        high, other = np.broadcast_arrays(a.v, b.v)
+        compare("the left side", high, Num(other, sharp), "the right side, in higher precision,")
+    if real:
+        bound = np.maximum(bound, room(share, left, right))
+        right = right.astype(np.longdouble)
+    return compare("the left side", left, Num(right, bound), "the right side")
+
+
+def room(share: float, *sides: Any) -> float:
+    """How far sides may differ of which a share of the greatest size is allowed."""
+    sizes = [np.abs(x[np.isfinite(x)]) for x in map(np.asarray, sides)]
+    return share * max(float(np.max(x, initial=0.0)) for x in sizes)
 
 
 class Sides:
@@ -152,27 +157,38 @@ class Sides:
 
     # ------------------------------------------------------------ by the kernels
 
-    def kernel(self, e: Expr) -> np.ndarray:
-        """A whole-array expression by the kernels, with numpy between them."""
+    def kernel(self, e: Expr) -> Any:
+        """A whole-array expression by the kernels, with numpy between them; literals and numbers are Python's, which
+        take the type of what stands beside them."""
         if e.op == "const":
-            return np.asarray(e.attr)
+            return e.attr
         if e.op == "var":
-            return np.asarray(self.named(str(e.attr)))
-        if e.op != "call":
-            args = [self.kernel(a) for a in e.args]
-            with np.errstate(all="ignore"):
-                return np.asarray(NUMPY_OPS[e.op](*args))
+            return self.named(str(e.attr))
+        if e.op == "call":
+            return self._kernel_call(e)
+        args = [self.kernel(a) for a in e.args]
+        with np.errstate(all="ignore"):
+            if e.op == "cast":
+                return converted(np.asarray(args[0]), self.type(e))
+            if e.op == "bitcast":
+                return np.asarray(args[0]).view(NUMPY[self.type(e)])
+            return NUMPY_OPS[e.op](*args)
+
+    def _kernel_call(self, e: Expr) -> np.ndarray:
         d = self.callee(e)
-        bound = self.bound(d, e, [None if self._new(a) else self.kernel(a) for a in e.args])
+        bound = self.bound(d, e, self.kernel)
         named: dict[str, Any] = {}
         for p in d.params:
             if p.name in bound:
-                x = np.asarray(bound[p.name])
-                if x.dtype.kind == "f" or is_float(p.dtype):
-                    x = x.astype(NUMPY[p.dtype] if p.dtype != "bf16" else np.uint16)
+                x = Subject._raw(p, np.asarray(bound[p.name]))
                 named[p.name] = np.ascontiguousarray(x) if p.shape or x.ndim else x.item()
         back = Function(self.subject.spec.library(), d.name, [d])(**named)
-        return np.asarray(back, NUMPY[d.outs[0].dtype])
+        o = d.outs[0]
+        return as_floats(o.dtype, np.asarray(back, NUMPY[o.dtype] if np.ndim(back) or o.dtype != "bf16" else "f4"))
+
+    def type(self, e: Expr) -> str:
+        """The type that a conversion makes."""
+        return self.dtype if e.attr == REAL else str(e.attr)
 
     def _new(self, e: Expr) -> bool:
         return e.op == "var" and str(e.attr) not in self.values and str(e.attr) not in ("inf", "nan")
@@ -199,63 +215,66 @@ class Sides:
         fitting = [d for d in found if all(p.dtype == self.dtype for p in d.params if is_float(p.dtype))]
         return (fitting or found)[0]
 
-    def bound(self, d: Definition, e: Expr, args: list[Any]) -> dict[str, Any]:
-        """Arguments by parameter; a new name that stands for an array gets one of a fitting shape."""
+    def bound(self, d: Definition, e: Expr, value: Callable[[Expr], Any]) -> dict[str, Any]:
+        """The values of arguments by parameter; a new name that stands for an array gets one of a fitting shape."""
         _, *keys = e.attr  # type: ignore[misc]
-        names = [p.name for p in d.params]
-        order = [
-            names[k] if k < len(args) - len(keys) else str(keys[k - len(args) + len(keys)]) for k in range(len(args))
-        ]
-        out = dict(zip(order, args, strict=True))
-        known = {n: np.asarray(x.v if isinstance(x, Num) else x) for n, x in out.items() if x is not None}
+        order = [*(p.name for p in d.params[: len(e.args) - len(keys)]), *map(str, keys)]
+        out = {name: value(a) for name, a in zip(order, e.args, strict=True) if not self._new(a)}
+        known = {n: np.asarray(x.v if isinstance(x, Num) else x) for n, x in out.items()}
         sizes = {n: known[w[1]].shape[w[2]] for n, w in d.sizes.items() if w[0] == "arg" and w[1] in known}
         sizes |= {n: int(known[n]) for n, w in d.sizes.items() if w[0] == "param" and n in known}
         for name, a in zip(order, e.args, strict=True):
-            if out[name] is None:
-                p = d.param(name)
-                out[name] = self.values[str(a.attr)] = self.fresh(p, sizes)
+            if name not in out:
+                if self._new(a):
+                    self.values[str(a.attr)] = self.fresh(d.param(name), sizes)
+                out[name] = value(a)
         return out
 
     def fresh(self, p: Param, sizes: dict[str, int]) -> Any:
         """A value for a new name that is an argument."""
-        if not p.shape:
-            return self.named_number(p)
-        shape = []
-        for e in p.shape:
-            if e.op == "var" and e.attr not in sizes:
-                sizes[str(e.attr)] = int(self.rng.integers(1, 9))
-            known = nums(self.subject.d, Oracle(self.subject.spec.program.by_key), sizes)
-            shape.append(int(Oracle(self.subject.spec.program.by_key).value(e, Space(known, {})).v))
-        if is_float(p.dtype):
-            return self.rng.standard_normal(shape).astype(NUMPY[p.dtype])
-        return self.rng.integers(0, 3, shape).astype(NUMPY[p.dtype])
-
-    def named_number(self, p: Param) -> Any:
-        """A number for a new name."""
-        if is_float(p.dtype):
-            return NUMPY[p.dtype].type(self.rng.standard_normal() * 3)
-        return NUMPY[p.dtype].type(self.rng.integers(0, 5))
+        for n in [p.name] if p.kind == "size" else sorted(v for e in p.shape for v in free_vars(e)):
+            sizes.setdefault(n, int(self.rng.integers(1, 9)))
+        if p.kind == "size":
+            return sizes[p.name]
+        oracle = self.subject.oracle()
+        space = Space({n: Num(np.int64(k)) for n, k in sizes.items()}, {})
+        shape = tuple(int(oracle.whole(e, space).v) for e in p.shape)
+        x = self.rng.standard_normal(shape) * 3 if is_float(p.dtype) else self.rng.integers(0, 3, shape)
+        return converted(np.asarray(x), p.dtype)[()]
 
     # ------------------------------------------------------------ in higher precision
 
     def high(self, e: Expr, oracle: Oracle) -> Num:
         """The same by the oracle, with the error that the kernels can make."""
         if e.op == "const":
-            return oracle.a.const(e.attr, self.dtype if isinstance(e.attr, float) else "i64")
+            word = "bool" if isinstance(e.attr, bool) else self.dtype if isinstance(e.attr, float) else "i64"
+            return oracle.a.const(e.attr, word)
         if e.op == "var":
             x = np.asarray(self.named(str(e.attr)))
             return Num(
                 x.astype(oracle.a.dtype("f64" if x.dtype == np.float64 else "f32")) if x.dtype.kind == "f" else x
             )
-        args = [self.high(a, oracle) for a in e.args]
-        if e.op != "call":
-            real = any(a.v.dtype.kind == "f" for a in args)
-            source = self.dtype if real else "i64"
-            if real:
-                args = [oracle.a.cast(a, "i64", source) if a.v.dtype.kind in "iu" else a for a in args]
-            return oracle.a.apply(e.op, source, args, source)
-        d = self.callee(e)
-        return self._high_call(d, self.bound(d, e, args), oracle)
+        if e.op == "call":
+            d = self.callee(e)
+            return self._high_call(d, self.bound(d, e, lambda a: self.high(a, oracle)), oracle)
+        return self._high_operator(e, [self.high(a, oracle) for a in e.args], oracle)
+
+    def _high_operator(self, e: Expr, args: list[Num], oracle: Oracle) -> Num:
+        if e.op == "cast":
+            return oracle.a.cast(args[0], kind(args[0]), self.type(e))
+        if e.op == "bitcast":
+            return oracle.a.bitcast(args[0], kind(args[0]), self.type(e))
+        if e.op in ("and", "or", "not"):
+            return oracle.a.apply(e.op, "bool", args, "bool")
+        chosen, args = (args[0], args[1:]) if e.op == "where" else (None, args)
+        kinds = {kind(a) for a in args}
+        common = next((k for k in ("f64", "f32") if k in kinds), "")
+        if not common:  # whole numbers beside those of another type are literals and sizes, which take it
+            common = next(iter(kinds - {"i64"}), "i64") if e.op not in ("div", "sqrt") else self.dtype
+        args = [oracle.a.cast(a, kind(a), common) for a in args]
+        if chosen is not None:
+            return oracle.a.where(chosen, args[0], args[1], common)
+        return oracle.a.apply(e.op, common, args, common)
 
     def _high_call(self, d: Definition, bound: dict[str, Num], oracle: Oracle) -> Num:
         callee = self.subject.spec[d.key]
@@ -265,8 +284,8 @@ class Sides:
                 dtype = p.dtype if p.kind != "size" else "i64"
                 if x.v.dtype != oracle.a.dtype(dtype):
                     bound[p.name] = Num(np.asarray(x.v).astype(oracle.a.dtype(dtype)), x.e)
-            elif p.default is not None:
-                bound[p.name] = oracle.value(p.default, Space({}, {}))
+            else:
+                bound[p.name] = oracle.value(p.default, Space({}, {}))  # type: ignore[arg-type]
         whole = {}
         if on_numbers(d):
             shape = np.broadcast_shapes((1,), *(np.shape(x.v) for x in bound.values()))
@@ -290,5 +309,18 @@ NUMPY_OPS: dict[str, Any] = {
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
     "and": np.logical_and, "or": np.logical_or, "not": np.logical_not, "where": np.where, "floor": np.floor,
     "rint": np.rint, "bitand": np.bitwise_and, "bitor": np.bitwise_or, "xor": np.bitwise_xor,
-    "shl": np.left_shift, "shr": np.right_shift,
+    "shl": np.left_shift, "shr": np.right_shift, "invert": np.invert,
 }  # fmt: skip
+
+
+def kind(x: Num) -> str:
+    """The type of a number in higher precision, where f32 and bf16 are one."""
+    v = np.asarray(x.v)
+    if v.dtype.kind == "f":
+        return "f64" if v.dtype == HIGH["f64"] else "f32"
+    return next(n for n, t in OWN.items() if t == v.dtype)
+
+
+def converted(x: np.ndarray, dtype: str) -> np.ndarray:
+    """Numbers as another type; bfloat16 as f32."""
+    return np.asarray(nearest_bf16(x)) if dtype == "bf16" else x.astype(NUMPY[dtype])
