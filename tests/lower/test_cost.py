@@ -179,6 +179,41 @@ def f(x: f32[N]) -> s(f32):
                     s += x[m]
 """
 
+UP_TO_DATA = """
+@procedure
+def f(x: f32[N], n: i64[1]) -> s(f32):
+    for i in range(min(N, n[0])):
+        s += x[i]
+"""
+
+LEAVING = """
+@procedure
+def f(x: f32[N]) -> s(f32):
+    for i in range(N):
+        if x[i] > 0.0:
+            break
+        s += x[i]
+"""
+
+ADDED = """
+@procedure
+def f(x: f32[N], c: mut[f32[N]]):
+    c[n] += x[n] * 2.0
+"""
+
+WORK_MEMORY = """
+@procedure
+def f(x: f32[N]) -> y(f32[N]):
+    t: f32[N]
+    t[i] = x[i] * 2.0
+    y = filled(t, x[0] * x[0])
+
+@procedure
+def filled(x: f32[N], a: f32) -> y(f32[N]):
+    for i in range(N):
+        y[i] = x[i] + a
+"""
+
 KNOWN = {
     "a product": (PRODUCT, {"M": 3, "K": 5, "N": 7}, 2 * 3 * 5 * 7, 4 * (15 + 35 + 21)),
     "nested reductions are computed once": (SHIFTED, {"N": 3, "D": 5}, 3 * 5 * 4, 4 * 30),
@@ -195,6 +230,10 @@ KNOWN = {
     "remainders and quotients are bounded": (REMAINDERS, {"N": 8}, 8 * 3 * 2 + 8, 4 * 9 + 8),
     "one of two, the dearer of which is counted from above": (TRIANGLE_OR_NOTHING, {"N": 6, "mode": 2}, 15, 4 * 7 + 0),
     "equations of a procedure": (IN_EQUATIONS, {"N": 3, "D": 5}, 3 * 5 * 2, 4 * 30),
+    "a range that data may cut": (UP_TO_DATA, {"N": 6}, 6, 4 * 7 + 8),
+    "a loop that is left": (LEAVING, {"N": 6}, 6, 4 * 7),
+    "what is added to is read": (ADDED, {"N": 6}, 12, 4 * 18),
+    "work memory is not moved": (WORK_MEMORY, {"N": 6}, 6 + 1 + 6, 4 * 12),
     "calls": (CALLS, {"R": 3, "N": 5}, 30, 4 * 30),
 }
 
@@ -252,7 +291,7 @@ def test_every_definition_of_the_specs_is_counted() -> None:
 @pytest.mark.parametrize(
     ("text", "bound"),
     [(PRODUCT, False), (SHIFTED, False), (TRIANGLES, False), (SIZES_DECIDE, False), (CALLS, False), (BLOCKS, True),
-     (HALVING, True)],
+     (HALVING, True), (UP_TO_DATA, True), (LEAVING, True), (WORK_MEMORY, False)],
 )  # fmt: skip
 def test_a_count_from_above_says_so(text: str, bound: bool) -> None:
     program = load_text(MODULE + text, "m.vibee")

@@ -86,27 +86,42 @@ def _cost(e: Expr) -> int:
 
 def _trips(s: For, env: Mapping[str, Expr | None]) -> Expr | None:
     """At most how often the loop runs."""
-    step = abs(s.step)
-    for hi in s.hi.args if s.hi.op == "min" else (s.hi,):
-        if hi.op == "add" and s.lo in hi.args:  # from lo to lo + n
-            n = hi.args[1] if hi.args[0] == s.lo else hi.args[0]
-            found = bound(n, env)
-            if found is not None:
-                return _divided(found, step)
-    upper = bound(s.hi if s.step > 0 else s.lo, env)
+    lo, hi = (s.lo, s.hi) if s.step > 0 else (s.hi, s.lo)
+    part = _part(lo, hi, env)
+    if part is not None:
+        return _divided(part, abs(s.step))
+    upper = bound(hi, env)
     if upper is None:
         return None
     lower = known(s.lo)
     if lower and s.step > 0:
         upper = plus(upper, const(-lower, "i64"))
-    return _divided(upper, step)
+    return _divided(upper, abs(s.step))
+
+
+def _part(lo: Expr, hi: Expr, env: Mapping[str, Expr | None]) -> Expr | None:
+    """At most hi - lo where both start at the same place: from x or x + r to x + n."""
+    start = lo.args[0] if lo.op == "add" else lo
+    for e in hi.args if hi.op == "min" else (hi,):
+        for x in (lo, start):
+            if e.op == "add" and x in e.args:
+                n = e.args[1] if e.args[0] == x else e.args[0]
+                found = bound(n, env)
+                if found is not None:
+                    return found
+    return None
 
 
 def _divided(e: Expr, by: int) -> Expr:
+    """e / by, rounded up: the last step may be a part of one."""
     value = known(e)
     if value is not None:
-        return const(max(value, 0) // by, "i64")
-    return e if by == 1 else Expr("floordiv", (e, const(by, "i64")), None, "i64")
+        return const(-(-max(value, 0) // by), "i64")
+    if by == 1:
+        return e
+    if e.op == "mul" and e.args[1].op == "const" and e.args[1].attr == by:
+        return e.args[0]
+    return Expr("floordiv", (plus(e, const(by - 1, "i64")), const(by, "i64")), None, "i64")
 
 
 def bound(e: Expr, env: Mapping[str, Expr | None]) -> Expr | None:
@@ -120,10 +135,14 @@ def bound(e: Expr, env: Mapping[str, Expr | None]) -> Expr | None:
         sides: list[Expr] = [b for a in e.args if (b := bound(a, env)) is not None]
         fixed = [b for b in sides if b.op == "const"]
         if e.op == "min":
-            return next(iter(fixed or sides), None)
-        return None if len(sides) < 2 else next((b for b in sides if b.op != "const"), sides[0])
+            return min(fixed, key=known, default=next(iter(sides), None))  # type: ignore[arg-type]
+        if len(sides) < 2:
+            return None
+        return next((b for b in sides if b.op != "const"), None) or max(fixed, key=known)  # type: ignore[arg-type]
     if e.op == "mod":
         return bound(e.args[1], env)
+    if e.op == "sub" and (part := _part(e.args[1], e.args[0], env)) is not None:
+        return part
     if e.op in ("add", "sub", "mul", "floordiv"):
         a, b = (bound(x, env) for x in e.args)
         if a is None:

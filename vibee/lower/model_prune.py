@@ -19,15 +19,13 @@ def _expressions(f: Formula) -> list[Expr]:
 
 def needed(f: Formula, outs: set[str]) -> set[str]:
     """The arrays that the outputs depend on, themselves included."""
-    names = set(outs)
-    for _ in range(len(f.equations) + 1):
+    names, before = set(outs), 0
+    while len(names) > before:
         before = len(names)
         for e in f.equations:
             if e.lhs in names:
                 for x in (e.rhs, *e.idx, *e.dims):
                     names |= {str(n.attr) for n in loads(x)}
-        if len(names) == before:
-            break
     return names
 
 
@@ -55,13 +53,9 @@ def prune(f: Formula, outs: tuple[str, ...], key: str) -> Formula:
             params.append(Param(name, "size", "i64"))
         sizes[name] = found or ("param", name)
     arrays = {p.name for p in params}
-    given = [c for c in f.given if {str(n.attr) for n in loads(c)} <= arrays
-             and free_vars(c) <= names | arrays | _element_vars(c)]  # fmt: skip
+    own = {*f.sizes, *(p.name for p in f.params)}  # what else is free in a condition runs over elements
+    given = [c for c in f.given if {str(n.attr) for n in loads(c)} <= arrays and free_vars(c) & own <= names]
     return replace(g, params=params, sizes=sizes, given=given, laws=[])
-
-
-def _element_vars(c: Expr) -> set[str]:
-    return {str(i.attr) for n in loads(c) for i in n.args if i.op == "var"}
 
 
 def passes(f: Formula, out: str) -> str | None:
