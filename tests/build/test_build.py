@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vibee.build import BuildError, build, load_extension
+from vibee.build import BuildError, build, extension, load_extension
 from vibee.build.cache import cache_folder
 from vibee.build.compiler import compile_c, cythonize, find_compiler, shared_views
 from vibee.build.flags import ISA, compile_flags, default_isa, link_flags
@@ -164,6 +164,23 @@ def test_how_threads_wait_is_said_only_while_a_module_is_loaded(tmp_path, monkey
     with pytest.raises(BuildError):
         load_extension(tmp_path / "none.so", "vibee_none")
     assert os.environ.get("GOMP_SPINCOUNT") == asked
+
+
+def test_what_a_user_says_about_waiting_threads_stays_said(monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "77")
+    assert load_extension(*build(TEXT.format(77), "waiting")).answer() == 77
+    assert os.environ["GOMP_SPINCOUNT"] == "77"
+
+
+def test_what_modules_share_is_built_once_and_then_found(monkeypatch):
+    name = extension.views_module()
+    assert extension.views_module() == name
+    monkeypatch.delitem(sys.modules, name, raising=False)  # as in a new process
+    loaded = []
+    monkeypatch.setattr(extension, "load_extension", lambda path, name: loaded.append(path.exists()))
+    (cache_folder() / f"{name}.so").touch()
+    monkeypatch.setattr(extension, "compile_c", None)
+    assert extension.views_module() == name and loaded == [True]
 
 
 def test_other_machines_and_systems_have_their_own_flags(monkeypatch):

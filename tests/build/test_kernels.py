@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from vibee.build import kernels
+from vibee.check import load_text
 
 SPEC = "def double(x: f32[N]) -> y[N]:\n    y[i] = x[i] * {}\n"
 
@@ -61,6 +62,13 @@ def test_a_lost_module_is_made_again(made, tmp_path):
     made(2.0)
     (tmp_path / "out" / "v2.so").unlink()
     assert made(None) == ["lower v2", "lower v3", "compile v2"]
+
+
+def test_of_a_definition_for_any_number_type_the_one_for_f32_is_built():
+    program = load_text("def f(x: real[N]) -> y[N]:\n    y[n] = x[n]\n\ndef g_f64(x: f64) -> y:\n    y = x\n", "m.vibee")
+    program.raise_errors()
+    assert len(program.defs["f"]) == 2
+    assert [d.key for d in kernels.instances(program)] == ["f_f32", "g_f64"]
 
 
 MODEL = """

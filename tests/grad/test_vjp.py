@@ -348,6 +348,8 @@ def test_flat_and_split_axes(normal):
         "x[d // (T + D), d]",
         "x[t, min(d, 2)]",
         "x[t, d ^ t]",
+        "x[0, d ^ t]",
+        "x[0, d // (t + 1)]",
     ],
 )
 def test_index_arithmetic(rhs, normal):

@@ -204,6 +204,64 @@ def test_a_cache_that_calls_write_to() -> None:
     assert np.allclose(got, want)
 
 
+APART = PARTS + """
+def halves(x: real[N, C], w: real[N, C]) -> (a[N, C], b[N, C]):
+    a[n, c] = x[n, c]
+    b[n, c] = w[n, c] * w[n, c]
+@procedure
+def renamed(w: real[C, O], x: real[N, O], near: real[C, O]) -> out[C, N]:
+    implements(lin)
+    for n in range(C):
+        for o in range(N):
+            out[n, o] = sum[c](w[n, c] * x[o, c]) + 0.0 * near[n, 0]
+@model
+def apart(x0: real[N, C], D: size, L: size) -> (loss, seen[N, C], last[N, C], squares[N, C]):
+    w: real[C, D] = 0.1
+    r: real[D, C] = 0.1
+    z: real[C, C] = 0.1
+    h = lin(lin(x0, r), w)
+    k = x0
+    before = lin(h, z)
+    for l in layers(L):
+        v: real[C, C] = 0.1
+        before = h
+        k = bend(k)
+        h = lin(h, v) + k
+    g = x0
+    for l in layers(L):
+        u: real[C, C] = 0.1
+        g = lin(g, u)
+    a, b = halves(h, renamed(lin(x0, r), w, lin(h, r)))
+    seen = g
+    squares = b
+    last = before
+    loss = square(b + before)
+"""
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_what_no_weight_moves_and_what_no_loss_needs(layers: int) -> None:
+    # `renamed` has its parameters, sizes and outputs in the places of those of `lin`, under other names
+    case = Case(APART, "apart", N=2, C=2, D=3, L=layers)
+    grads = case.check(x0=np.random.default_rng(7).normal(size=(2, 2)))
+    assert not grads[-4 * layers :].any()  # the second loop's
+
+
+NAMED = PARTS + """
+@model
+def named(off_w: real[N, C], at_0: real[N, C], grads: real) -> loss:
+    w: real[C, C] = 0.1
+    loss = square(lin(off_w, w) * grads + at_0)
+"""
+
+
+def test_a_model_may_use_the_names_of_what_is_made_from_it() -> None:
+    rng = np.random.default_rng(8)
+    case = Case(NAMED, "named", N=2, C=2)
+    case.check(off_w=rng.normal(size=(2, 2)), at_0=rng.normal(size=(2, 2)), grads=1.5)
+    assert case.lowered.gradient.procedure.outs[-1].name == "grads_"
+
+
 def test_initial_weights() -> None:
     text = PARTS + """
 @procedure

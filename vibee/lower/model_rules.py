@@ -66,9 +66,8 @@ def rule(program: Registry, f: Definition, wanted: tuple[str, ...]) -> Rule:
     assert base is not None, f"{f.name} has no gradient"
     full = vjp(base, program.by_key)
     names = {p.name: q.name for p, q in zip(f.params, base.params, strict=False)}
-    if {q.name for q in base.params} <= {p.name for p in f.params}:
-        names = {p.name: p.name for p in f.params}
-    roles = Roles(base, full, {q: p for p, q in names.items()})
+    wanted = tuple(p for p in wanted if p in names)  # what the formula has not changes nothing
+    roles = Roles(base, full, f)
     copies: dict[str, str] = {}
     outs = []
     for p in wanted:
@@ -86,16 +85,20 @@ def rule(program: Registry, f: Definition, wanted: tuple[str, ...]) -> Rule:
 
 
 class Roles:
-    """What the parameters and outputs of a derived gradient stand for, in the forward's names."""
+    """What the parameters and outputs of a derived gradient stand for, in the names of the forward `f`."""
 
-    def __init__(self, base: Formula, full: Formula, back: dict[str, str]) -> None:
+    def __init__(self, base: Formula, full: Formula, f: Definition) -> None:
+        # `f` has the parameters and outputs of `base` in the same places, and maybe others after them
+        same = [*zip(f.params, base.params, strict=False), *zip(f.outs, base.outs, strict=False)]
+        back = {q.name: p.name for p, q in same}
+        for p, q in same:
+            back |= {str(b.attr): str(a.attr) for a, b in zip(p.shape, q.shape, strict=True) if a.op == b.op == "var"}
         real = [p.name for p in base.params if is_float(p.dtype) and p.kind != "size"]
         self.out_of = dict(zip(real, (o.name for o in full.outs), strict=True))
-        cotangents = [o.name for o in base.outs if is_float(o.dtype)]
+        cotangents = [back[o.name] for o in base.outs if is_float(o.dtype)]
         last = full.params[len(full.params) - len(cotangents) :]
         self.cotangent_of: dict[str | None, str] = {p.name: o for p, o in zip(last, cotangents, strict=True)}
-        self.names = {p.name: back.get(p.name, p.name) for p in base.params}
-        self.names |= {d: f"d_{back.get(p, p)}" for p, d in self.out_of.items()}
+        self.names = back | {d: f"d_{back[p]}" for p, d in self.out_of.items()}
         self.names |= {str(d): f"d_{o}" for d, o in self.cotangent_of.items()}
 
     def role(self, name: str) -> str:
@@ -108,13 +111,14 @@ def bind_sizes(g: Definition, shapes: dict[str, tuple[Expr, ...]], known: dict[s
 
     `shapes`: by the callee's own parameter and output names.
     """
-    found = {k: v for k, v in known.items() if k in g.sizes}
+    found: dict[str, Expr] = {}
     for p in (*g.params, *g.outs):
         actual = shapes.get(p.name)
         if actual is not None and len(actual) == len(p.shape):
             for pattern, e in zip(p.shape, actual, strict=True):
                 if pattern.op == "var":
                     found.setdefault(str(pattern.attr), e)
+    found = known | found
     return {k: found[k] for k in g.sizes if k in found}
 
 
