@@ -146,8 +146,6 @@ def stated(subject: Subject, values: dict[str, Any], shapes: dict[str, Any]) -> 
             x = np.asarray(values[p.name]) if p.name in values else np.asarray(value(p.default, {}))  # type: ignore[arg-type]
             kind = NUMPY[p.dtype] if p.dtype != "bf16" else np.dtype("f4")
             x = np.atleast_1d(x).reshape(-1) if subject.mapped else x
-            if x.size == 0 and x.ndim < len(p.shape):
-                x = x.reshape(*x.shape, *([0] * (len(p.shape) - x.ndim)))
             arrays[p.name] = (
                 x.astype(np.uint64).astype(kind) if p.dtype == "u64" and x.dtype == object else x.astype(kind)
             )

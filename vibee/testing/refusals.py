@@ -47,7 +47,7 @@ def refusals(subject: Subject) -> None:
     case = _valid(subject)
     if case is None:
         pytest.skip("no sizes and values were found that satisfy `given`")
-    count, where, said = 0, f"{place(subject.d.span)}: {subject.d.key}", f"\n  with {case}"
+    where, said = f"{place(subject.d.span)}: {subject.d.key}", f"\n  with {case}"
     for what, words, named in wrong_calls(subject, case):
         before = {n: x.tobytes() for n, x in named.items() if isinstance(x, np.ndarray)}
         try:
@@ -63,9 +63,6 @@ def refusals(subject: Subject) -> None:
         for n, x in named.items():
             if isinstance(x, np.ndarray):
                 assert x.tobytes() == before[n], f"{where}: {what} changed {n}{said}"
-        count += 1
-    if not count:
-        pytest.skip("there is no wrong argument to try")
 
 
 def _valid(subject: Subject, d: Definition | None = None) -> Case | None:
