@@ -148,8 +148,10 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
     end = Expr("sub", (s.hi, const(1, "i64")), None, "i64")
     if more.prove(compare("le", next_lo, hi)):
         final = Expr("sub", (s.hi, const(s.step, "i64")), None, "i64")
-        exact = [s.hi] if last.prove(compare("le", hi, s.hi)) else []  # the shortest text, if it is the very end
-        ends = [*exact, size[n], substitute(hi, {v: final}), s.hi]
+        # the shortest text for the end first, where it may be one: a proof that fails takes longest
+        exact = constant_apart(lo, var(v)) is not None and last.prove(compare("le", hi, s.hi))
+        likely = [*([s.hi] if exact else []), *([size[n]] if hi.op == "min" and size[n] in hi.args else [])]
+        ends = [*likely, substitute(hi, {v: final}), size[n], s.hi]
         x = next((x for x in ends if v not in free_vars(x) and last.prove(compare("le", x, hi))), None)
         return (whole(first_lo, x) if x is not None else None), made(first_lo, lo)
     if s.step == 1 and more.prove(compare("le", lo, next_hi)):
