@@ -1,0 +1,73 @@
+"""Products by register tiles, in copies and in place, and what is none: lowered and run step by step."""
+
+import numpy as np
+import pytest
+
+from vibee.check import load_text
+from vibee.lower import lower_with_report
+from vibee.prove.replay import Machine
+
+SIZES = {"B": 2, "M": 5, "K": 3, "L": 2, "N": 9}
+SHAPES = {
+    "a": "MK", "b": "KN", "bt": "NK", "ab": "BMK", "al": "MKL", "bl": "KLN", "t": "M",
+    "wide": "MM",
+}  # fmt: skip
+
+
+def arrays():
+    rng = np.random.default_rng(3)
+    out = {n: rng.integers(-3, 4, [SIZES[s] for s in shape]).astype(np.float32) for n, shape in SHAPES.items()}
+    return out | {"t": np.arange(SIZES["M"], dtype=np.int32)[::-1] // 2}
+
+
+A = arrays()
+TRIANGLE = np.tril(np.ones((5, 3), np.float32))
+# the head's arrays, the equation of c[...], what it is
+PRODUCTS = {
+    "expressions": ("a bt", "c[i, j] = sum[k]((a[i, k] + 1.0) * (2.0 * bt[j, k]))",
+                    lambda: (A["a"] + 1) @ (2 * A["bt"].T)),
+    "one factor for all batches": ("ab b", "c[p, i, j] = sum[k](ab[p, i, k] * b[k, j])", lambda: A["ab"] @ A["b"]),
+    "two summed axes": ("al bl", "c[i, j] = sum[k, l](al[i, k, l] * bl[k, l, j])",
+                        lambda: np.einsum("ikl,klj", A["al"], A["bl"])),
+    "a triangle is none": ("a b", "c[i, j] = sum[k:min(i + 1, K)](a[i, k] * b[k, j])",
+                           lambda: (A["a"] * TRIANGLE) @ A["b"]),
+    "a factor of numbers is none": ("a b", "c[i, j] = sum[k](a[i, k] * f32(j)) + b[0, j]",
+                                    lambda: A["a"].sum(1)[:, None] * np.arange(9) + A["b"][0]),
+    "rows of a place that data tell": ("a b t", "given(0 <= t[i] < M)\n    c[t[i], j] += sum[k](a[i, k] * b[k, j])",
+                                       lambda: scattered()),
+}  # fmt: skip
+SCHEDULES = {"expressions": ("tile(i=8, j=32)",), "two summed axes": ("tile(i=4, k=2)",)}
+CASES = [(n, w) for n in PRODUCTS for w in ("", *SCHEDULES.get(n, ()))]
+
+
+def scattered():
+    c = np.zeros((5, 9), np.float32)
+    np.add.at(c, A["t"], A["a"] @ A["b"])
+    return c
+
+
+def result(text: str, given: dict, shape: tuple[int, ...]) -> np.ndarray:
+    """The array c of the first definition, its lowered loops run step by step."""
+    program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
+    program.raise_errors()
+    d = next(iter(program.defs.values()))[0]
+    p, _ = lower_with_report(program, d, "v2")
+    done = Machine(program.by_key).run(p, {n: SIZES[n] for n in d.sizes}, given)
+    assert done.fault is None
+    assert not done.refused
+    return np.array(done.array("c")).reshape(shape)
+
+
+def head(names: str) -> str:
+    kinds = {"t": "i32"}
+    return ", ".join(f"{n}: {kinds.get(n, 'f32')}[{', '.join(SHAPES[n])}]" for n in names.split())
+
+
+@pytest.mark.parametrize(("name", "words"), CASES)
+def test_tiles_are_the_products_that_are_written(name, words):
+    names, equation, expected = PRODUCTS[name]
+    want = expected()
+    out = "B, M, N" if want.ndim == 3 else "M, N"
+    text = f"def f({head(names)}) -> c[{out}]:\n    {equation}\n"
+    text += f"    with schedule(cpu): {words}\n" if words else ""
+    np.testing.assert_array_equal(result(text, {n: A[n] for n in names.split()}, want.shape), want)
