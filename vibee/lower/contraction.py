@@ -9,6 +9,7 @@ in vector registers over the whole k loop.  A and B are any expressions: copying
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Store
@@ -227,23 +228,28 @@ class Tile:
 
     def _rows(self) -> For:
         """All tiles: in parallel over blocks of rows (and batch axes)."""
-        p, ib, it = self.parts, local(self.ib), local(self.it)
-        rows, valid = self.fresh("rows"), self.fresh("valid_rows")
-        block = mul(ib, i(self.block))
-        first = mul(it, i(self.mr))
-        least = Expr("min", (i(self.mr), sub(local(rows), first)), None, "i64")
-        tiles = div(add(local(rows), i(self.mr - 1)), i(self.mr))
-        body = [
-            Decl(rows, "i64", Expr("min", (i(self.block), sub(self.dim[p.row], block)), None, "i64")),
-            self.room_a(),
-            *self.pack_a(block, local(rows), tiles),
-            self._tiles(tiles, Decl(valid, "i64", least), self.micro(add(block, first), local(valid))),
-        ]
+        p, start = self.parts, mul(local(self.ib), i(self.block))
+        body = self.row_block(start, self.dim[p.row], self._tiles)
         splits = self.plan.splits
         loop = For(self.ib, i(0), ceil_div(self.dim[p.row], self.block), body, parallel=splits(p.row, True))
         for v in reversed(self.batch):
             loop = For(v, i(0), self.dim[v], [loop], parallel=splits(v, True))
         return loop
+
+    def row_block(self, start: Expr, end: Expr, tiles: Callable[[Expr, Decl, list], For]) -> list:
+        """The rows of a block that starts at `start`, before `end`: their copy, and `tiles` of a number of tiles, the
+        rows that are there of each, and what is done for it."""
+        rows, valid = self.fresh("rows"), self.fresh("valid_rows")
+        first = mul(local(self.it), i(self.mr))
+        least = Expr("min", (i(self.mr), sub(local(rows), first)), None, "i64")
+        count = div(add(local(rows), i(self.mr - 1)), i(self.mr))
+        micro = self.micro(add(start, first), local(valid))
+        return [
+            Decl(rows, "i64", Expr("min", (i(self.block), sub(end, start)), None, "i64")),
+            self.room_a(),
+            *self.pack_a(start, local(rows), count),
+            tiles(count, Decl(valid, "i64", least), micro),
+        ]
 
     def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
         """The copy of a block of rows of A, tile by tile."""

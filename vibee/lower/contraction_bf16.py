@@ -46,6 +46,7 @@ class PairTile(Tile):
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
         super().__init__(e, isa, fresh, plan)
         self.run += self.run % 2
+        self.pairs = fresh("pairs")
         self.panel_dtype, self.words = "u32", f"u32x{self.width}"
         # rows of A are copied as they lie where k runs along them; else k stands outermost
         self.by_rows = self._along_k(self.parts.a)
@@ -53,11 +54,6 @@ class PairTile(Tile):
     def _along_k(self, e: Expr) -> bool:
         """Does memory run along k in every read of a factor?"""
         return len(self.ks) == 1 and all(stride(ld.args, self.ks[0][0]) == 1 for ld in loads(e))
-
-    def lower(self) -> list:
-        """Statements of the whole contraction."""
-        self.pairs = self.fresh("pairs")
-        return super().lower()
 
     def run_of_k(self) -> list:
         """The length of the run, in numbers and in pairs."""

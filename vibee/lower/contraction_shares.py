@@ -84,15 +84,9 @@ def _column_blocks(t: Tile, first_row: Expr, row_end: str, first: Expr, end: str
 
 def _row_blocks(t: Tile, first: Expr, end: str, panels: Expr) -> For:
     """The rows of a share, block by block, times the copied panels."""
-    start, rows, valid = t.fresh("row_0"), t.fresh("rows"), t.fresh("valid_rows")
-    row = mul(local(t.it), i(t.mr))
-    tiles = div(add(local(rows), i(t.mr - 1)), i(t.mr))
-    micro = t.micro(add(local(start), row), local(valid))
-    tile = For(t.it, i(0), tiles, [Decl(valid, "i64", ix("min", i(t.mr), sub(local(rows), row))), *micro])
-    body = [
-        Decl(rows, "i64", ix("min", i(t.block), sub(local(end), local(start)))),
-        t.room_a(),
-        *t.pack_a(local(start), local(rows), tiles),
-        For(t.jb, i(0), panels, [tile]),
-    ]
-    return For(start, first, local(end), body, step=t.block)
+
+    def tiles(count: Expr, valid: Decl, micro: list) -> For:
+        return For(t.jb, i(0), panels, [For(t.it, i(0), count, [valid, *micro])])
+
+    start = t.fresh("row_0")
+    return For(start, first, local(end), t.row_block(local(start), local(end), tiles), step=t.block)
