@@ -198,7 +198,7 @@ def test_a_proof_that_cannot_be_kept_is_a_proof(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(remembered, "_file", lambda: tmp_path / "no" / "folder")
     which = remembered.key((), var("x"))
     remembered.remember(which)
-    assert remembered.proved(which)
+    assert remembered.known(which)
     remembered._known().discard(which)
 
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,6 @@ def _sources(roots: Roots) -> str:
 
 def build_kernels(roots: Roots, isas: Sequence[str] = ISAS, out: Path = OUT, *, jobs: int = 0) -> list[Path]:
     """Generate and compile the merged module for each instruction set; what is up to date stays."""
-    from vibee.emit import emit_module
-
     out.mkdir(parents=True, exist_ok=True)
     state_file = out / "kernels.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {}
@@ -110,34 +108,42 @@ def build_kernels(roots: Roots, isas: Sequence[str] = ISAS, out: Path = OUT, *, 
     modules = [out / f"{isa}.so" for isa in isas]
     if made_from.items() <= state.items() and all(f.exists() for f in [*modules, out / "table.py"]):
         return modules
-    texts: dict[str, str] = {}
-    for isa in isas:
-        found, table = collect(roots, isa)
-        texts[isa] = emit_module(found.values(), wrap=table)
-        _write_table(table, out / "table.py")
-    digests = {isa: _digest(text, isa) for isa, text in texts.items()}
-    todo = [isa for isa in isas if state.get(isa) != digests[isa] or not (out / f"{isa}.so").exists()]
-
-    def one(isa: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="tmp-", dir=out) as work:
-            pyx = Path(work) / f"{isa}.pyx"
-            pyx.write_text(texts[isa])
-            os.replace(_copy(pyx), out / f"{isa}.pyx")
-            c = cythonize(pyx, f"vibee._kernels.{isa}", shared=None)
-            compile_c(c, Path(work) / f"{isa}.so", isa, out / f"{isa}.log")
-            os.replace(Path(work) / f"{isa}.so", out / f"{isa}.so")
-
-    with ThreadPoolExecutor(jobs or max(1, min(len(todo), os.cpu_count() or 1))) as pool:
-        list(pool.map(one, todo))
-    state.update(digests | made_from)
+    tasks = [(roots, isa, out, state.get(isa, "")) for isa in isas]
+    jobs = jobs or min(len(isas), os.cpu_count() or 1)
+    if jobs == 1:
+        digests = [_build(*t) for t in tasks]
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            digests = list(pool.map(_build, *zip(*tasks, strict=True)))
+    state.update(dict(zip(isas, digests, strict=True)) | made_from)
     state_file.write_text(json.dumps(state, indent=1) + "\n")
     return modules
+
+
+def _build(roots: Roots, isa: str, out: Path, before: str) -> str:
+    """Generates one module, and compiles it unless that was done with the text of this digest; gives the digest."""
+    from vibee.emit import emit_module
+
+    found, table = collect(roots, isa)
+    text = emit_module(found.values(), wrap=table)
+    _write_table(table, out / "table.py")
+    digest = _digest(text, isa)
+    if digest == before and (out / f"{isa}.so").exists():
+        return digest
+    with tempfile.TemporaryDirectory(prefix="tmp-", dir=out) as work:
+        pyx = Path(work) / f"{isa}.pyx"
+        pyx.write_text(text)
+        os.replace(_copy(pyx), out / f"{isa}.pyx")
+        c = cythonize(pyx, f"vibee._kernels.{isa}", shared=None)
+        compile_c(c, Path(work) / f"{isa}.so", isa, out / f"{isa}.log")
+        os.replace(Path(work) / f"{isa}.so", out / f"{isa}.so")
+    return digest
 
 
 def _write_table(table: dict[str, dict[str, Any]], path: Path) -> None:
     """The descriptions as a module, for `vibee bench`: it is the same for every instruction set."""
     lines = [f"    {key!r}: {described!r},\n" for key, described in table.items()]
-    temporary = path.with_suffix(".text")
+    temporary = path.with_suffix(f".{os.getpid()}")
     temporary.write_text(f'"""What the kernels are; generated."""\n\nTABLE = {{\n{"".join(lines)}}}\n')
     os.replace(temporary, path)
 
@@ -154,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--isa", choices=ISAS, action="append", help="only this instruction set (may be repeated)")
     parser.add_argument("--roots", type=Path, default=LIST, help="the list of definitions")
     parser.add_argument("--out", type=Path, default=OUT, help="where the modules go")
-    parser.add_argument("--jobs", type=int, default=0, help="compilers at once")
+    parser.add_argument("--jobs", type=int, default=0, help="modules at once")
     options = parser.parse_args(argv)
     try:
         for path in build_kernels(read_roots(options.roots), options.isa or ISAS, options.out, jobs=options.jobs):

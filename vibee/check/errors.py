@@ -12,7 +12,7 @@ class SpecError(Exception):
     """One mistake.  `str()` gives `file:line:column: message`."""
 
     def __init__(self, span: Span, message: str) -> None:
-        super().__init__(message)
+        super().__init__(span, message)
         self.span = span
         self.message = message
 
@@ -31,8 +31,11 @@ class SpecFailure(Exception):
     """A spec that cannot be used: all its mistakes."""
 
     def __init__(self, errors: list[SpecError]) -> None:
-        super().__init__("\n".join(map(str, errors)))
+        super().__init__(errors)
         self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
 
 
 class Errors:

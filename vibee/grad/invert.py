@@ -70,7 +70,7 @@ class Solver:
         """What is known of the axes and the variables still open."""
         return self.base.within({**self.axis_ranges, **{v: self.box.get(v, r) for v, r in self.open.items()}})
 
-    def unknowns(self, e: Expr) -> set[str]:
+    def unknowns(self, e: Expr) -> frozenset[str]:
         """The open variables in `e`."""
         return free_vars(e) & set(self.open)
 

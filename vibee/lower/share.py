@@ -21,7 +21,7 @@ def share_rows(g: Group, temps: dict[str, Param], fresh: Fresh) -> set[str]:
     """Rewrites the equations of `g`; returns the names of the new temporaries (added to `temps`)."""
     places: dict[tuple[Expr, Expr], list[int]] = {}
     for n, e in enumerate(g.equations):
-        for found in {k for _, k in _candidates(e, g.prefix)}:
+        for found in dict.fromkeys(k for _, k in _candidates(e, g.prefix)):
             places.setdefault(found, []).append(n)
     made: set[str] = set()
     for (expr, size), users in places.items():
@@ -65,7 +65,7 @@ def _candidates(e: Equation, p: int) -> list[tuple[Expr, tuple[Expr, Expr]]]:
         if x.op == "call":
             rest = free_vars(x) & set(ranges)
             if len(rest) == 1 and not any(n.op in ("reduce", "scan") for n in walk(x)):
-                v = rest.pop()
+                (v,) = rest
                 size = ranges[v]
                 if not free_vars(size) & (set(e.vars) | set(ranges)):
                     out.append((x, (substitute(x, outer | {v: var(ROW)}), size)))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, Jump, Store, View, While, statements
-from vibee.tree.expr import Expr, const, free_vars, loads, rebuild, substitute, var, walk
+from vibee.tree.expr import Expr, const, free_vars, loads, names_in, rebuild, substitute, var, walk
 from vibee.tree.poly import Sizes, add
 from vibee.tree.types import is_int
 
@@ -80,11 +80,6 @@ def changed(stmts: list) -> set[str]:
             out |= {n for v in [*s.args, *s.outs] if isinstance(v, View) for n in (v.array, f"{v.array}[]")}
             out |= {n for o in s.outs if isinstance(o, Expr) for n in (str(o.attr), f"{o.attr}[]")}
     return out
-
-
-def names_in(e: Expr) -> set[str]:
-    """Scalars and arrays that an expression reads."""
-    return free_vars(e) | {str(ld.attr) for ld in loads(e)}
 
 
 def plus(a: Expr, b: Expr) -> Expr:
@@ -279,10 +274,14 @@ def relevant(facts: list[Expr], goal: Expr, sizes: set[str] | None = None) -> li
     chosen: list[Expr] = []
     left = [(f, names_in(f)) for f in dict.fromkeys(facts)]
     while True:
-        near = [x for x in left if x[1] & (names - (sizes or set())) or not x[1]]
+        by = names - (sizes or set())
+        near: list[tuple[Expr, frozenset[str]]] = []
+        far: list[tuple[Expr, frozenset[str]]] = []
+        for x in left:
+            (far if x[1] and by.isdisjoint(x[1]) else near).append(x)
         if not near:
             break
         chosen += [f for f, _ in near]
-        left = [x for x in left if x not in near]
+        left = far
         names = names.union(*(own for _, own in near))
     return chosen + ([f for f, own in left if own <= names] if sizes else [])

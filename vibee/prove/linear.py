@@ -270,17 +270,19 @@ def implied(facts: tuple[Expr, ...], goal: Expr) -> bool:
     except ImportError:
         return False
     key = remembered.key(facts, goal)
-    if remembered.proved(key):
+    if remembered.known(key):
         return True
-    if any(_impossible(kind, claim) for kind, claim in _attempts(facts, goal)):
-        remembered.remember(key)
-        return True
-    return False
+    failed = remembered.failed(key, STEPS * TIMEOUT_MS)
+    if remembered.known(failed):
+        return False
+    answer = any(_impossible(kind, claim) for kind, claim in _attempts(facts, goal))
+    remembered.remember(key if answer else failed)
+    return answer
 
 
 def proved_before(facts: tuple[Expr, ...], goal: Expr) -> bool:
     """Is the answer known to be yes?"""
-    return remembered.proved(remembered.key(facts, goal))
+    return remembered.known(remembered.key(facts, goal))
 
 
 def _attempts(facts: tuple[Expr, ...], goal: Expr) -> Iterable[tuple[str, list[Any]]]:

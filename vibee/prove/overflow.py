@@ -103,6 +103,9 @@ class Overflow:
     needed: Poly = field(default_factory=dict)
     axes: dict[str, Expr] = field(default_factory=dict)  # of the indices in a condition on elements, while it is read
     busy: set[Expr] = field(default_factory=set)
+    cut: set[Expr] = field(default_factory=set)  # the busy ones that an answer was cut short by
+    found: dict[Expr, Bounds] = field(default_factory=dict)  # of elements, by `known`
+    known: list[Expr] = field(default_factory=list)
     counters: set[str] = field(default_factory=set)
 
     def exact(self, e: Expr, note: bool = True) -> Expr:
@@ -179,7 +182,12 @@ class Overflow:
         if e.op == "var" and e.attr in self.axes:
             return Bounds({}, self.bounds(self.axes[str(e.attr)]).high)
         if e in self.busy:
+            self.cut.add(e)
             return UNKNOWN
+        if self.known is not self.facts.known:
+            self.found, self.known = {}, self.facts.known
+        if e in self.found:
+            return self.found[e]
         self.busy.add(e)
         low: Side = one(FAR) if e.attr in self.counters and e.op == "var" else None
         high: Side = low
@@ -190,7 +198,11 @@ class Overflow:
             if op in ("gt", "ge", "eq") and found.low is not None:
                 low = {} if low == {} or found.natural else found.low if low == one(FAR) else less(low, found.low)
         self.busy.remove(e)
-        return Bounds(low, high)
+        self.cut.discard(e)
+        out = Bounds(low, high)
+        if not self.cut and not self.axes:  # else it may be more from another start
+            self.found[e] = out
+        return out
 
     def compared(self, e: Expr) -> Iterator[tuple[str, Expr]]:
         """What is known of `e` itself: an operator, and what is on its other side."""

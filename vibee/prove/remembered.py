@@ -1,7 +1,7 @@
-"""Proofs that were found before, by content, in the cache folder: a build does not prove the same thing twice.
+"""Questions that were answered before, by content, in the cache folder: a build does not ask the same thing twice.
 
-Only what was proved is kept; what was not may be proved by a faster machine.  The name of the file holds a hash of
-the prover itself, so that a changed prover starts with nothing.
+What was not proved is kept with the steps that the solver had: with as many it gives up again, on any machine.  The
+name of the file holds a hash of the prover itself, so that a changed prover starts with nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ def _text(e: Expr) -> str:
     return f"{e.op}:{e.dtype}:{e.attr!r}({','.join(map(_text, e.args))})"
 
 
-def proved(which: bytes) -> bool:
-    """Was this proved before?"""
+def failed(which: bytes, steps: int) -> bytes:
+    """What says of a claim that so many steps did not prove it."""
+    return hashlib.blake2b(which + steps.to_bytes(8, "little"), digest_size=SIZE).digest()
+
+
+def known(which: bytes) -> bool:
+    """Was this found before?"""
     return which in _known()
 
 
 def remember(which: bytes) -> None:
-    """Keep a proof; a full or read-only disk only means that it is found again."""
+    """Keep an answer; a full or read-only disk only means that it is found again."""
     _known().add(which)
     try:
         fd = os.open(_file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

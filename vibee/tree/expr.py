@@ -47,15 +47,42 @@ class Span:
 NOWHERE = Span()
 
 
-@dataclass(frozen=True, slots=True)
-class Expr:
+class _Found:
+    """What was worked out of a node once: its hash, the names in it.  A tree is compared and searched far more often
+    than made, and a node never changes."""
+
+    __slots__ = ("_free", "_hash", "_names")
+    _hash: int
+    _free: frozenset[str]
+    _names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expr(_Found):
     """One node of an expression; see the table in the module's docstring."""
 
     op: str
     args: tuple[Expr, ...] = ()
     attr: Any = None
     dtype: str = ""
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
+    span: Span = field(default=NOWHERE, repr=False)
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            found = hash((self.op, self.args, self.attr, self.dtype))
+            object.__setattr__(self, "_hash", found)
+            return found
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Expr):
+            return NotImplemented
+        if self.op != other.op or self.attr != other.attr or self.dtype != other.dtype:
+            return False
+        return hash(self) == hash(other) and self.args == other.args
 
 
 def const(value: int | float | bool, dtype: str, span: Span = NOWHERE) -> Expr:
@@ -93,20 +120,35 @@ def bound_vars(e: Expr) -> tuple[str, ...]:
     return e.attr[1] if e.op == "reduce" else ()  # type: ignore[index]
 
 
-def free_vars(e: Expr) -> set[str]:
+NONE: frozenset[str] = frozenset()
+
+
+def free_vars(e: Expr) -> frozenset[str]:
     """Names of the variables of `e` that no reduce inside it binds (scans bind nothing)."""
+    try:
+        return e._free
+    except AttributeError:
+        pass
     if e.op == "var":
-        return {str(e.attr)}
-    out: set[str] = set()
-    if e.op == "reduce":
-        out = free_vars(e.args[0]) - set(bound_vars(e))
-        for a in e.args[1:]:
-            out |= free_vars(a)
-        return out
-    for a in e.args:
-        out |= free_vars(a)
-    if e.op == "scan":
-        out.add(e.attr[1])  # type: ignore[index]
+        out = frozenset((str(e.attr),))
+    elif e.op == "reduce":
+        out = (free_vars(e.args[0]) - frozenset(bound_vars(e))).union(*map(free_vars, e.args[1:]))
+    else:
+        out = NONE.union(*map(free_vars, e.args))
+        if e.op == "scan":
+            out |= {e.attr[1]}  # type: ignore[index]
+    object.__setattr__(e, "_free", out)
+    return out
+
+
+def names_in(e: Expr) -> frozenset[str]:
+    """Scalars and arrays that an expression reads."""
+    try:
+        return e._names
+    except AttributeError:
+        pass
+    out = free_vars(e).union(str(ld.attr) for ld in loads(e))
+    object.__setattr__(e, "_names", out)
     return out
 
 

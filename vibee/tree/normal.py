@@ -155,7 +155,7 @@ class Hoister:
             if array in {home, *read, *(v for _, v in others)}:
                 del self.known[key]
 
-    def key(self, e: Expr, scope: Scope, free: set[str]) -> tuple[Key, tuple[str, ...]]:
+    def key(self, e: Expr, scope: Scope, free: frozenset[str]) -> tuple[Key, tuple[str, ...]]:
         """What equal reduces have in common, and the variables in the order of that form."""
         form, order = canonical(e)
         ranges = tuple((i, scope[v]) for i, v in enumerate(order) if v in free)
@@ -225,7 +225,7 @@ class Hoister:
             e = replace(e, args=(under(conds, body, neutral(op, body.dtype)), *limits_under(conds, e.args[1:])))
         return self.share(e, box_scope, free, lhs)
 
-    def share(self, e: Expr, scope: Scope, free: set[str], lhs: str) -> Expr:
+    def share(self, e: Expr, scope: Scope, free: frozenset[str], lhs: str) -> Expr:
         """The temporary over `free` for `e`, made now or before."""
         key, order = self.key(e, scope, free)
         found = self.known.get(key)
