@@ -23,7 +23,8 @@ from tempfile import TemporaryDirectory
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from brute import machine, search
+from brute import search
+from edges import entered, run_edges
 from random_specs import UNKNOWN, spec
 
 from vibee.check import load_text, modules
@@ -31,7 +32,7 @@ from vibee.check.errors import Errors
 from vibee.check.surface import RawFile
 from vibee.lower.unit import Unit
 from vibee.prove.facts import CONSTANTS, expressions
-from vibee.prove.replay import Fault
+from vibee.prove.replay import KINDS, Fault
 from vibee.tree.defs import Definition, Procedure, statements
 from vibee.tree.expr import Span, walk
 from vibee.tree.types import is_float
@@ -105,12 +106,14 @@ def compares_floats(p: Procedure) -> bool:
 
 def found(unit: Unit, definitions: list[Definition]) -> list[Fault]:
     """Every fault that runs show, one for each place and kind."""
-    m = machine(unit, WORK)
+    m = entered(unit, WORK, KINDS | {"domain"})
     m.every = {}
     for d in definitions:
         ways = (False, True) if compares_floats(unit.procedure(d)) else (False,)
         for m.odd in ways:
             search(unit, d, m=m, work=WORK // len(ways))
+        m.odd = False
+        run_edges(m, m.lookup(d.key))
     return list(m.every.values())
 
 

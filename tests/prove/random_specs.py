@@ -10,11 +10,20 @@ import random
 import re
 from collections.abc import Callable
 
+import random_elements
+import random_endings
+import random_integers
+import random_parts
+import random_reductions
+import random_wild
 from random_formulas import FORMULAS
 from random_procedures import CALLS, PROCEDURES
-from random_wild import WILD
 from spec_writer import Writer
 
+WILD = [
+    *random_wild.WILD, *random_wild.WILD, *random_integers.WILD, *random_elements.WILD, *random_parts.WILD,
+    *random_endings.WILD, *random_reductions.WILD,
+]  # fmt: skip
 FAMILIES = [*FORMULAS, *PROCEDURES, *CALLS]
 UNKNOWN = "unknown"  # what is said of a wild spec
 

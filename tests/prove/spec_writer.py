@@ -56,3 +56,8 @@ def times(k: int, base: str) -> str:
 def head(w: Writer, params: str, outs: str = "") -> str:
     """The first line of a procedure."""
     return f"@procedure\ndef {w.name()}({params}){f' -> {outs}' if outs else ''}:\n"
+
+
+def around(text: str, k: int) -> bool:
+    """Is the letter at k part of a longer word?"""
+    return text[k - 1 : k].isalnum() or text[k + 1 : k + 2].isalnum()

@@ -79,7 +79,7 @@ def _frame(
             if len(values) != size:
                 raise Refused(f"{q.name} needs {size} elements, not {len(values)}")
         else:
-            values = _elements(*_range(m, p, q, f), q.dtype, size, rng, attempt)
+            values = _elements(*span_of_given(m, p, q, f), q.dtype, size, rng, attempt)
             values = _with_nan(values, rng) if m.odd and is_float(q.dtype) else values
         f.arrays[q.name] = new(q.name, q.dtype, shape, 0, values)
     if p.is_scalar:
@@ -92,7 +92,7 @@ def _number(m: Machine, p: Procedure, q: Param, f: Frame, arguments: dict[str, A
         return FIT[q.dtype](arguments[q.name])
     if q.default is not None and rng.random() < 0.5:
         return m.expr(q.default, q.span)(f)
-    values = _elements(*_range(m, p, q, f), q.dtype, 1, rng, 0)
+    values = _elements(*span_of_given(m, p, q, f), q.dtype, 1, rng, 0)
     return (_with_nan(values, rng) if m.odd and is_float(q.dtype) else values)[0]
 
 
@@ -110,7 +110,7 @@ def _flat(x: Any) -> Iterator[Any]:
         yield x
 
 
-def _range(m: Machine, p: Procedure, q: Param, f: Frame) -> tuple[Value | None, Value | None, int]:
+def span_of_given(m: Machine, p: Procedure, q: Param, f: Frame) -> tuple[Value | None, Value | None, int]:
     """Bounds that `given` sets to a number or to the elements of an array, where they can be told, and how far
     beyond them one may look."""
     low = high = None
