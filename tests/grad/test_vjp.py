@@ -529,6 +529,18 @@ def test_a_value_along_an_axis_that_cancels(normal):
     )  # fmt: skip
 
 
+def test_terms_that_are_the_same_where_they_are_summed_cancel(normal):
+    """The conditions differ, but both hold for every element of x."""
+    g = check(
+        "def f(x: f64[N], b: i32[N], w: i32[K]) -> y[N]:\n"
+        "    z[n] = sum[k](where(n >= 1, x[n - 1] * f64(w[k] + b[n]), 0.0))\n"
+        "    y[n] = z[n] - where(2 * n >= 1, z[n], 0.0)",
+        x=normal(5), b=np.arange(5, dtype="i4"), w=np.arange(3, dtype="i4"),
+    )  # fmt: skip
+    assert [str(q.rhs.attr) for q in g.equations if q.rhs.op == "const"] == ["0.0"]
+    assert len(g.equations) == 1
+
+
 def test_output_read_by_another(normal):
     check(
         "def f(x: f64[N]) -> (y[N], z[N]):\n    y[n] = exp(x[n])\n    z[n] = y[n] * y[n] + x[n]\n",
