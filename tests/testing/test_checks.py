@@ -1,11 +1,17 @@
 """What the tests of a spec compare, and what they pass over: each kind of statement, true and false, in one file."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from vibee import testing
-from vibee.testing.gradients import has_gradient
+from vibee.grad import vjp
+from vibee.testing.draw import Case
+from vibee.testing.gradients import Point, has_gradient
 from vibee.testing.numbers import Failure
 from vibee.testing.parallel import build
+from vibee.tree.expr import Expr
 
 SPEC = '''module("checks", version=1)
 
@@ -47,6 +53,11 @@ def endless(x: f32) -> n(f32):
 def short(x: f32) -> n(f32):
     n = x * 4.0
     example(x=1, n=4)
+
+
+def with_square(x: f32) -> y:
+    y = x
+    y += x * x
 
 
 def doubled(n: i64[N]) -> m(i64[N]):
@@ -373,7 +384,7 @@ def test_refusals(spec, key):
     testing.refusals(spec[key])
 
 
-@pytest.mark.parametrize("key", ["small", "within", "first_has_a_default"])
+@pytest.mark.parametrize("key", ["small", "within", "first_has_a_default", "with_square"])
 def test_small_types_and_numbers_agree(spec, key):
     testing.agrees(spec[key])
     testing.refusals(spec[key])
@@ -418,9 +429,39 @@ def test_which_definitions_have_gradients(spec):
     assert [k for k in keys if has_gradient(spec[k])] == ["root", "constant", "alone"]
 
 
-@pytest.mark.parametrize("key", ["root", "constant", "alone"])
+@pytest.mark.parametrize("key", ["root", "constant", "alone", "with_square"])
 def test_gradients_of_formulas_and_procedures(spec, key):
     testing.gradient(spec[key])
+
+
+LOCAL = """module("local", version=1)
+
+
+def squares(x: real) -> y:
+    t[i:4] = x * real(i + 1)
+    y = sum[i:4](t[i] * t[i])
+"""
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_gradient_of_numbers_with_loops_is_compared_element_by_element(tmp_path, wrong):
+    file = tmp_path / "local.vibee"
+    file.write_text(LOCAL)
+    subject = testing.spec(str(file))["squares_f32"]
+    g = vjp(subject.d, subject.spec.program.by_key)
+    assert any(q.vars for q in g.equations)
+    if wrong:
+        last = g.equations[-1]
+        g.equations[-1] = replace(last, rhs=Expr("neg", (last.rhs,), None, "f32"))
+    case = Case({}, {}, {"x": np.linspace(-2, 2, 7).astype("f4")})
+    point = Point(subject, g, case)
+    point.prepare()
+    point.oracle = point.oracle.smoothed()
+    if not wrong:
+        assert point.slopes() == 7
+        return
+    with pytest.raises(AssertionError, match=r"the gradient by x is .* but central differences give"):
+        point.slopes()
 
 
 def test_a_gradient_that_depends_on_rounding_is_not_compared(spec):

@@ -129,15 +129,25 @@ class Point:
         if self.subject.mapped:
             shape = next(iter(self.arrays.values())).v.shape
             assert isinstance(g, Formula)
-            found = o.inside(g, pool, Space({}, {}))
-            if found is None:
-                raise Undetermined("loops in the gradient of a number")
+            found = o.inside(g, pool, Space({}, {})) or self._one_by_one(g, pool, shape)
             return {
                 x.name: Num(np.broadcast_to(found[x.name].v, shape), np.broadcast_to(found[x.name].e, shape))
                 for x in g.outs
             }
         found = o.run(g, {**self.names, **{n: x for n, x in pool.items() if x.v.ndim == 0}}, pool)
         return {x.name: found[x.name] for x in g.outs}
+
+    def _one_by_one(self, g: Formula, pool: Mapping[str, Num], shape: tuple[int, ...]) -> dict[str, Num]:
+        """A gradient of numbers with loops of its own, for each element of the arrays that stand for numbers."""
+        found = {x.name: Num(np.zeros(shape, self.oracle.a.dtype(x.dtype)), np.zeros(shape)) for x in g.outs}
+        for at in np.ndindex(shape):
+            given = {
+                n: Num(np.asarray(x.v[at]), np.asarray(np.broadcast_to(x.e, shape)[at])) for n, x in pool.items()
+            }
+            one = self.oracle.run(g, given, given)
+            for n, x in found.items():
+                x.v[at], x.e[at] = one[n].v, one[n].e
+        return found
 
     def kernel(self, f: Function) -> int:
         """The kernel's gradient within its rounding; how many elements were compared."""

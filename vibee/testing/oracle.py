@@ -325,7 +325,7 @@ class Oracle(Reductions):
         """Several values added to elements, in any order."""
         with np.errstate(all="ignore"):
             if self.track and is_float(q.rhs.dtype):
-                mass, count = np.abs(target.v).astype(float), np.zeros(target.v.shape)
+                mass, count = np.asarray(np.abs(target.v), float), np.zeros(target.v.shape)
                 np.add.at(mass, at, np.abs(v) + e)
                 np.add.at(count, at, 1.0)
                 np.add.at(target.e, at, np.broadcast_to(e, shape).astype(float))
