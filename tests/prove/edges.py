@@ -18,7 +18,7 @@ from vibee.tree.types import is_int
 
 NEAR = (0, 0, 1, 1, -1, 2, -2, 3, 5)
 FAR = (2**15, 2**16, 46341, 2**31 - 1, 2**31, -(2**31), 2**32, 2**40, 2**62, 2**63 - 1, -(2**63), 2**63, 2**64 - 1)
-RUNS = 40
+RUNS = 80
 STEPS = 500  # a loop of 2**31 turns tells no more
 ALL_STEPS = 5_000
 
@@ -55,8 +55,8 @@ def run_edges(m: Entered, p: Procedure) -> None:
     if not any(is_int(q.dtype) and q.kind != "size" for q in p.params):
         return
     names = set(p.sizes) | {q.name for q in p.params if q.kind == "size"}
-    saved = m.kinds, m.limit
-    m.kinds, m.limit = m.kinds - {"endless"}, STEPS
+    saved = m.kinds, m.limit, m.attempts
+    m.kinds, m.limit, m.attempts = m.kinds - {"endless"}, STEPS, 3
     steps = 0
     for seed in range(RUNS):
         rng = random.Random(seed)
@@ -64,7 +64,7 @@ def run_edges(m: Entered, p: Procedure) -> None:
         steps += m.run(p, sizes, arguments(m, p, sizes, rng), seed).steps
         if steps > ALL_STEPS:
             break
-    m.kinds, m.limit = saved
+    m.kinds, m.limit, m.attempts = saved
 
 
 def arguments(m: Entered, p: Procedure, sizes: dict[str, int], rng: random.Random) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def arguments(m: Entered, p: Procedure, sizes: dict[str, int], rng: random.Rando
     m.sizes = sizes
     f = Frame(p, 0, dict(sizes))
     out: dict[str, Any] = {}
+    alike = rng.random() < 0.4  # conditions on pairs of elements hold more often
     for q in p.params:
         if not is_int(q.dtype) or q.kind == "size" or rng.random() < 0.2:
             continue
@@ -82,7 +83,7 @@ def arguments(m: Entered, p: Procedure, sizes: dict[str, int], rng: random.Rando
         if not 0 <= n <= 100:
             continue
         pool = numbers(m, p, q, f, rng)
-        values = [rng.choice(pool) for _ in range(n)]
+        values = [rng.choice(pool)] * n if alike else [rng.choice(pool) for _ in range(n)]
         out[q.name] = values if q.is_array else values[0]
         if not q.is_array:
             f.env[q.name] = values[0]
@@ -94,5 +95,6 @@ def numbers(m: Entered, p: Procedure, q: Param, f: Frame, rng: random.Random) ->
     low, high, _ = span_of_given(m, p, q, f)
     least, greatest = limits(q.dtype)
     low, high = max(least, least if low is None else int(low)), min(greatest, greatest if high is None else int(high))
-    ends = [low, high, *rng.sample(FAR, 3)]
-    return [x for x in [*NEAR, *ends] if low <= x <= high] or [max(least, min(low, greatest))]
+    ends = [low, high, *rng.sample(FAR, 4)]
+    pool = rng.choice(([*NEAR, *ends], NEAR, ends))
+    return [x for x in pool if low <= x <= high] or [max(least, min(low, greatest))]

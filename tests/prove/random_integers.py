@@ -56,12 +56,19 @@ def used(w: Writer, left: str, right: str) -> list[str]:
 
 
 def integers(w: Writer) -> str:
-    """Two numbers of any type: parameters, or elements."""
-    t = w.one(*TYPES)
-    asks, quotient = w.one(*ASKED), t == "i64" and w.one(True, True, False)
-    left, right = divided(w) if quotient else identity(w, t)
-    asks = SMALL if quotient and w.one(True, False) else asks.replace("-100 < a, ", "") if t[0] == "u" else asks
-    asks = asks.replace("-100 < b, ", "") if t[0] == "u" else asks
+    """Two numbers of any type."""
+    t, asks = w.one(*TYPES), w.one(*ASKED)
+    asks = asks.replace("-100 < a, ", "").replace("-100 < b, ", "") if t[0] == "u" else asks
+    return pair(w, t, asks, *identity(w, t))
+
+
+def quotients(w: Writer) -> str:
+    """Two i64 and their quotients."""
+    return pair(w, "i64", w.one(SMALL, SMALL, SMALL, *ASKED), *divided(w))
+
+
+def pair(w: Writer, t: str, asks: str, left: str, right: str) -> str:
+    """An access that depends on a and b, which are parameters or elements."""
     lines = used(w, left, right)
     if w.one(True, True, False):
         return whole(w, f"a: {t}, b: {t}, y: mut[f32[N]]", asks, lines)
@@ -97,4 +104,4 @@ def counted_by(w: Writer) -> str:
     return whole(w, f"a: {t}, y: mut[f32[N]]", w.one("", "a >= 0", "0 <= a, a < 10", "a == 1"), lines)
 
 
-WILD = [integers, integers, counted_by]
+WILD = [integers, quotients, counted_by]

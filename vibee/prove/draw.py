@@ -18,7 +18,6 @@ from .values import FIT, Value, limits
 if TYPE_CHECKING:
     from .replay import Machine
 
-ATTEMPTS = 40
 FLIP = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq"}
 
 
@@ -32,7 +31,7 @@ def arrange(m: Machine, p: Procedure, sizes: dict[str, int], arguments: dict[str
         if free_vars(g) <= set(sizes) and not any(True for _ in loads(g)) and not _true(test, at_once):
             raise Refused(f"given {show(g)} of {p.name} does not hold")
     rng = random.Random(seed)
-    for attempt in range(ATTEMPTS):
+    for attempt in range(m.attempts):
         f = _frame(m, p, sizes, arguments, rng, attempt)
         broken = m.holds(p, f)
         if broken is None:

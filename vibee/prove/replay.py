@@ -64,6 +64,7 @@ class Machine(Views):
         super().__init__(lookup, kinds, steps)
         self.codes: dict[str, Code] = {}
         self.odd = False  # are some of the floats that are drawn nan?
+        self.attempts = 40  # how often arguments are drawn until `given` holds
         self.steps = 0
         self.whiles: list[list[Any]] = []  # the running while loops: how often, and where
 
