@@ -218,6 +218,7 @@ def test_without_a_solver_nothing_is_proved_but_what_is_plain(monkeypatch) -> No
     assert constant_apart(i, far) is None
 
 
+@pytest.mark.usefixtures("asked_anew")
 def test_of_very_many_products_only_those_asked_for_have_lemmas() -> None:
     def times(a: str, b: str) -> Expr:
         return Expr("mul", (var(a), var(b)), None, "i64")
