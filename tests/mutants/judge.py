@@ -51,7 +51,8 @@ REFUSED, PROVER, TESTS, TIME, EQUIVALENT, ALIVE = (
 )  # fmt: skip
 QUICK = ("example", "then", "law", "implements", "gradient")  # what the oracle can stand in for
 KERNELS = ("raises", "agrees", "refusals")  # what survivors are tried with in addition, compiled
-LIMIT = 120.0  # seconds of the processor for one mutant
+LIMIT = 120.0  # seconds of the processor for one mutant, at least
+TIMES = 30  # or so many times what the tests and proofs take without a change; most goes into building a survivor
 DRAWS = 24  # cases on which a mutant and its original are compared
 STATED = ("example", "then", "law", "raises")
 
@@ -78,6 +79,7 @@ class Original:
     own: set[str]  # its name, and those of what is made from it
     failing: set[str] = field(default_factory=set)  # tests that fail, or cannot be run quickly, without any change
     unproved: int = 0
+    limit: float = LIMIT  # seconds of the processor for a mutant
 
 
 def prepare(cache: str) -> None:
@@ -274,23 +276,25 @@ def original(source: Source, name: str, folder: Path, stem: str) -> Original:
     o = Original(source, path, name, users, source.only(needed), needed, own)
 
     def learn() -> Any:
+        start = time.process_time()
         path.write_text(o.text)
         s = Spec(str(path))
         with by_the_oracle():
             failing = {": ".join(f.split(": ")[:2]) for f in first_failure(s, o, QUICK, users, each=True)}
-        return failing, proofs(s.program, users)[1]
+        unproved = proofs(s.program, users)[1]
+        return failing, unproved, max(LIMIT, TIMES * (time.process_time() - start))
 
     back = apart(learn, 240.0)
     if isinstance(back, Verdict):
         raise RuntimeError(f"{stem}: {name}: the unchanged spec cannot be judged: {back.why}")
-    o.failing, o.unproved = back
+    o.failing, o.unproved, o.limit = back
     return o
 
 
 def judge(o: Original, e: Edit) -> Verdict:
     """What becomes of a mutant; in a process of its own, with a time limit."""
     start = time.monotonic()
-    back = apart(lambda: _judge(o, e), LIMIT)
+    back = apart(lambda: _judge(o, e), o.limit)
     back.seconds = time.monotonic() - start
     return back
 

@@ -37,6 +37,7 @@ from vibee.emit import called, emit_module
 from vibee.lower.build import map_stmts
 from vibee.lower.model import lower_model
 from vibee.lower.unit import Unit
+from vibee.testing.subject import on_numbers
 from vibee.tree.defs import Definition, For, If, Model, Procedure, Store, statements
 from vibee.tree.expr import Expr, rebuild
 
@@ -145,7 +146,7 @@ class Whole(Library):
         text = emit_module(procedures, wrap=self.definitions)
         _, name = extension.build(text, f"{self._stem}_whole", self._isa)
         table = {p.key: p for p in procedures}
-        sharing = [key for key in self.definitions if shares(table[key], table)]
+        sharing = [key for key, d in self.definitions.items() if on_numbers(d) or shares(table[key], table)]
         return {"modules": [extension.views_module(), name], "kernels": list(self.definitions), "sharing": sharing}
 
     def take(self, names: list[str]) -> None:

@@ -42,4 +42,4 @@ def test_races():
     """The same bits for any number of threads, and no two of them at one element; a planted race is found."""
     said, (kernels, _, results, _) = run(RACES, "count", count=4)
     assert "ThreadSanitizer: data race" in said
-    assert kernels >= 10 and results >= 16 * 10
+    assert kernels >= 14 and results >= 16 * 14  # `remainder` too, over arrays

@@ -82,9 +82,11 @@ def dot(x: real[N, C], w: real[C]) -> y:
 
 @model
 def line(x: real[N, C], by: real = 2.0) -> y:
+    given(N >= 1)
     w: real[C] = counted(by)
     y = dot(x, w)
     example(weights=line.init(3), x=[[1, 10]], y=86)
+    raises("N >= 1", x=[])
 
 
 @procedure
@@ -132,6 +134,7 @@ MISTAKES = [
     ("a false change", "example", "halve", "x=[2, 1.5, 1]", "x=[2, 1.5, 0.5]", "the example"),
     ("a false size", "raises", "count_up", "lo=9, N=2", "lo=8, N=2", "must be refused"),
     ("a false model", "example", "line_f32", "y=86", "y=84", "the example"),
+    ("a condition less", "raises", "line_f64", "    given(N >= 1)\n    w:", "    w:", "must be refused"),
     ("a false start", "example", "line_f64", "counted(by)", "counted(by / 2)", "the example"),
     ("a false step", "example", "descend_line", "w=[5, -2]", "w=[5, 2]", "the example"),
     ("a false law", "law", "energy_f32", "energy(-x, w), energy(x, w)", "energy(x + 1e-3, w), energy(x, w)", "left"),

@@ -46,7 +46,7 @@ class ModelChecker(WholeArrays, BodyChecker):
         self.model = Model(raw.name, scope.program.key(raw, scope.types), params, outs, sizes)
         fill(self.model, raw)
         self.place = Place(self.model.body)
-        self.examples: list[Expr] = []
+        self.calls: list[Expr] = []  # what it says of calls of itself
         self.shared: list[Weight] = []  # another model's layered weights, visible in the layer loop
         self.reserved = {p.name for p in params} | set(sizes)
 
@@ -66,7 +66,7 @@ class ModelChecker(WholeArrays, BodyChecker):
                 self._output(o)
             except SpecError as e:
                 self.report(e)
-        for case in self.examples:
+        for case in self.calls:
             try:
                 self.model.laws += filter(None, [laws.law(self, case)])
             except SpecError as e:
@@ -97,9 +97,9 @@ class ModelChecker(WholeArrays, BodyChecker):
             name = s.value.attr[0]  # type: ignore[index]
             if name == "weights":
                 self._weights_of(s.value)
-            elif name == "example":
-                self.examples.append(s.value)
-            elif name in ("then", "law", "raises"):
+            elif name in ("example", "raises"):
+                self.calls.append(s.value)
+            elif name in ("then", "law"):
                 raise SpecError(s.span, f"a model has no {name}(...); state it for the formulas that the model calls")
             else:
                 self._call_statement(s.value)
