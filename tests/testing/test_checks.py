@@ -7,6 +7,7 @@ import pytest
 
 from vibee import testing
 from vibee.grad import vjp
+from vibee.testing import checks
 from vibee.testing.draw import Case
 from vibee.testing.gradients import Point, has_gradient
 from vibee.testing.numbers import Failure
@@ -321,6 +322,19 @@ def broken(subject, monkeypatch):
 
 
 # ---------------------------------------------------------------- examples
+
+
+def test_the_search_for_a_smaller_failing_case_ends(spec, monkeypatch):
+    monkeypatch.setattr(checks, "SHRINK", -1.0)
+    tried = []
+
+    def wrong(case):
+        tried.append(case)
+        raise AssertionError("wrong")
+
+    with pytest.raises(AssertionError, match="root: wrong"):
+        checks.drawn(spec["root"], wrong, spec["root"].d.span)
+    assert len(tried) == 1
 
 
 def test_examples(spec):
