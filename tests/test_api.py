@@ -532,6 +532,14 @@ def test_mistakes_are_told_together(tmp_path):
         vibee.load(tmp_path)
 
 
+def test_what_a_run_breaks_is_a_mistake_of_the_spec(tmp_path):
+    path = tmp_path / "broken.vibee"
+    path.write_text("@procedure\ndef f(y: mut[f64[N]], k: i64):\n    y[k] = 1.0\n    y[k + 1] = 2.0\n")
+    with pytest.raises(vibee.SpecError) as e:
+        vibee.load(path)
+    assert [line.split(" ")[0] for line in str(e.value).splitlines()] == [f"{path}:3:5:", f"{path}:4:5:"]
+
+
 def test_an_instruction_set_must_be_one_of_the_machines(tmp_path, monkeypatch):
     path = tmp_path / "one.vibee"
     path.write_text("def one(x: f32) -> y:\n    y = x\n")

@@ -85,6 +85,7 @@ def far(a: f32[N, D], b: f32[K, M], at: i64) -> c(f32[N, M]):
 @procedure
 def pieces(x: f32[N, D]) -> (y(f32[N]), z(f32[2])):
     """calls on parts"""
+    given(N >= 1, D >= 6)
     y = rowsum(x)
     z = rowsum(view(x[0, 0:6], 2, 3))
 

@@ -75,7 +75,7 @@ TABLE = [
      "return f\"{typed[1]} if {ex(c, b, 1)} else {typed[0]}\"", "the sides of where"),
     ("emit/ops.py", 'return (ex(e.args[0], b, ATOM), ATOM) if not', 'return (ex(e.args[0], b, ATOM), ATOM) if', "rounding"),
     ("prove/bounds.py", "extra = run - 1 if n == len(idx) - 1 else 0", "extra = 0", "the last lane of a vector"),
-    ("prove/bounds.py", 'goal = Expr("and", (low, high), None, "bool")', "goal = high", "negative indices"),
+    ("prove/bounds.py", "goal = conjunction(low, high)", "goal = high", "negative indices"),
     ("prove/bounds.py", "self.facts.drop(moved)\n        self.facts.known = [*self.facts.known, *kept]\n        cond",
      "self.facts.known = [*self.facts.known, *kept]\n        cond", "facts live on in a while that breaks them"),
     ("prove/bounds.py", "self.facts.known = before\n        self.facts.assume(opposite(s.cond))\n        orelse",

@@ -99,7 +99,7 @@ FAULTS = {
     "view outside": (
         "@procedure\ndef zero(x: mut[f32[N]]):\n    x = 0.0\n\n"
         "@procedure\ndef f(x: mut[f32[N]], k: i64):\n    zero(x[:k])\n",
-        {"N": 2}, {"k": 3}, "case.vibee:7:5: x[0:3] is outside x[2] with N=2, k=3",
+        {"N": 2}, {"k": 3}, "case.vibee:7:10: x[0:3] is outside x[2] with N=2, k=3",
     ),
 }  # fmt: skip
 

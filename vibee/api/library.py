@@ -11,6 +11,7 @@ from typing import Any
 
 from vibee.build import build, load_extension
 from vibee.build.flags import ISA, default_isa
+from vibee.check import SpecFailure
 from vibee.emit import emit_module
 from vibee.emit.ctypes import exported
 from vibee.lower.unit import Unit
@@ -18,6 +19,7 @@ from vibee.prove.verify import refuse
 from vibee.runtime.machine import LEVELS, supported_levels
 from vibee.tree.defs import Definition, Formula, Model, Procedure
 
+from .errors import SpecError
 from .memo import remembered
 
 
@@ -42,7 +44,10 @@ class Build:
 
     def _emitted(self, wrap: list[str]) -> str:
         procedures = self.unit.reach(self.definitions)
-        refuse(self.unit, [self.unit.by_key(p.key) for p in procedures])
+        try:
+            refuse(self.unit, [self.unit.by_key(p.key) for p in procedures])
+        except SpecFailure as e:
+            raise SpecError(map(str, e.errors)) from None
         return emit_module(procedures, wrap=wrap)
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 from vibee.tree.defs import (
     Alloc,
@@ -255,25 +256,20 @@ class Walk:
     def views(self, s: Call) -> list[If]:
         """Tests before a call that its array arguments lie inside their arrays, where that is not plain.
 
-        A test costs nothing beside the call, so the solver is asked only for a thorough report."""
+        A test costs nothing beside the call and stays where the solver proves it. The solver is asked for the report,
+        and for what is run on small sizes (vibee.prove.verify.refuse); parts that no spec wrote, of a model's memory
+        plan, are left to a thorough report."""
         out: list[If] = []
         for v in [*s.args, *s.outs]:
             if not isinstance(v, View):
                 continue
-            shape = self.shapes[v.array]
-            wanted = [(ZERO, e, size, True) for e, size in zip(v.lead, shape, strict=False)]
-            if v.part is not None:
-                size = shape[len(v.lead)]
-                wanted += [(ZERO, *v.part, False), (v.part[0], v.part[1], size, False)]
-            goals: dict[Expr, None] = {}
-            for low, e, high, strict in wanted:
-                goals |= {compare("le", low, e): None, compare("lt" if strict else "le", e, high): None}
-            for goal in goals:
-                if goal not in self.facts.known and not self.facts.plain(goal):
-                    out.append(If(self.again(opposite(goal), v.span), [Jump("fail", s.span)], span=s.span))
-                if self.thorough:
-                    what = f"{show(goal)} for an argument in {v.array}"
-                    self.claim("bounds", goal, what, s.span, "tested before the call")
+            goals, what = within(v, self.shapes[v.array])
+            open_ = [g for g in goals if g not in self.facts.known and not self.facts.plain(g)]
+            out += [If(self.again(opposite(g), v.span), [Jump("fail", s.span)], span=s.span) for g in open_]
+            if goals and (self.thorough or (open_ and v.span.line)):
+                place = v.span if v.span.line else s.span
+                text = f"{what} for an argument in {v.array}"
+                self.claim("bounds", reduce(conjunction, goals), text, place, "tested before the call")
         return out
 
     def placed(self, s: Call) -> Call:
@@ -360,7 +356,7 @@ class Walk:
             extra = run - 1 if n == len(idx) - 1 else 0
             last = Expr("add", (e, const(extra, "i64")), None, "i64") if extra else e
             low, high = compare("le", ZERO, e), compare("lt", last, size)
-            goal = Expr("and", (low, high), None, "bool")
+            goal = conjunction(low, high)
             text = f"0 <= {show(e)} < {show(size)} for axis {n} of {array}"
             ok = self.claim("bounds", goal, text, span, "tested at each access") and ok
         return ok
@@ -369,7 +365,7 @@ class Walk:
         """One obligation, decided."""
         if self.silent:
             return True
-        proved = all(map(self.facts.prove, goal.args if goal.op == "and" else (goal,)))
+        proved = all(map(self.facts.prove, conjuncts(goal)))
         facts = () if proved else self.facts.about(goal)
         self.found.append(Obligation(kind, what, span, proved, facts, None if proved else goal, instead))
         return proved
@@ -397,6 +393,25 @@ class Walk:
             if a.array in self.scopes[n].own:
                 return
             self.scopes[n].accesses.append(a)
+
+
+def conjunction(a: Expr, b: Expr) -> Expr:
+    """a and b."""
+    return Expr("and", (a, b), None, "bool")
+
+
+def within(v: View, shape: tuple[Expr, ...]) -> tuple[list[Expr], str]:
+    """What says that an array argument lies inside its array, and how that is written."""
+    said, goals = [], []
+    for e, size in zip(v.lead, shape, strict=False):
+        said.append(f"{'' if e.op == 'const' else '0 <= '}{show(e)} < {show(size)}")
+        goals += [compare("le", ZERO, e), compare("lt", e, size)]
+    if v.part is not None:
+        (low, high), size = v.part, shape[len(v.lead)]
+        chain = [*([] if low.op == "const" else [ZERO]), low, high, *([] if high == size else [size])]
+        said.append(" <= ".join(map(show, chain)))
+        goals += [compare("le", ZERO, low), compare("le", low, high), compare("le", high, size)]
+    return list(dict.fromkeys(goals)), ", ".join(said)
 
 
 def check_bounds(p: Procedure, lookup: Lookup, thorough: bool = False) -> tuple[Procedure, list[Obligation]]:

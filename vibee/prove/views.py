@@ -26,7 +26,7 @@ class Views(Expressions):
         def run(f: Frame, n: str) -> Array:
             at = [k(f) for k in idx]
             cut = (part[0](f), part[1](f)) if part is not None else None
-            self.inside(f, f.arrays[name], at, cut, v, span)
+            self.inside(f, f.arrays[name], at, cut, v, v.span if v.span.line else span)
             out = part_of(f.arrays[name], n, at, cut, tuple(k(f) for k in shape))
             have = count(rest(f.arrays[name], at, cut))
             if out.size != have:
