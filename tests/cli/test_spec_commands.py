@@ -149,6 +149,13 @@ def test_verify_tells_what_is_refuted_and_what_is_open(
     assert out[-1].startswith("2 definitions, ") and " 1 refuted, 4 unproved, " in out[-1]
 
 
+def test_verify_says_nothing_of_a_file_with_mistakes_but_them(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capfd, "verify", "wrong.vibee")
+    assert (status, out) == (2, []) and len(err) == 1 and err[0].startswith("wrong.vibee:2:9: ")
+    status, out, err = run(capfd, "verify", "wrong.vibee", "right.vibee")
+    assert status == 2 and len(err) == 1 and [line.split()[0] for line in out[:2]] == ["definition", "double"]
+
+
 def test_verify_takes_files_in_order_whatever_process_looks_at_them(
     specs: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

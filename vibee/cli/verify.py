@@ -38,7 +38,7 @@ def verify_specs(paths: list[str], as_json: bool, timeout: int, isa: str) -> int
     if as_json:
         print(json.dumps({"seconds": round(seconds, 3), "isa": isa, **totals,
                           "definitions": [_row(p, f) for p, f in rows]}, indent=1))  # fmt: skip
-    else:
+    elif rows or not mistakes:
         _table(rows)
         for _, found in rows:
             for v in found.verdicts:
