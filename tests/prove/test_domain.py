@@ -346,3 +346,32 @@ def f(x: f32[N]) -> y[N]:
     result = m.run(m.lookup(d.key), {"N": 1}, {"x": [4.0]})
     assert result.fault is None
     assert result.array("y") == [float("inf")]
+
+
+ONE = """
+@procedure
+def f(x: f64[N], t: f64) -> (s(f64), n(i64)):
+    given(N >= 1)
+    while n * n * n < N:
+        n += 1
+    s = x[n] - t
+    s = sqrt(s)
+    then(s >= 0)
+"""
+
+
+def test_results_that_are_numbers_have_the_names_of_the_spec() -> None:
+    program = load_text(ONE, "case.vibee")
+    verdicts = [v for f in verify_program(program) for v in f.verdicts]
+    said = {(v.kind, v.text): str(v.counterexample) for v in verdicts if v.outcome == REFUTED}
+    assert set(said) == {("bounds", "0 <= n < N for axis 0 of x"), ("domain", "s >= 0.0 in sqrt(s)")}
+    assert "and s >= 0.0 does not hold" in said["domain", "s >= 0.0 in sqrt(s)"]
+    assert said["bounds", "0 <= n < N for axis 0 of x"].endswith("x[1] is outside x[1] with N=1, n=1")
+    assert "_value" not in "".join(map(repr, verdicts))
+
+
+@pytest.mark.parametrize("head", ["def f(x: f64, t: f64) -> s:", "@procedure\ndef f(x: f64, t: f64) -> s(f64):"])
+def test_a_function_of_numbers_that_leaves_a_domain_is_refuted(head: str) -> None:
+    text = f"{head}\n    s = sqrt(x - t)\n    then(s >= 0)\n"
+    assert outcomes(text) == {"x - t >= 0.0": REFUTED}
+    assert outcomes(text.replace("    s =", "    given(x >= t)\n    s =")) != {"x - t >= 0.0": REFUTED}

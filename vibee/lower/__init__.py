@@ -18,7 +18,7 @@ from typing import Any
 from vibee.prove.bounds import check_bounds
 from vibee.prove.domain import domain_obligations
 from vibee.prove.facts import conjuncts, guarded, tested
-from vibee.prove.report import Obligation, VectorBounds
+from vibee.prove.report import Obligation, VectorBounds, in_words_of
 from vibee.prove.written import check_written
 from vibee.tree.defs import Alloc, Assign, Decl, Definition, Equation, For, Formula, If, Jump, Procedure, Store
 from vibee.tree.expr import Expr, bound_vars, const, loads, walk
@@ -43,7 +43,7 @@ def lower_with_report(
         p, found = _lower(d, isa, lookup, thorough)
     except VectorBounds:
         p, found = _lower(d, "plain", lookup, thorough)
-    return p, [*found, *domain_obligations(d, lookup)]
+    return p, [in_words_of(d, o) for o in [*found, *domain_obligations(d, lookup)]]
 
 
 def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Procedure, list[Obligation]]:

@@ -13,6 +13,7 @@ from vibee.tree.types import is_float
 
 from .domain import leaves_domain
 from .memory import Array, Region
+from .report import named, results
 from .values import BINARY, FIT, UNARY, Value, bitcast, cast, constant, dot2, lanes, limits, shift
 
 Run = Callable[["Frame"], Value]
@@ -84,6 +85,7 @@ class Expressions:
         self.indices: set[str] = set()  # its scalars that indices depend on: their arithmetic must fit 64 bits
         self.shared: list[set[str]] = []  # for each parallel loop around, the outer scalars it assigns
         self.top: Definition | None = None
+        self.spoken: dict[str, dict[str, str]] = {}  # how a spec names the locals of its outputs
         self.every: dict[tuple[str, Span], Fault] | None = None  # where all faults are noted instead of the first
         self.checked: Callable[[str], Definition] | None = None  # definitions as they are written, where they are known
         self.outside: dict[Span, tuple[str, dict[str, int]]] = {}  # see note_outside
@@ -104,7 +106,11 @@ class Expressions:
         """Stop with a fault, if its kind is looked for; or note it and go on as the generated code would."""
         if kind not in self.kinds:
             return
-        indices = {n: f.env[n] for n in f.loops} | (more or {})
+        if f.procedure.key not in self.spoken:
+            self.spoken[f.procedure.key] = results(f.procedure)
+        names = self.spoken[f.procedure.key]
+        text = named(text, names)
+        indices = {n: f.env[n] for n in f.loops} | {names.get(n, n): x for n, x in (more or {}).items()}
         where = "" if f.base == 0 and f.procedure is self.top else f" (in {f.procedure.name})"
         fault = Fault(kind, span, text + where, dict(self.sizes), indices, other or {}, key or f.procedure.key, array)
         if self.every is None or kind in STOPS:

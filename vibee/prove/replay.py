@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Procedure, Store, View, While, statements
-from vibee.tree.expr import Expr, Span, load, loads, show, substitute, walk
+from vibee.tree.expr import Expr, Span, load, loads, rebuild, show, substitute, var, walk
 
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
 from .facts import conjuncts
 from .memory import Region, TooLarge, new
 from .overflow import index_names
+from .report import results
 from .values import FIT, Value, lanes
 from .views import Views, overlap, target, with_values
 
@@ -151,7 +152,15 @@ class Machine(Views):
     def then(self, p: Procedure, c: Expr) -> Run | None:
         """A condition on what is there at the end; None where it is about what only the body knows."""
         scalars = {q.name for q in p.outs if not q.shape}
-        c = substitute(c, {f"{n}_value": load(n, (), "") for n in scalars})
+        if p.is_scalar:  # its output is a variable
+
+            def of_variables(e: Expr) -> Expr:
+                read = e.op == "load" and e.attr in scalars
+                return var(str(e.attr), e.dtype) if read else rebuild(e, of_variables)
+
+            c = of_variables(c)
+        else:
+            c = substitute(c, {n: load(out, (), "") for n, out in results(p).items()})
         arrays = {q.name for q in [*p.params, *p.outs] if q.is_array}
         if not {str(ld.attr) for ld in loads(c)} <= arrays:
             return None

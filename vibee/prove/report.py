@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from vibee.tree.expr import Expr, Span
+from vibee.tree.defs import Definition, Procedure, Store, statements
+from vibee.tree.expr import Expr, Span, substitute, var
 
 KINDS = {
     "bounds": "every read and write is inside its array",
@@ -42,3 +45,25 @@ class Obligation:
     def __str__(self) -> str:
         said = f"it is not proved that {self.what}" if self.kind != "schedule" else self.what
         return f"{self.span}: {said}" + (f"; {self.instead}" if self.instead else "")
+
+
+def results(d: Definition) -> dict[str, str]:
+    """The locals that hold a procedure's outputs that are numbers until it stores them, and the outputs."""
+    if not isinstance(d, Procedure):
+        return {}
+    ends = [s for s in statements(d.body) if isinstance(s, Store) and not s.idx and s.value.op == "var"]
+    return {str(s.value.attr): s.array for s in ends if str(s.value.attr).startswith(f"{s.array}_value")}
+
+
+def named(text: str, names: Mapping[str, str]) -> str:
+    """A text with other names."""
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), text)
+
+
+def in_words_of(d: Definition, o: Obligation) -> Obligation:
+    """An obligation with the names of the spec."""
+    names = results(d)
+    table = {n: var(out, "") for n, out in names.items()}
+    facts = tuple(substitute(f, table) for f in o.facts)
+    goal = o.goal and substitute(o.goal, table)
+    return replace(o, what=named(o.what, names), facts=facts, goal=goal) if names else o
