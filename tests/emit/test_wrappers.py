@@ -20,6 +20,15 @@ def between(t: i32[N, M], u: u32[N]) -> s(i32):
     given(min[i, j](t[i, j]) > -5, max[i, j](t[i, j]) < 5, max[i](u[i]) < 7)
     s = sum[i, j](t[i, j])
 
+def sorted_pairs(x: i64[N], y: f32[M]) -> s(f32):
+    given(all[i:N, j:i, k:j:i](x[j] <= x[k] <= x[i]), 0 <= x[i] < M)
+    s = sum[i](y[x[i]])
+
+@procedure
+def last_of_sorted(x: i64[N]) -> s(i64):
+    given(N >= 1, all[i:N, j:i](x[j] < x[i]))
+    s = x[N - 1]
+
 def third(α: u32) -> π(u32):
     π = α // 3
 
@@ -65,6 +74,17 @@ def test_a_condition_on_the_extremes_of_integers_is_tested(k):
     for bad in (lambda: k.between(t - 1, u), lambda: k.between(t + 1, u), lambda: k.between(t, u + 1)):
         with pytest.raises(ValueError, match="does not hold"):
             bad()
+
+
+def test_a_condition_over_ranges_that_depend_on_each_other_is_tested(k):
+    y = np.arange(5, dtype="f")
+    assert k.sorted_pairs(np.array([0, 3, 3, 4]), y) == 10 and k.sorted_pairs(np.array([], "i8"), y) == 0
+    assert k.last_of_sorted(np.array([-3, 4, 9])) == 9
+    for bad in ([0, 4, 3, 4], [1, 0], [0, 1, 2, 3, 0]):
+        with pytest.raises(ValueError, match=r"sorted_pairs: given all\[i:N\]\(all\[j:i\]\(.*does not hold at"):
+            k.sorted_pairs(np.array(bad), y)
+        with pytest.raises(ValueError, match=r"last_of_sorted: given all\[i:N\]\(all\[j:i\]\(x\[j\] < x\[i\]\)\)"):
+            k.last_of_sorted(np.array(bad))
 
 
 def test_names_may_be_greek_and_unsigned_quotients_are_those_of_large_numbers_too(k):

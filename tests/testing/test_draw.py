@@ -29,6 +29,11 @@ def rising(at: i32[N]) -> y(i32[N]):
     y[i] = at[i]
 
 
+def pairs(at: i32[N]) -> y(i32[N]):
+    given(all[i:N, j:i](at[j] < at[i]))
+    y[i] = at[i]
+
+
 def spans(start: i64[W], length: i64[W], N: size) -> s(i64):
     given(0 <= start[w], 1 <= length[w], start[w] + length[w] <= N)
     s = sum[w](length[w])
@@ -119,6 +124,7 @@ HOLDS = {
     "offsets": lambda at, x: rising(at) and np.all((at >= 0) & (at <= x.size)),
     "rows": lambda at, x, N: at.size == N + 1 and at[0] == 0 and at[-1] == x.size and rising(at),
     "rising": lambda at: np.all(at[1:] > at[:-1]),
+    "pairs": lambda at: np.all(at[1:] > at[:-1]),
     "spans": lambda start, length, N: np.all((start >= 0) & (length >= 1) & (start + length <= N)),
     "counted": lambda n, B: n.sum() == B and B >= 500 and np.all(n >= 0),
     "last": lambda offset, M, B: offset.size == M + 257 and offset[-1] == B and offset[0] >= 0 and rising(offset),

@@ -36,9 +36,9 @@ def free_names(e: Expr, bound: frozenset[str] = frozenset()) -> Iterator[Expr]:
         return
     if e.op == "scan" and e.attr[1] not in bound:
         yield Expr("var", (), e.attr[1], "", e.span)
-    inner = bound | set(raw_bound(e))
-    for k, a in enumerate(e.args):
-        yield from free_names(a, inner if e.op == "reduce" and k == 0 else bound)
+    names = raw_bound(e)
+    for k, a in enumerate(e.args):  # bounds may use the names to the left of their own
+        yield from free_names(a, bound | set(names[: (k - 1) // 2] if k else names))
 
 
 class BinderChecker(PowerChecker):
