@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
-from ..tree.defs import Definition, Formula
+from ..tree.defs import Definition, Equation, Formula
 from ..tree.expr import NOWHERE, Expr, Span, bound_vars, const, rebuild, substitute, walk
 from ..tree.linear import Range
-from ..tree.normal import negate
+from ..tree.normal import negate, numbered, own_binders
 from ..tree.types import DTYPES, is_float
 from .terms import Term, product, term_of
 
@@ -41,10 +41,34 @@ def arith(dtype: str) -> str:
 
 
 def inline(f: Formula, args: tuple[Expr, ...]) -> Expr:
-    """The body of a scalar formula as one expression of its arguments."""
+    """The body of a scalar formula as one expression of its arguments; an element of an array of its own is the right
+    side of the array's equation, at that place."""
+    taken = {p.name for p in [*f.params, *f.outs, *f.temps]} | {v for q in f.equations for v in q.vars}
+    taken |= {v for a in args for n in walk(a) for v in ((str(n.attr),) if n.op == "var" else bound_vars(n))}
     values = {p.name: a for p, a in zip(f.params, args, strict=True)}
+    arrays: dict[str, Equation] = {}
+
+    def go(e: Expr) -> Expr:
+        if e.op in ("load", "load?") and e.attr in arrays:
+            q = arrays[str(e.attr)]
+            return substitute(own_binders(q.rhs, taken), dict(zip(q.vars, map(go, e.args), strict=True)))
+        if (e.op == "var" or (e.op in ("load", "load?") and not e.args)) and e.attr in values:
+            return values[str(e.attr)]
+        return rebuild(e, go)
+
     for q in f.equations:
-        values[q.lhs] = fill(q.rhs, values)
+        places = {v: numbered(v, taken) for v in q.vars}
+        taken |= set(places.values())
+        rhs = go(own_binders(q.rhs, taken, places))
+        if q.vars or q.idx:
+            if q.accumulate or any(n.op == "scan" for n in walk(rhs)):
+                what = f"elements of {q.lhs} in {f.name} are made of several others"
+                raise GradError(f"{what}; {f.name} can state derivative(...)", q.span)
+            arrays[q.lhs] = replace(q, vars=tuple(places.values()), rhs=rhs)
+        elif q.lhs in values:  # only += comes back to a number
+            values[q.lhs] = Expr("add", (values[q.lhs], rhs), None, rhs.dtype)
+        else:
+            values[q.lhs] = rhs
     return values[f.outs[0].name]
 
 

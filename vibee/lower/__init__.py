@@ -103,8 +103,14 @@ def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Obliga
 
 
 def scalar_body(f: Formula, fresh: Fresh) -> list:
-    """A scalar formula: straight-line assignments, the output a variable like any other."""
+    """A scalar formula: straight-line assignments, the output a variable like any other; loops where it has arrays."""
     temps = {t.name: t for t in f.temps}
+    (result,) = f.outs
+    if any(t.shape for t in f.temps):
+        n = Nests(fresh, "plain")
+        n.blocks = False
+        body = n.lower(f.equations, {**temps, result.name: result}, parallel=False)
+        return [*body, Assign(result.name, n.scalars[result.name], f.span)]
     n = Nests(fresh, "plain")
     n.scalars = {t: local(t, p.dtype) for t, p in temps.items()}
     n.scalars[f.outs[0].name] = local(f.outs[0].name, f.outs[0].dtype)

@@ -28,6 +28,7 @@ class Nests:
         self.schedule = Schedule(words or {}, fresh)
         self.plan = self.schedule.plan([])
         self.parallel = True
+        self.blocks = True  # is a sum to one number made in blocks, for threads?
         self.scalars: dict[str, Expr] = {}  # rank-0 temporaries, kept in variables
         self.begun: set[str] = set()  # numbers that have a value, to which `+=` adds
 
@@ -233,7 +234,7 @@ class Nests:
         rhs = self._subst(e.rhs, {})
         stmts: list = []
         if rhs.op == "reduce":
-            stmts, rhs = self._reduced(rhs, e, (), default=True)
+            stmts, rhs = self._reduced(rhs, e, (), default=self.blocks)
         target = self.scalars.get(e.lhs)
         again = e.lhs in self.begun
         if again:  # only += comes back to a number

@@ -12,8 +12,9 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, Jump, Store, View, While, statements
+from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, Formula, Jump, Store, View, While, statements
 from vibee.tree.expr import Expr, const, free_vars, loads, names_in, rebuild, substitute, var, walk
+from vibee.tree.normal import hoist
 from vibee.tree.poly import Sizes, add
 from vibee.tree.types import is_int
 
@@ -97,7 +98,11 @@ def product(shape: tuple[Expr, ...]) -> Expr:
 
 def guarded(d: Definition) -> bool:
     """Is `given` tested on entry?  A function of numbers without arrays has nothing that depends on it."""
-    return not d.is_scalar or any(isinstance(s, Alloc) for s in statements(getattr(d, "body", [])))
+    if not d.is_scalar:
+        return True
+    if isinstance(d, Formula):
+        return any(t.shape for t in hoist(d).temps)
+    return any(isinstance(s, Alloc) for s in statements(getattr(d, "body", [])))
 
 
 def tested(c: Expr, d: Definition) -> int | None:

@@ -336,26 +336,29 @@ def numbered(stem: str, taken: Set[str]) -> str:
     return name
 
 
+def own_binders(e: Expr, taken: set[str], names: Mapping[str, str] | None = None) -> Expr:
+    """`e` with every binder bound once, by a name that is not taken; `taken` grows."""
+    names = names or {}
+    if e.op == "var":
+        return replace(e, attr=names.get(str(e.attr), e.attr)) if e.attr in names else e
+    inner = dict(names)
+    if e.op == "reduce":
+        for v in bound_vars(e):
+            inner[v] = numbered(v, taken)
+            taken.add(inner[v])
+        e = replace(e, attr=(e.attr[0], tuple(inner[v] for v in bound_vars(e))))  # type: ignore[index]
+    if e.op == "scan":
+        e = replace(e, attr=(e.attr[0], names.get(e.attr[1], e.attr[1])))  # type: ignore[index]
+    return rebuild(e, lambda a: own_binders(a, taken, inner))
+
+
 def unique_binders(f: Formula) -> Formula:
     """`f` with every binder bound once, by a name that no equation runs over."""
     taken = {p.name for p in [*f.params, *f.outs, *f.temps]} | set(f.sizes)
     taken |= {v for q in f.equations for v in q.vars}
 
-    def go(e: Expr, names: Mapping[str, str]) -> Expr:
-        if e.op == "var":
-            return replace(e, attr=names.get(str(e.attr), e.attr)) if e.attr in names else e
-        inner = dict(names)
-        if e.op == "reduce":
-            for v in bound_vars(e):
-                inner[v] = numbered(v, taken)
-                taken.add(inner[v])
-            e = replace(e, attr=(e.attr[0], tuple(inner[v] for v in bound_vars(e))))  # type: ignore[index]
-        if e.op == "scan":
-            e = replace(e, attr=(e.attr[0], names.get(e.attr[1], e.attr[1])))  # type: ignore[index]
-        return rebuild(e, lambda a: go(a, inner))
-
     def once(e: Expr) -> Expr:
-        return go(e, {})
+        return own_binders(e, taken)
 
     return replace(f, equations=[replace(q, rhs=once(q.rhs), idx=tuple(map(once, q.idx))) for q in f.equations])
 
