@@ -483,6 +483,37 @@ def test_a_gradient_that_depends_on_rounding_is_not_compared(spec):
         testing.gradient(spec["above"])
 
 
+NUMBERS = '''
+def mixed(x: f64, n: i64) -> y:
+    given(0 <= n, n < 6)
+    t[i:6] = x / f64(i + 1)
+    y = t[n] * t[2] + max[i](t[i])
+
+
+def wrong(x: f64) -> y:
+    t[i:4] = x / f64(i + 1)
+    y = t[1] * t[2] + max[i](t[i])
+    gradient(wrong_gradient)
+
+
+def wrong_gradient(x: f64, d_y: f64) -> d_x:
+    t[i:4] = x / f64(i + 1)
+    d_x = d_y * sum[i](t[i])
+'''
+
+
+def test_gradients_of_numbers_that_have_arrays_of_their_own(tmp_path):
+    path = tmp_path / "numbers.vibee"
+    path.write_text(NUMBERS)
+    numbers = testing.spec(str(path))
+    try:
+        testing.gradient(numbers["mixed"])
+    except pytest.skip.Exception as e:
+        pytest.fail(f"nothing was compared: {e}")
+    with pytest.raises(AssertionError, match="central differences"):
+        testing.gradient(numbers["wrong"])
+
+
 # ---------------------------------------------------------------- models
 
 
