@@ -1,9 +1,10 @@
 """Every kernel of a spec in one module, built with the compiler's sanitizers.
 
-    python kernels.py memory|races FILE [--tamper NAME]
+    python kernels.py memory|races|memory,races FILE [--tamper NAME]
 
 Such a module can be loaded only where the sanitizers' runtime came first, so it is built by one process and called by
-another, which `Tool.environment` is for.  Says where the module is in a line of JSON.
+another, which `Tool.environment` is for.  Says where each module is in a line of JSON.  Most of the time goes into what
+both have in common, up to the Cython text.
 """
 
 # ruff: noqa: E402
@@ -34,6 +35,7 @@ from vibee.api.library import Build, Library
 from vibee.build.cache import cache_folder
 from vibee.check import load
 from vibee.emit import called, emit_module
+from vibee.emit.work import WORTH_IT
 from vibee.lower.build import map_stmts
 from vibee.lower.model import lower_model
 from vibee.lower.unit import Unit
@@ -93,7 +95,7 @@ class Tool:
             command = [*compiler(), "-O1", "-g1", "-fPIC", *self.flags, "-x", "c", "-c", "-", "-o", str(team)]
             subprocess.run(command, input=TEAM, text=True, check=True)
             link = (*link, "-Wl,-Bsymbolic", str(team))  # in place of OpenMP's own library
-            work.WORTH_IT = 0  # threads for the smallest loop
+        work.WORTH_IT = 0 if self.name == "races" else WORTH_IT  # threads for the smallest loop
         flags.PLATFORM["linux"] = (("-fPIC",), link)
         extension.load_extension = lambda path, name: None  # type: ignore[assignment,return-value]
 
@@ -180,9 +182,11 @@ def tampered(p: Procedure) -> Procedure:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("tool", choices=TOOLS)
+    parser.add_argument("tools")
     parser.add_argument("file")
     parser.add_argument("--tamper", default="")
     options = parser.parse_args()
-    TOOLS[options.tool].prepare()
-    print(json.dumps(Whole(options.file).build(options.tamper)))
+    whole = Whole(options.file)
+    for tool in options.tools.split(","):
+        TOOLS[tool].prepare()
+        print(json.dumps(whole.build(options.tamper)))

@@ -53,13 +53,17 @@ class Tally:
             self.idle.append(said["key"])
 
 
-def fuzz(file: Path, tool: Tool, count: int, seed: int, tamper: str = "") -> Tally:
-    """Build a file's kernels and call them, in processes of their own."""
-    command = [sys.executable, HERE / "kernels.py", tool.name, file, "--tamper", tamper]
+def build(file: Path, tools: list[Tool], tamper: str = "") -> list[dict[str, Any]]:
+    """Build a file's kernels in a process of its own: what it says of the module for each tool."""
+    command = [sys.executable, HERE / "kernels.py", ",".join(t.name for t in tools), file, "--tamper", tamper]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     if built.returncode:
         raise SystemExit(f"{file}: {built.stderr.strip().splitlines()[-1]}")
-    module = json.loads(built.stdout.splitlines()[-1])
+    return [json.loads(line) for line in built.stdout.splitlines()[-len(tools) :]]
+
+
+def fuzz(file: Path, tool: Tool, module: dict[str, Any], count: int, seed: int) -> Tally:
+    """Call a file's kernels, in processes of their own."""
     todo = module["sharing"] if tool.name == "races" else module["kernels"]
     tally, attempt, again = Tally(), 0, 0
     with tempfile.TemporaryDirectory(prefix="vibee-sanitize-") as folder:
@@ -118,9 +122,12 @@ def main() -> int:
             return 2
     bad = 0
     for file in options.files or sorted((ROOT / "specs").rglob("*.vibee")):
-        for tool in tools:
+        start = time.monotonic()
+        modules = build(file, tools, options.tamper)
+        print(f"{file.name}: built in {time.monotonic() - start:.0f} s", flush=True)
+        for tool, module in zip(tools, modules, strict=True):
             start = time.monotonic()
-            t = fuzz(file, tool, options.count or COUNT[tool.name], options.seed, options.tamper)
+            t = fuzz(file, tool, module, options.count or COUNT[tool.name], options.seed)
             bad += len(t.faults)
             print(
                 f"{file.name}, {tool.name}: {t.kernels} kernels, {t.results + t.refused} calls: {t.results} results, "

@@ -24,7 +24,8 @@ def run(tool, planted, count):
     command = [sys.executable, HERE / "run.py", HERE / "small.vibee", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.stderr == ""
-    found = re.match(r"small.vibee, \w+: (\d+) kernels, (\d+) calls: (\d+) results, (\d+) refused", done.stdout)
+    counts = r"^small.vibee, \w+: (\d+) kernels, (\d+) calls: (\d+) results, (\d+) refused"
+    found = re.search(counts, done.stdout, re.MULTILINE)
     faults = re.findall(r"^  FAULT (\w+):", done.stdout, re.MULTILINE)
     assert found and set(faults) == {planted} and done.returncode == 1, done.stdout
     return done.stdout, [int(n) for n in found.groups()]
