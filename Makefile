@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO_DIR := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight venv venv-peers kernels dist demo test sanitize test-specs coverage test-quick mutants lint types verify bench bench-kernels cold-start contents clean clean-all
+.PHONY: help preflight venv venv-peers kernels dist demo test sanitize test-specs test-quick mutants lint types verify bench bench-kernels cold-start contents clean clean-all
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,17 +35,14 @@ demo: dist  ## build dist/vibee, train it on the built-in text for half a minute
 	@mkdir -p $(DEMO_DIR)
 	cd $(DEMO_DIR) && ../../dist/vibee train --minutes 0.5 && ../../dist/vibee infer --prompt "The " -n 200 --seed 1
 
-test: dist  ## run every test, those of dist/vibee too, but for those generated from specs/
-	$(PY) -m pytest -n auto --dist worksteal -m "not generated"
-
-test-specs: $(READY)  ## run the tests generated from every definition of specs/ (many minutes)
-	$(PY) -m vibee test specs tests/strangers
-
-coverage: dist  ## run every test, and list the lines and branches of vibee/ that none reaches
+test: dist  ## run every test, those of dist/vibee and of specs/ too, and list the lines of vibee/ that none reaches
 	@rm -rf build/coverage && mkdir -p build/coverage
-	-$(PY) -m coverage run -m pytest -n auto --dist worksteal
+	$(PY) -m coverage run -m pytest -n auto --dist worksteal
 	@$(PY) -m coverage combine -q
 	@$(PY) -m coverage report
+
+test-specs: $(READY)  ## run the tests generated from every definition of specs/, with more cases (many minutes)
+	$(PY) -m vibee test specs tests/strangers
 
 test-quick: kernels  ## run the tests that take seconds
 	$(PY) -m pytest -n auto --dist worksteal -m "not slow and not generated"

@@ -2,4 +2,4 @@
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: "slow" not in item.keywords)
+    items.sort(key=lambda item: ("generated" not in item.keywords, "slow" not in item.keywords))
