@@ -69,6 +69,7 @@ def test_check_notes_what_is_not_proved_once_for_each_line(specs: Path, capfd: p
     status, out, err = run(capfd, "check", "unproved.vibee")
     assert (status, err) == (0, []) and out == [
         "unproved.vibee: 1 definition, no mistakes",
+        "unproved.vibee:6:5: it is not proved that the loop ends; it runs as it is written (note, collatz)",
         "unproved.vibee:9:14: it is not proved that 0 <= k < 200 for axis 0 of x; tested at each access (note, collatz)"
         " (and 1 more)",
         "unproved.vibee:10:14: it is not proved that 0 <= k < 200 for axis 0 of x; tested at each access "

@@ -1,10 +1,11 @@
 """What proofs rest on is tested on entry of every call: a caller that breaks `given` gets an error, never a write
-outside of an array.  A nan satisfies no comparison but `!=`, in proofs as at run time."""
+outside of an array, and so it does where no run on small sizes has shown that it may.  A nan satisfies no comparison but `!=`, in proofs as at run time."""
 
 import numpy as np
 import pytest
 
 import vibee
+from vibee.api import library
 from vibee.check import load_text
 from vibee.lower.unit import Unit
 from vibee.prove.verify import verify_program
@@ -75,7 +76,10 @@ def three_ways(x: f32[N], t: f32) -> y(i64[N]):
 def k(tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.mktemp("given") / "entry.vibee"
     path.write_text(TEXT)
-    return vibee.load(path)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(library, "refuse", lambda unit, definitions: None)
+        k = vibee.load(path)
+        yield k
 
 
 def test_a_condition_on_floats_that_an_inner_call_breaks_makes_no_unchecked_write(k) -> None:

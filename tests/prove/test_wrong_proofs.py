@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vibee.check import load_text
+from vibee.cli.specs import check_specs
 from vibee.cli.verify import failure, verify_specs
 from vibee.lower.unit import Unit
 from vibee.prove.replay import replay
@@ -73,3 +74,10 @@ def test_a_wrong_spec_is_refused_with_its_reason(path: Path) -> None:
 def test_the_page_names_every_case() -> None:
     page = (Path(__file__).parents[2] / "docs" / "proofs.md").read_text()
     assert [p.stem for p in WRONG if f"`{p.stem}`" not in page] == []
+
+
+@pytest.mark.parametrize("path", [p for p in WRONG if LATE not in p.read_text()], ids=lambda p: p.stem)
+def test_what_is_refuted_is_an_error_of_the_spec(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of whatever kind; the other one is a mistake that no spec can make."""
+    assert check_specs([str(path)]) == 2
+    assert f"{path}:" in capsys.readouterr().err

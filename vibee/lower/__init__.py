@@ -37,7 +37,7 @@ def lower_with_report(
 ) -> tuple[Procedure, list[Obligation]]:
     """The loops, and what had to hold: proved, or what happens instead at run time.
 
-    `thorough`: also what changes nothing in the loops, since it is tested at run time in any case."""
+    `thorough`: also where the memory plan of a model puts arguments, which is tested before each call in any case."""
     lookup: Lookup = program.by_key  # type: ignore[attr-defined]
     try:
         p, found = _lower(d, isa, lookup, thorough)

@@ -50,7 +50,7 @@ class Walk:
     facts: Facts
     shapes: dict[str, tuple[Expr, ...]]
     overflow: Overflow
-    thorough: bool = False  # also what is tested at run time in any case
+    thorough: bool = False  # also where the memory plan of a model puts arguments
     found: list[Obligation] = field(default_factory=list)
     scopes: list[Scope] = field(default_factory=list)  # of the parallel loops around
     limits: dict[str, list[Expr]] = field(default_factory=dict)  # of scalars (see vibee.prove.invariants)
@@ -199,7 +199,7 @@ class Walk:
         inside = self.facts.copy()
         self.jumps.append([])
         body = self.stmts(s.body)
-        if self.thorough and not self.silent:
+        if not self.silent:
             self.found.append(ending(replace(s, body=body), inside))
         self.left(s, before, moved, kept)
         if not any(isinstance(t, Jump) and t.kind == "break" for t in statements(s.body)):
@@ -294,7 +294,7 @@ class Walk:
         """Arguments are evaluated; what the callee asks must hold; scalar targets change."""
         args = [self.expr(a, s.span) if isinstance(a, Expr) else a for a in s.args]
         callee = self.lookup(s.fn)
-        if self.thorough and not self.silent:
+        if not self.silent:
             self.found += call_obligations(s, self.d, self.lookup, self.facts, self.shapes)
         for v, p in zip(s.args, callee.params, strict=True):
             if isinstance(v, View):
@@ -336,7 +336,7 @@ class Walk:
         if e.op in ("floordiv", "mod") and is_int(e.dtype) and e.args[1].op != "const" and not self.guard:
             goal = compare("ne", e.args[1], const(0, e.args[1].dtype))
             self.claim("divisor", goal, show(goal), span, "tested at each division")
-        if e.op == "call" and self.thorough:
+        if e.op == "call":
             self.number(e, span)
         return new
 
@@ -416,7 +416,7 @@ def within(v: View, shape: tuple[Expr, ...]) -> tuple[list[Expr], str]:
 
 def check_bounds(p: Procedure, lookup: Lookup, thorough: bool = False) -> tuple[Procedure, list[Obligation]]:
     """`p` with every access proved or marked checked, every parallel loop proved or made serial; and what had
-    to hold.  `thorough`: what changes nothing in the code, since it is tested on entry, is asked too."""
+    to hold.  `thorough`: the parts of memory that a model's plan gives to calls are asked for, too."""
     p, overflow = overflow_of(p)
     shapes = {q.name: q.shape for q in [*p.params, *p.outs] if q.is_array}
     for shape in shapes.values():
