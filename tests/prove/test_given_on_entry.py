@@ -1,5 +1,8 @@
 """What proofs rest on is tested on entry of every call: a caller that breaks `given` gets an error, never a write
-outside of an array, and so it does where no run on small sizes has shown that it may.  A nan satisfies no comparison but `!=`, in proofs as at run time."""
+outside of an array, and so it does where no run on small sizes has shown that it may.
+
+A nan satisfies no comparison but `!=`, in proofs as at run time.
+"""
 
 import numpy as np
 import pytest
