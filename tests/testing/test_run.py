@@ -9,6 +9,7 @@ import pytest
 from vibee.testing import command, generate
 from vibee.testing.parallel import Workers
 from vibee.testing.record import Record
+from vibee.testing.subject import levels
 
 SPEC = '''module("run", version=1)
 
@@ -80,6 +81,17 @@ def test_a_name_that_no_definition_has(path, capsys):
     path.write_text('"""Nothing yet."""\nmodule("run", version=1)\n')
     assert command.test_specs([str(path.rename(path.with_name("none.vibee")))]) == 2
     assert capsys.readouterr().err == "vibee test: no definitions\n"
+
+
+def test_one_instruction_set_can_be_asked_for(path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(command, "run_modules", lambda *_: seen.append(levels()) or Record({}))
+    command.run([path], isa="v2")
+    command.run([path])
+    assert seen[0] == ["v2"] and "v2" in seen[1]
+    monkeypatch.setattr(command, "supported_levels", lambda: ["v2"])
+    assert command.test_specs([str(path)], isa="v3") == 2
+    assert capsys.readouterr().err == "vibee test: this processor does not have x86-64-v3\n"
 
 
 def test_a_process_that_dies_is_replaced():

@@ -255,11 +255,14 @@ def test(
     cases: Annotated[
         int | None, Option("-c", "--cases", metavar="N", min=1, help="Drawn cases of a test. [default: 12]")
     ] = None,
+    isa: Annotated[
+        Literal["v2", "v3", "v4"] | None, Option(help="Only this instruction set. [default: all of the processor]")
+    ] = None,
 ) -> int:
     """Generate tests from specs, and run them (in a Python environment with pytest and hypothesis)."""
     from .testing import test_specs
 
-    return test_specs(paths, seed, [name for name in only.split(",") if name], verbose, jobs, cases)
+    return test_specs(paths, seed, [name for name in only.split(",") if name], verbose, jobs, cases, isa)
 
 
 def run_app(words: list[str]) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vibee.api.function import default_threads
+from vibee.runtime.machine import supported_levels
 
 from .parallel import run_modules, run_parallel
 from .record import Record
@@ -31,10 +32,14 @@ def spec_files(paths: Iterable[str]) -> list[Path] | str:
     return list(dict.fromkeys(found))
 
 
-def run(files: list[Path], only: Iterable[str] = (), live: bool = False, jobs: int = 1, **chosen: int | None) -> Record:
-    """Generate the tests of specs and run them with pytest; `chosen`: the seed, the number of drawn cases."""
+def run(
+    files: list[Path], only: Iterable[str] = (), live: bool = False, jobs: int = 1, **chosen: int | str | None
+) -> Record:
+    """Generate the tests of specs and run them with pytest; `chosen`: the seed, the number of drawn cases, the
+    instruction set."""
     from .checks import CASES, SEED
     from .generate import generate
+    from .subject import ISA
 
     modules: dict[str, str] = {}
     for file in files:
@@ -42,7 +47,7 @@ def run(files: list[Path], only: Iterable[str] = (), live: bool = False, jobs: i
             modules[os.path.realpath(module)] = f"{file}:{name}" if len(files) > 1 else name
     words = ["-p", "no:cacheprovider", "-p", "no:terminal", "--import-mode=importlib", "--rootdir", "/"]
     words += ["-c", os.devnull]
-    told = {{"seed": SEED, "cases": CASES}[n]: str(x) for n, x in chosen.items() if x is not None}
+    told = {{"seed": SEED, "cases": CASES, "isa": ISA}[n]: str(x) for n, x in chosen.items() if x is not None}
     os.environ |= told
     try:
         if jobs > 1 and len(modules) > 1:
@@ -76,6 +81,7 @@ def test_specs(
     verbose: bool = False,
     jobs: int = 0,
     cases: int | None = None,
+    isa: str | None = None,
 ) -> int:
     """The command: 0 if all tests passed, 1 if one failed, 2 for wrong input."""
     from vibee.api import SpecError
@@ -84,9 +90,12 @@ def test_specs(
     if isinstance(files, str):
         print(files, file=sys.stderr)
         return 2
+    if isa and isa not in supported_levels():
+        print(f"vibee test: this processor does not have x86-64-{isa}", file=sys.stderr)
+        return 2
     start = time.perf_counter()
     try:
-        record = run(files, only, verbose, jobs or default_threads(), seed=seed, cases=cases)
+        record = run(files, only, verbose, jobs or default_threads(), seed=seed, cases=cases, isa=isa)
     except SpecError as e:
         print(e, file=sys.stderr)
         return 2
