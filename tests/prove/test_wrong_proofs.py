@@ -23,6 +23,7 @@ from vibee.tree.expr import const
 
 WRONG = sorted((Path(__file__).parents[1] / "wrong_proofs").glob("*.vibee"))
 EXPECT = re.compile(r"^# expect: (.*)$", re.MULTILINE)
+TOLD = ("read_of_an_unwritten_element", "loop_that_need_not_end")
 LATE = "# loops: "  # the mistake is made in the lowered loops
 
 
@@ -76,8 +77,8 @@ def test_the_page_names_every_case() -> None:
     assert [p.stem for p in WRONG if f"`{p.stem}`" not in page] == []
 
 
-@pytest.mark.parametrize("path", [p for p in WRONG if LATE not in p.read_text()], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in WRONG if p.stem not in TOLD], ids=lambda p: p.stem)
 def test_what_is_refuted_is_an_error_of_the_spec(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of whatever kind; the other one is a mistake that no spec can make."""
+    """Of whatever kind but two: one mistake no spec can make, and a loop may still end where no run has seen it."""
     assert check_specs([str(path)]) == 2
     assert f"{path}:" in capsys.readouterr().err
