@@ -20,6 +20,7 @@ def squared_error(y: real[N], t: real[N]) -> e:
 
 @model
 def net(x: real[N, C], t: real[N], L: size, gain: real = 1.0) -> (loss, y[N]):
+    given(N >= 1)
     h = x
     for l in layers(L):
         scale: real[C] = 1.0

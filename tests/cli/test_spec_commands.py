@@ -195,9 +195,9 @@ def test_verify_names_what_is_not_there(
 def test_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr("vibee.testing.command.test_specs", lambda *words: seen.append(words) or 1)
-    assert guarded(["test", "a", "b", "-s", "5", "-k", "f,g,", "-v", "-j", "2", "-c", "3"]) == 1
+    assert guarded(["test", "a", "b", "-s", "5", "-k", "f,g,", "-v", "-j", "2", "-c", "3", "--isa", "v2"]) == 1
     assert guarded(["test", "a"]) == 1
-    assert seen == [(["a", "b"], 5, ["f", "g"], True, 2, 3), (["a"], None, [], False, 0, None)]
+    assert seen == [(["a", "b"], 5, ["f", "g"], True, 2, 3, "v2"), (["a"], None, [], False, 0, None, None)]
 
 
 @pytest.mark.parametrize(
