@@ -32,7 +32,7 @@ from vibee.tree.types import is_int
 
 from .calls import LEFT, TESTED, call_obligations
 from .ends import ending
-from .facts import ZERO, Facts, changed, compare, conjuncts, guarded, leaves, opposite, width
+from .facts import ZERO, Facts, changed, compare, conjunction, conjuncts, guarded, leaves, opposite, width
 from .invariants import candidates, limits_of
 from .overflow import Overflow, fits, overflow_of, unbounded
 from .races import Access, Scope, separate, whole
@@ -393,11 +393,6 @@ class Walk:
             if a.array in self.scopes[n].own:
                 return
             self.scopes[n].accesses.append(a)
-
-
-def conjunction(a: Expr, b: Expr) -> Expr:
-    """a and b."""
-    return Expr("and", (a, b), None, "bool")
 
 
 def within(v: View, shape: tuple[Expr, ...]) -> tuple[list[Expr], str]:

@@ -31,6 +31,11 @@ def compare(op: str, a: Expr, b: Expr) -> Expr:
     return Expr(op, (a, b), None, "bool")
 
 
+def conjunction(a: Expr, b: Expr) -> Expr:
+    """a and b."""
+    return Expr("and", (a, b), None, "bool")
+
+
 def conjuncts(e: Expr) -> Iterable[Expr]:
     """The parts of a condition that all hold."""
     if e.op == "and":
