@@ -97,10 +97,11 @@ def test_a_question_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not implied((no[0],), no[1])
     assert not asked
     implied.cache_clear()
-    monkeypatch.setattr(linear, "TIMEOUT_MS", linear.TIMEOUT_MS)
-    linear.limit(linear.TIMEOUT_MS + 1)
-    assert implied((no[0],), no[1])
+    usual = linear.TIMEOUT_MS
+    with linear.limit(usual + 1):
+        assert implied((no[0],), no[1])
     assert len(asked) == 1
+    assert usual == linear.TIMEOUT_MS
 
 
 def test_numbers_that_satisfy_conditions_are_found_where_there_are_any() -> None:

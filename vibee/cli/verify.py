@@ -14,12 +14,13 @@ from typing import Any
 from vibee.runtime.errors import UserError
 
 
-def verify_specs(paths: list[str], as_json: bool, timeout: int, isa: str) -> int:
+def verify_specs(paths: list[str], as_json: bool, timeout: int | None, isa: str) -> int:
     """0 if everything is proved or tested at run time, 1 if something is refuted, 2 for wrong input."""
     try:
         import z3  # noqa: F401
     except ImportError:
         raise UserError("verify needs the solver: pip install z3-solver, or pip install . in vibee's folder") from None
+    from vibee.prove.linear import TIMEOUT_MS
     from vibee.prove.report import KINDS
     from vibee.prove.verify import PROVED, REFUTED, UNPROVED
     from vibee.testing.command import spec_files
@@ -28,7 +29,7 @@ def verify_specs(paths: list[str], as_json: bool, timeout: int, isa: str) -> int
     if isinstance(files, str):
         raise UserError(files)
     start, rows, mistakes = time.perf_counter(), [], 0
-    for path, errors, found in _all(list(map(str, files)), isa, timeout):
+    for path, errors, found in _all(list(map(str, files)), isa, timeout or TIMEOUT_MS):
         for error in errors:
             print(error, file=sys.stderr)
         mistakes += len(errors)
@@ -68,9 +69,9 @@ def _one(job: tuple[str, str, int]) -> tuple[str, list[str], list[Any]]:
     from vibee.prove.verify import verify_program
 
     path, isa, timeout = job
-    linear.limit(timeout)
-    program = load(path)
-    return path, list(map(str, program.errors)), [] if program.errors else verify_program(program, isa)
+    with linear.limit(timeout):
+        program = load(path)
+        return path, list(map(str, program.errors)), [] if program.errors else verify_program(program, isa)
 
 
 def _table(rows: list[tuple[str, Any]]) -> None:
