@@ -10,7 +10,6 @@ from vibee.prove.replay import Machine
 SIZES = {"B": 2, "M": 5, "K": 3, "L": 2, "N": 9}
 SHAPES = {
     "a": "MK", "b": "KN", "bt": "NK", "ab": "BMK", "al": "MKL", "bl": "KLN", "t": "M",
-    "wide": "MM",
 }  # fmt: skip
 
 
@@ -35,8 +34,11 @@ PRODUCTS = {
                                     lambda: A["a"].sum(1)[:, None] * np.arange(9) + A["b"][0]),
     "rows of a place that data tell": ("a b t", "given(0 <= t[i] < M)\n    c[t[i], j] += sum[k](a[i, k] * b[k, j])",
                                        lambda: scattered()),
+    "added to what is there": ("a b", "c[i, j] = a[i, 0]\n    c[i, j] += sum[k](a[i, k] * b[k, j])",
+                               lambda: A["a"][:, :1] + A["a"] @ A["b"]),
 }  # fmt: skip
-SCHEDULES = {"expressions": ("tile(i=8, j=32)",), "two summed axes": ("tile(i=4, k=2)",)}
+SCHEDULES = {"expressions": ("tile(i=8, j=32)",), "two summed axes": ("tile(i=4, k=2)",),
+             "added to what is there": ("tile(i=8, j=32)", "pack(a, b)")}  # fmt: skip
 CASES = [(n, w) for n in PRODUCTS for w in ("", *SCHEDULES.get(n, ()))]
 
 

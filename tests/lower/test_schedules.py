@@ -1,6 +1,7 @@
 """Schedules: every word changes the loops as it says, and no schedule changes what a formula means."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from vibee.check import load_text
 from vibee.grad import vjp
 from vibee.lower import lower_with_report
 from vibee.lower.build import Fresh
-from vibee.lower.schedule import Schedule
-from vibee.tree.expr import NOWHERE
+from vibee.lower.schedule import Schedule, unroll
+from vibee.tree.defs import Decl, For
+from vibee.tree.expr import NOWHERE, const, var
 from vibee.tree.listing import definition
 
 FORMULAS = {
@@ -321,7 +323,7 @@ def test_unrolled_loops():
     assert "for k_2_k in range(0, k_2_run // 4 * 4, 4):" in text
 
 
-@pytest.mark.parametrize("turn,isa", enumerate(["v2", "v3", "v4", "plain"]))
+@pytest.mark.parametrize("turn,isa", list(enumerate(["v2", "v3", "v4", "plain"])))
 def test_every_access_is_proved(turn, isa):
     """No schedule leaves a check: all that a report holds are notes on loops.  Every fourth definition a level."""
     program = load_text(written(), "case.vibee")
@@ -388,6 +390,21 @@ def test_a_note_is_said_once():
     for _ in range(2):
         schedule.note("the loop over i is not there", NOWHERE)
     assert schedule.notes == [("the loop over i is not there", NOWHERE)]
+
+
+def test_an_index_whose_loop_has_another_number_is_there():
+    schedule = Schedule({"parallel": ("i", "j_1")}, Fresh(set(), set(), set(), 0))
+    schedule.met = {"j_2"}
+    schedule.finish(NOWHERE)
+    assert [text for text, _ in schedule.notes] == ["the loop over i is not there: no output depends on it"]
+
+
+def test_a_long_loop_of_known_length_is_unrolled_by_four():
+    loop = For("k", const(0, "i64"), const(18, "i64"), [Decl("x", "i64", var("k"))])
+    whole, rest = unroll(loop, set())
+    assert (whole.step, len(whole.body)) == (4, 4)
+    assert rest.lo == whole.hi
+    assert len(unroll(replace(loop, hi=const(16, "i64")), set())) == 16
 
 
 def test_tiles_of_what_is_no_plain_product_or_triangle(tmp_path):

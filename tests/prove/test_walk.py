@@ -10,7 +10,7 @@ from vibee.lower.unit import Unit
 from vibee.prove import remembered
 from vibee.prove.bounds import check_bounds
 from vibee.prove.facts import compare
-from vibee.prove.linear import MANY, constant_apart, implied
+from vibee.prove.linear import MANY, constant_apart, implied, proved_before
 from vibee.prove.report import VectorBounds
 from vibee.prove.verify import PROVED, REFUTED, UNPROVED, verify_program
 from vibee.tree.defs import Decl, For, If, Store, statements
@@ -140,6 +140,7 @@ def test_a_loop_with_too_many_ways_through_it_is_not_looked_at() -> None:
 
 def test_a_way_that_is_never_taken_need_not_end() -> None:
     assert ends("        if i > n:\n            i -= 1\n        else:\n            i += 1") == PROVED
+    assert ends("        if i < n:\n            i += 1") == PROVED
 
 
 # ---------------------------------------------------------------- overflow
@@ -214,6 +215,7 @@ def test_without_a_solver_nothing_is_proved_but_what_is_plain(monkeypatch) -> No
     monkeypatch.setitem(sys.modules, "z3", None)
     i, far = var("i"), const(987654321, "i64")
     assert not implied((compare("le", far, i),), compare("lt", const(0, "i64"), i))
+    assert not proved_before((compare("le", far, i),), compare("lt", const(0, "i64"), i))
     assert constant_apart(i, i) == 0
     assert constant_apart(i, far) is None
 

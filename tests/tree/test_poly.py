@@ -75,3 +75,4 @@ def test_in_emitted_code_sums_of_i32_are_no_sums():
     sum_, apart = size("N >= 1", "i64(i32(A) + i32(B))")[1], size("N >= 1", "i64(i32(A)) + i64(i32(B))")[1]
     assert Sizes().poly(sum_) == Sizes().poly(apart)
     assert Sizes(emitted=True).poly(sum_) != Sizes(emitted=True).poly(apart)
+    assert len(Sizes(emitted=True).poly(sum_.args[0])) == 1

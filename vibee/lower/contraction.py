@@ -44,10 +44,8 @@ def split(e: Equation) -> Parts | None:
     """The parts of `e` if it is a contraction that a register tile serves."""
     r = e.rhs
     if r.op != "reduce" or r.attr[0] != "sum" or r.dtype not in ("f32", "f64") or len(e.vars) < 2:  # type: ignore[index]
-        return None
+        return None  # no `+=` has a sum: in normal form that is an array of its own
     if r.args[0].op != "mul" or not e.idx or e.idx[-1].op != "var" or e.idx[-1].attr not in e.vars:
-        return None
-    if e.accumulate and not in_place(e):
         return None
     col = str(e.idx[-1].attr)
     for a, b in (r.args[0].args, r.args[0].args[::-1]):
@@ -106,7 +104,7 @@ class Tile:
         new_vars = tuple(names[v] for v in e.vars)
         again = split(replace(e, vars=new_vars, idx=self.idx, rhs=substitute(red, renamed)))
         assert again is not None
-        self.parts, self.out, self.adds = again, e.lhs, e.accumulate
+        self.parts, self.out = again, e.lhs
         self.vars = new_vars
         self.dim = dict(zip(self.vars, e.dims, strict=True))
         self.batch = [v for v in self.vars if v not in (again.row, again.col)]
@@ -162,8 +160,6 @@ class Tile:
 
     def _empty(self, klo: Expr, khi: Expr) -> list:
         """An empty k range leaves zeros; otherwise the first run of k writes c."""
-        if self.adds:
-            return []
         zero = const(0, self.dtype)
         fill = nest([(v, i(0), self.dim[v]) for v in self.vars], [Store(self.out, self.idx, zero)])
         return [If(Expr("le", (khi, klo), None, "bool"), fill)]
@@ -327,8 +323,6 @@ class Tile:
         columns = len(acc[0]) * self.width
         col0 = self._column()
         later = Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
-        if self.adds:
-            later = const(True, "bool")
         whole: list = []
         again: list = []
         edge: list = []

@@ -86,7 +86,7 @@ class Direct:
             return plan.arrange(loops, self._region(rows, cols))
         self.ks[0] = piece
         zero = Store(self.e.lhs, self.e.idx, const(0, self.dtype), span=self.e.span)
-        first = [] if self.e.accumulate else nest([(p.row, *rows), (p.col, *cols)], [zero])
+        first = nest([(p.row, *rows), (p.col, *cols)], [zero])
         self.e = replace(self.e, accumulate=True)
         return plan.arrange(loops, [*first, *nest(runs, self._region(rows, cols))])
 

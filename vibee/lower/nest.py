@@ -268,12 +268,9 @@ class Nests:
         """`+=`: in parallel over columns that every contribution keeps apart, serial otherwise."""
         e = self._renamed(e)
         rhs = self._subst(e.rhs, {})
-        pre: list = []
-        if rhs.op == "reduce":
-            pre, rhs = self._reduced(rhs, e, e.vars)
         plain = [v for v in e.vars if any(x.op == "var" and x.attr == v for x in e.idx)]
         old = load(e.lhs, e.idx, rhs.dtype)
-        put = [*pre, Store(e.lhs, e.idx, Expr("add", (old, rhs), None, rhs.dtype), span=e.span)]
+        put = [Store(e.lhs, e.idx, Expr("add", (old, rhs), None, rhs.dtype), span=e.span)]
         ranges = [(v, i(0), d) for v, d in zip(e.vars, e.dims, strict=True)]
         col = next((v for v in plain[::-1] if self.plan.splits(v, False)), plain[-1] if plain else None)
         for v in e.vars:

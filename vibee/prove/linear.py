@@ -280,12 +280,19 @@ def times(a: Poly, b: Poly) -> Poly:
 # ---- the question
 
 
-@lru_cache(maxsize=200_000)
-def implied(facts: tuple[Expr, ...], goal: Expr) -> bool:
-    """Do `facts` imply `goal` for all integers?  False also when the solver gives up."""
+def solver() -> bool:
+    """Is there a solver?  In the one-file executable there is none."""
     try:
         import z3  # noqa: F401
     except ImportError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=200_000)
+def implied(facts: tuple[Expr, ...], goal: Expr) -> bool:
+    """Do `facts` imply `goal` for all integers?  False also when the solver gives up."""
+    if not solver():
         return False
     key = remembered.key(facts, goal)
     if remembered.known(key):
@@ -300,7 +307,7 @@ def implied(facts: tuple[Expr, ...], goal: Expr) -> bool:
 
 def proved_before(facts: tuple[Expr, ...], goal: Expr) -> bool:
     """Is the answer known to be yes?"""
-    return remembered.known(remembered.key(facts, goal))
+    return solver() and remembered.known(remembered.key(facts, goal))
 
 
 def _attempts(facts: tuple[Expr, ...], goal: Expr) -> Iterable[tuple[str, list[Any]]]:

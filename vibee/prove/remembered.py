@@ -6,7 +6,6 @@ name of the file holds a hash of the prover itself, so that a changed prover sta
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -18,8 +17,7 @@ SIZE = 16  # bytes of one key
 
 def key(facts: tuple[Expr, ...], goal: Expr) -> bytes:
     """What identifies a claim: the text of its parts, types included."""
-    text = "\n".join([_text(goal), *sorted(map(_text, facts))])
-    return hashlib.blake2b(text.encode(), digest_size=SIZE).digest()
+    return _digest("\n".join([_text(goal), *sorted(map(_text, facts))]).encode())
 
 
 def _text(e: Expr) -> str:
@@ -28,7 +26,13 @@ def _text(e: Expr) -> str:
 
 def failed(which: bytes, steps: int) -> bytes:
     """What says of a claim that so many steps did not prove it."""
-    return hashlib.blake2b(which + steps.to_bytes(8, "little"), digest_size=SIZE).digest()
+    return _digest(which + steps.to_bytes(8, "little"))
+
+
+def _digest(data: bytes, size: int = SIZE) -> bytes:
+    from hashlib import blake2b  # not in the one-file executable, which has no solver either
+
+    return blake2b(data, digest_size=size).digest()
 
 
 def known(which: bytes) -> bool:
@@ -61,9 +65,7 @@ def _known() -> set[bytes]:
 @cache
 def _file() -> Path:
     here = Path(__file__).parent
-    own = hashlib.blake2b(digest_size=8)
-    for part in sorted(here.glob("*.py")):
-        own.update(part.read_bytes())
+    own = _digest(b"".join(part.read_bytes() for part in sorted(here.glob("*.py"))), 8)
     from vibee.build.cache import cache_folder
 
-    return cache_folder() / f"proofs-{own.hexdigest()}"
+    return cache_folder() / f"proofs-{own.hex()}"
