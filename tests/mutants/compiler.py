@@ -52,7 +52,7 @@ TABLE = [
     ("lower/nest.py", 'body = [For(name, i(0), at_least_zero(hi), body, parallel=True)]',
      'body = [For(name, i(1), at_least_zero(hi), body, parallel=True)]', "the first iteration of a parallel nest"),
     ("lower/nest.py", "if e.accumulate and not in_place(e):\n            return self._scatter(e)", "", "scatter-adds"),
-    ("lower/contraction.py", "if self.adds:\n            return []\n        zero", "return []\n        zero",
+    ("lower/contraction.py", "        zero = const(0, self.dtype)\n        fill = nest", "        return []\n        fill = nest",
      "zeros where a product has no terms"),
     ("lower/contraction.py", 'later = Expr("gt", (local(self.k_start)', 'later = Expr("ge", (local(self.k_start)',
      "the first run of k adds to what was there"),

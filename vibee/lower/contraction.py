@@ -58,13 +58,6 @@ def split(e: Equation) -> Parts | None:
     return None
 
 
-def in_place(e: Equation) -> bool:
-    """Does `+=` add to each element once: is every variable an index by itself?"""
-    plain = [x.attr for x in e.idx if x.op == "var" and x.attr in e.vars]
-    mixed = any(free_vars(x) & set(e.vars) for x in e.idx if x.op != "var")
-    return not mixed and sorted(plain) == sorted(e.vars)  # type: ignore[type-var]
-
-
 def is_contraction(e: Equation) -> bool:
     """Does a register tile serve this equation?"""
     return split(e) is not None

@@ -9,7 +9,7 @@ from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, rebuild, s
 from vibee.tree.normal import neutral
 
 from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, serial, sub, subst_stmt
-from .contraction import in_place, is_contraction, lower_contraction, tiles
+from .contraction import is_contraction, lower_contraction, tiles
 from .direct import Direct, direct_parts, in_place_tiles
 from .group import Group, fuse, local_temps, refit, rename
 from .reduction import contiguous_along, expanded, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
@@ -286,6 +286,13 @@ class Nests:
         rows = [*self.plan.cut_all([r for r in ranges if r[0] != col]), (c, i(0), local(count))]
         body = nest(sorted(rows, key=inner), [subst_stmt(s, here) for s in put])
         return self.plan.arrange([(block, ceil_div(dim, side))], [Decl(count, "i64", width), *body])
+
+
+def in_place(e: Equation) -> bool:
+    """Does `+=` add to each element once: is every variable an index by itself?"""
+    plain = [x.attr for x in e.idx if x.op == "var" and x.attr in e.vars]
+    mixed = any(free_vars(x) & set(e.vars) for x in e.idx if x.op != "var")
+    return not mixed and sorted(plain) == sorted(e.vars)  # type: ignore[type-var]
 
 
 def parallel_nest(ranges: list[tuple[str, Expr]], body: list) -> list:
