@@ -122,6 +122,16 @@ def f(x: mut[i64[2]]):
         else:
             return
 """),
+    # k is 0 at first, and what the array says after that
+    "a sum in a condition that is evaluated again": ("overflow", "(k + 1) % 3 stays within 63 bits", """
+@procedure
+def f(x: i64[3]) -> s(i64):
+    k: i64 = 0
+    s = 0
+    while x[(k + 1) % 3] < 0 and s < 5:
+        k = x[0]
+        s += 1
+"""),
     # 65536 * 65536 wraps around to 0, 65536 * 32768 to a negative number
     "products of integers that are not negative": ("domain", "c[i]", """
 def f(x: i32[N]) -> y[N]:

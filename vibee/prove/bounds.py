@@ -64,7 +64,8 @@ class Walk:
         """The same statements, with accesses marked."""
         out: list = []
         for s in body:
-            s = self.overflow.statement(s, not self.silent)
+            if not isinstance(s, While):  # its condition is evaluated again and again: see `repeat`
+                s = self.overflow.statement(s, not self.silent)
             if isinstance(s, Call):
                 out += self.views(s)
                 s = self.placed(s)
@@ -75,7 +76,7 @@ class Walk:
 
     def stmt(self, s: object) -> object:
         """One statement; updates the facts that hold after it."""
-        if not self.silent:
+        if not (self.silent or isinstance(s, While)):
             self.arithmetic(s)
         if isinstance(s, Decl):
             init = self.expr(s.init, s.span) if s.init is not None else None
@@ -192,8 +193,10 @@ class Walk:
         """A `while`: what holds at the start of any iteration."""
         kept = self.kept(s)
         before, moved = self.facts.known, changed([s])
-        self.facts.drop(moved)
-        self.facts.known = [*self.facts.known, *kept]
+        self.facts.enter(s, kept)
+        s = replace(s, cond=self.overflow.exact(s.cond, not self.silent))
+        if not self.silent:
+            self.arithmetic(s)
         cond = self.expr(s.cond, s.span)
         self.facts.assume(s.cond)
         inside = self.facts.copy()
@@ -244,6 +247,8 @@ class Walk:
         self.silent += 1
         self.jumps.append([])
         self.facts.enter(s, kept)
+        if isinstance(s, While):
+            self.facts.assume(self.overflow.exact(s.cond, note=False))
         self.stmts(s.body)
         ends = [facts for kind, facts in self.jumps.pop() if kind == "continue"]
         ends += [] if leaves(s.body) else [self.facts.copy()]

@@ -184,13 +184,11 @@ class Facts:
             self.known = [*self.known, compare("eq", var(name), substitute(value, before))]
 
     def enter(self, s: For | While, kept: Iterable[Expr] = ()) -> None:
-        """Facts at the start of any iteration; `kept` holds at the start of each."""
+        """Facts at the start of any iteration, of a `while` before its condition; `kept` holds at the start of each."""
         moved = changed([s])
         self.drop(moved)
         self.known = [*self.known, *kept]
-        if isinstance(s, While):
-            self.assume(s.cond)
-        else:
+        if isinstance(s, For):
             self.known = [*self.known, *range_facts(s, moved - {s.var})]
 
     def prove(self, goal: Expr) -> bool:

@@ -231,6 +231,7 @@ class Written:
         self.forget(moved)
         start = self.copy()
         self.facts.enter(s)
+        self.facts.assume(s.cond)
         self.loops += 1
         self.block(s.body)
         self.loops -= 1
