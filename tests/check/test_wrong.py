@@ -57,6 +57,7 @@ def test_truncated_specs(path):
         only_errors(text[: rng.randrange(len(text))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SPECS, ids=[p.stem for p in SPECS])
 def test_mutated_specs(path):
     text = path.read_text()

@@ -90,6 +90,7 @@ def near(got, subscripts, x, w, base=0.0):
     assert np.all(np.abs(got - want) <= 2.0**-24 * (x.size + 8) * mass)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("n", "o", "c"), SIZES)
 def test_sums_are_those_of_exact_products_of_the_rounded_numbers(libraries, isa, n, o, c):

@@ -199,6 +199,7 @@ def cases(name):
             yield (four,), {}, four.sum(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMULAS)
 def test_results_are_the_same(k, name):
     for arguments, sizes, want in cases(name):

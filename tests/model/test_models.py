@@ -11,7 +11,6 @@ from vibee.check.modules import specs_root
 GPT2 = {"V": 31, "S": 24, "L": 3, "H": 2, "C": 32}
 LLAMA = {"V": 31, "S": 24, "L": 3, "H": 4, "G": 2, "C": 32, "F": 48}
 SIZES = {"gpt2": GPT2, "llama": LLAMA}
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

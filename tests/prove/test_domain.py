@@ -133,6 +133,7 @@ def random_value(rng: random.Random, depth: int) -> str:
     ))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_run_leaves_a_domain_that_is_proved_to_be_kept() -> None:
     proved = left = refused = 0
     for seed in range(SEEDS):

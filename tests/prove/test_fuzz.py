@@ -9,6 +9,7 @@ from vibee.check import load_text
 from vibee.lower.unit import Unit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", FAMILIES, ids=lambda write: write.__name__)
 def test_runs_show_the_planted_faults_and_no_others(write):
     shown = 0
@@ -35,12 +36,14 @@ def test_a_seed_gives_the_same_spec():
     assert {None, UNKNOWN, "bounds", "race", "divisor", "endless", "given"} <= kinds
 
 
+@pytest.mark.slow
 def test_no_fault_is_said_to_be_safe():
     rows, _, wrong = fuzz.fuzz(300, seed=5)
     assert not wrong, "\n".join(f"{w.wrong}\n{spec(w.seed)[0]}" for w in wrong[:5])
     assert rows["planted, not said to be safe"] > 50 and rows["clean, proved"] > 30, rows
 
 
+@pytest.mark.slow
 def test_a_false_claim_is_noticed(monkeypatch):
     """With a prover that says yes to everything, every fault is one that was said to be safe."""
     honest = fuzz.claims

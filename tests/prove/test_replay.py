@@ -391,6 +391,7 @@ def f(x: f64[N, M]) -> (lengths(f64[N]), total(f64), longest(f64)):
 # ---------------------------------------------------------------- real specs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["foundation/tensor_ops", "core/attention", "core/optimizer", "foundation/random"])
 def test_what_the_specs_say_runs_without_fault_where_nothing_is_open(path):
     program = load(str(SPECS / f"{path}.vibee"))

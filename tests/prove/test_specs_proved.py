@@ -39,6 +39,7 @@ def test_the_table_is_read() -> None:
         assert kind in KINDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SPECS)
 def test_what_is_not_proved_is_in_the_table(file: str) -> None:
     """A new one is a mistake of the spec, or belongs in the table with its reason; what is proved now leaves it."""

@@ -31,6 +31,7 @@ def run(tool, planted, count):
     return done.stdout, [int(n) for n in found.groups()]
 
 
+@pytest.mark.slow
 def test_memory():
     """Calls good and bad end in results or in errors that name an argument; a planted access outside is found."""
     said, (kernels, calls, results, refused) = run(MEMORY, "picked", count=20)
@@ -39,6 +40,7 @@ def test_memory():
     assert kernels >= 16 and min(results, refused) > calls / 5
 
 
+@pytest.mark.slow
 def test_races():
     """The same bits for any number of threads, and no two of them at one element; a planted race is found."""
     said, (kernels, _, results, _) = run(RACES, "count", count=4)

@@ -153,6 +153,7 @@ def test_activations_against_torch(ops, rng, dtype):
     near(ops.swiglu(x, b), f.silu(t) * torch.from_numpy(b), dtype)
 
 
+@pytest.mark.slow
 def test_gradients(ops, rng, check_gradient):
     x = rng.normal(size=(6, 9))
     b = rng.normal(size=(6, 9))
