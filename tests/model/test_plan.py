@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vibee.check import load
+from vibee.check import load, load_text
 from vibee.check.modules import specs_root
 from vibee.lower.model import lower_model
 from vibee.lower.plan import ALIGN, Buffer, make_plan, overlaps
+from vibee.lower.unit import Unit
+from vibee.prove.plan import plan_obligations
 from vibee.tree.expr import Expr, const, var
 from vibee.tree.poly import Sizes, evaluate
 
@@ -63,6 +65,43 @@ def test_shipped_models(name: str) -> None:
                  "T": rng.randint(1, 33)}  # fmt: skip
         for p in low.planned:
             assert overlaps(p.plan, sizes, p.work.sizes) == []
+
+
+SMALL = """
+def scaled(x: f32[N, C], w: f32[C]) -> y[N, C]:
+    y[n, c] = x[n, c] * w[c]
+
+def summed(x: f32[N, C]) -> e:
+    e = sum[n, c](x[n, c] ** 2)
+
+@model
+def net(x: f32[N, C], L: size) -> (loss):
+    h = x
+    for l in layers(L):
+        w: f32[C] = 1.0
+        h = scaled(h, w)
+    loss = summed(h)
+"""
+
+
+def test_the_plan_of_a_model_is_proved_and_a_wrong_one_is_not() -> None:
+    program = load_text(SMALL, "case.vibee")
+    program.raise_errors()
+    plans = lower_model(program.by_key("net"), Unit(program, "v3")).planned
+    for planned in plans:
+        assert all(o.proved for o in plan_obligations(planned))
+    steps = [p for p in plans if p.plan.slots]
+    assert steps
+    whole = steps[-1].plan.sizes[0]
+    steps[-1].plan.sizes[0] = const(0, "i64")
+    texts = [o.what for o in plan_obligations(steps[-1]) if not o.proved]
+    assert any("fits into slot 0" in t for t in texts)
+    assert any("slot 1 begins where the one before it ends" in t for t in texts)
+    steps[-1].plan.sizes[0] = whole
+    first, second = (slot.buffers for slot in steps[-1].plan.slots[:2])
+    first += second  # in use at the same time
+    texts = [o.what for o in plan_obligations(steps[-1]) if not o.proved]
+    assert any("are in use at different times" in t for t in texts)
 
 
 def size(text: str) -> Expr:

@@ -9,7 +9,6 @@ from vibee.check import load_text
 from vibee.lower.unit import Unit
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("write", FAMILIES, ids=lambda write: write.__name__)
 def test_runs_show_the_planted_faults_and_no_others(write):
     shown = 0
@@ -43,7 +42,6 @@ def test_no_fault_is_said_to_be_safe():
     assert rows["planted, not said to be safe"] > 50 and rows["clean, proved"] > 30, rows
 
 
-@pytest.mark.slow
 def test_a_false_claim_is_noticed(monkeypatch):
     """With a prover that says yes to everything, every fault is one that was said to be safe."""
     honest = fuzz.claims

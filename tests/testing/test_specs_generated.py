@@ -28,8 +28,9 @@ def over_model(f):
     return any(isinstance(a.annotation, ast.Name) and a.annotation.id == "model" for a in f.args.args)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("folder", [pytest.param("specs", marks=pytest.mark.generated), "tests/strangers"])
+@pytest.mark.parametrize("folder", [
+    pytest.param("specs", marks=[pytest.mark.generated, pytest.mark.slow]), "tests/strangers",
+])  # fmt: skip
 def test_every_definition_has_tests_that_pass(folder, capsys):
     command = [sys.executable, "-m", "vibee", "test", folder, "--cases", str(CASES)]
     if folder == "specs" and supported_levels():  # the highest

@@ -279,8 +279,8 @@ class Machine(Views):
             f.loops.append(s.var)
             jump = None
             for k in span:
-                self.tick(f)
                 f.env[s.var] = region.now = k
+                self.tick(f)
                 jump = body(f)
                 if jump in ("break", "return"):
                     break

@@ -5,7 +5,6 @@ Every rule works on exact Python numbers; `fit` then brings the result into its 
 
 from __future__ import annotations
 
-import ctypes
 import math
 import struct
 from collections.abc import Callable
@@ -18,7 +17,10 @@ Value = Any  # int, float, bool, or a list of floats for a vector
 
 def f32(x: float) -> float:
     """The nearest single-precision number."""
-    return ctypes.c_float(x).value
+    try:
+        return struct.unpack("f", struct.pack("f", x))[0]  # type: ignore[no-any-return]
+    except OverflowError:
+        return math.copysign(math.inf, x)
 
 
 def bf16(x: float) -> float:
