@@ -113,6 +113,16 @@ def endless(at: i64[N]) -> y(i64[N]):
 def split(x: f32[N], n: i64) -> y[N]:
     given(n > 4, n < 3)
     y[i] = x[i]
+
+
+def huge(x: f32[N]) -> y[N]:
+    given(N > 10 ** 12)
+    y[i] = x[i]
+
+
+def squares(x: f32[A], y: f32[B], z: f32[C, D]) -> w[A]:
+    given((A * A + B * B + C * C + 8 * D) % 8 == 7)
+    w[i] = x[i]
 '''
 
 
@@ -147,6 +157,8 @@ NEVER = {
     "never_flagged": "flag == (n < 3)",
     "endless": "at[i] <= at[i + 1]",
     "split": "n > 4",
+    "huge": "N > 1000000000000",
+    "squares": "(A * A + B * B + C * C + 8 * D) % 8 == 7",  # of no three whole numbers: the search gives up
 }
 
 
