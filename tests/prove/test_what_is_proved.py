@@ -28,6 +28,26 @@ def thirds(n: i64) -> s(i64):
         k -= 3
         s += 1
 """,
+    "parts of arrays between given cuts": """
+@procedure
+def double(x: f32[N], y: mut[f32[N]]):
+    for i in range(N):
+        y[i] = x[i] * 2.0
+
+@procedure
+def between(x: f32[M], y: mut[f32[M]], cut: i64[2]):
+    given(0 <= cut[0], cut[0] <= cut[1], cut[1] <= M)
+    double(x[cut[0]:cut[1]], y[cut[0]:cut[1]])
+""",
+    "what comes after a condition of several": """
+@procedure
+def slopes(x: f32[N], at: i64[M]) -> y(f32[M]):
+    for m in range(M):
+        k: i64 = at[m]
+        if k < 0 or k >= N - 1:
+            continue
+        y[m] = x[k + 1] - x[k]
+""",
     "what is given of the elements of copies": """
 def embed(token: i32[N], w: f32[V, C]) -> y[N, C]:
     given(0 <= token[n] < V)

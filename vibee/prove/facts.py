@@ -41,6 +41,9 @@ def conjuncts(e: Expr) -> Iterable[Expr]:
     if e.op == "and":
         for a in e.args:
             yield from conjuncts(a)
+    elif e.op == "not" and e.args[0].op == "or":
+        for a in e.args[0].args:
+            yield from conjuncts(opposite(a))
     else:
         yield e
 
@@ -49,7 +52,7 @@ def opposite(e: Expr) -> Expr:
     """not e.  For integers only: `not a < b` is `a >= b` unless one is a NaN."""
     if e.op in FLIP and not any(a.dtype[:1] == "f" or a.dtype == "bf16" for a in e.args):
         return replace(e, op=FLIP[e.op])
-    return Expr("not", (e,), None, "bool")
+    return e.args[0] if e.op == "not" else Expr("not", (e,), None, "bool")
 
 
 def expressions(s: Any) -> Iterator[Expr]:
