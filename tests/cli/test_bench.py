@@ -28,6 +28,13 @@ from vibee.cli.peers import PEERS, check_peers, peer_call
 from vibee.runtime import model
 from vibee.runtime.errors import UserError
 
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time enough for a kernel on a machine that has much else to do."""
+    monkeypatch.setattr(Bench, "patience", 60.0)
+
+
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = '''module("areas", version=1)
 
@@ -336,6 +343,7 @@ def test_a_kernel_without_sizes_has_a_row_that_says_so() -> None:
     assert found == {"name": "f", "sizes": {}, "reason": "no sizes of the general rule satisfy its conditions"}
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_kernel_that_takes_too_much_gets_smaller_sizes() -> None:
     module = types.ModuleType("native")
 
@@ -347,6 +355,7 @@ def test_a_kernel_that_takes_too_much_gets_smaller_sizes() -> None:
     kernel = kernels_of(SPEC)["gather"]
     bench = Bench(module, {}, 1, True, top={"gflops": 1.0, "gbytes": 1.0})
     found = row(kernel, {}, bench)
+    assert "reason" not in found, found
     assert found["microseconds"] > 0 and 4 * found["sizes"]["V"] * found["sizes"]["C"] <= 1 << 14
 
 
@@ -448,12 +457,14 @@ def cold(command: list[str], check: bool, stdout: int, env: dict[str, str]) -> N
     assert (found.shape.L, found.shape.C, found.shape.S) == (4, 128, 64) and len(found.vocabulary) == found.shape.V
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_program_itself_is_measured_as_a_whole(
     program: types.ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     assert guarded(["bench", "--quick", "--json", "-t", "1"]) == 0
     found = json.loads(capfd.readouterr().out)
-    assert [r["name"] for r in found["kernels"]] == ["softmax"] and found["not_measured"] == []
+    assert found["not_measured"] == []
+    assert [r["name"] for r in found["kernels"]] == ["softmax"]
     assert found["training"]["step_milliseconds"] > 0 and found["generation"]["tokens_per_second"] > 0
     assert found["cold_start"] == {"milliseconds": pytest.approx(100.0)}
     assert guarded(["bench", "--quick", "-t", "1"]) == 0

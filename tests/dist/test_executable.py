@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,8 +134,9 @@ def test_head_ends_it_quietly(trained: Path) -> None:
 
 
 def test_interrupting_infer_says_nothing(trained: Path) -> None:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background has it ignored
     process = subprocess.Popen([VIBEE, "infer", "--prompt", "a", "-n", "-1"], cwd=trained, env={},
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heard)  # fmt: skip
     assert process.stdout is not None
     process.stdout.read(200)
     process.send_signal(signal.SIGINT)

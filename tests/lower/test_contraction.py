@@ -30,6 +30,8 @@ PRODUCTS = {
                         lambda: np.einsum("ikl,klj", A["al"], A["bl"])),
     "a triangle is none": ("a b", "c[i, j] = sum[k:min(i + 1, K)](a[i, k] * b[k, j])",
                            lambda: (A["a"] * TRIANGLE) @ A["b"]),
+    "a sum of sums is none": ("a b", "c[i, j] = sum[k](a[i, k] + b[k, j])",
+                              lambda: A["a"].sum(1)[:, None] + A["b"].sum(0)),
     "a factor of numbers is none": ("a b", "c[i, j] = sum[k](a[i, k] * f32(j)) + b[0, j]",
                                     lambda: A["a"].sum(1)[:, None] * np.arange(9) + A["b"][0]),
     "rows of a place that data tell": ("a b t", "given(0 <= t[i] < M)\n    c[t[i], j] += sum[k](a[i, k] * b[k, j])",

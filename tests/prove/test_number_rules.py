@@ -27,6 +27,10 @@ def results(op: str, dtype: str, args: list) -> list:
     return [FIT[dtype]({**BINARY, **UNARY}[op](*args))]
 
 
+def test_what_no_float_holds_is_infinite() -> None:
+    assert [FIT["f32"](x) for x in (1e39, -1e39, 3.4e38)] == [math.inf, -math.inf, float(np.float32(3.4e38))]
+
+
 @pytest.mark.parametrize("op", [*intervals.BINARY, *intervals.UNARY])
 @pytest.mark.parametrize("dtype", ["i64", "i32", "u32", "f32", "f64", "bf16"])
 def test_every_result_lies_in_its_interval_or_is_nan(op: str, dtype: str) -> None:

@@ -143,6 +143,12 @@ def test_a_way_that_is_never_taken_need_not_end() -> None:
     assert ends("        if i < n:\n            i += 1") == PROVED
 
 
+def test_a_loop_ends_where_one_of_several_conditions_leaves_it() -> None:
+    assert ends("        if k > 3 or s > 5:\n            return\n        i += 1") == PROVED
+    assert ends("        if i >= n:\n            return\n        s += 1") != PROVED
+    assert ends("        if f64(k) > 0.5:\n            return\n        i += 1") == PROVED
+
+
 # ---------------------------------------------------------------- overflow
 
 

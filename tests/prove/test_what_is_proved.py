@@ -48,6 +48,18 @@ def slopes(x: f32[N], at: i64[M]) -> y(f32[M]):
             continue
         y[m] = x[k + 1] - x[k]
 """,
+    "two places of one array in each iteration, and a way out": """
+@procedure
+def both(x: f32[N], y: mut[f32[2 * N]], n: i64) -> s(i64):
+    s = 1
+    for i in parallel(N):
+        y[i] = x[i]
+        y[i + N] = x[i]
+    for i in range(N):
+        if i == n:
+            return
+        s = 2
+""",
     "what is given of the elements of copies": """
 def embed(token: i32[N], w: f32[V, C]) -> y[N, C]:
     given(0 <= token[n] < V)
@@ -68,8 +80,10 @@ def windows(data: i32[N], w: f32[V, C], T: size) -> (y(f32[N, C]), z(f32[T, C]))
     given(0 <= data[i] < V, N > T, T >= 1)
     t: i32[T]
     u: i32[T]
+    k: i64 = 0
     for n in range(N - T):
-        window(data, n, t)
+        k = n
+        window(data, k, t)
         z = embed(t, w)
         for c in range(C):
             y[n, c] = z[0, c]
