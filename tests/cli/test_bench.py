@@ -28,13 +28,6 @@ from vibee.cli.peers import PEERS, check_peers, peer_call
 from vibee.runtime import model
 from vibee.runtime.errors import UserError
 
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time enough for a kernel on a machine that has much else to do."""
-    monkeypatch.setattr(Bench, "patience", 60.0)
-
-
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = '''module("areas", version=1)
 
@@ -341,6 +334,12 @@ def test_a_kernel_without_sizes_has_a_row_that_says_so() -> None:
     never = 'module("n", version=1)\n\ndef f(x: real[N]) -> y[N]:\n    given(N * N == 3)\n    y[i] = x[i]\n'
     found = row(kernels_of(never)["f"], {}, Bench(types.ModuleType("none"), {}, 1, True))
     assert found == {"name": "f", "sizes": {}, "reason": "no sizes of the general rule satisfy its conditions"}
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time enough for a kernel on a machine that has much else to do."""
+    monkeypatch.setattr(Bench, "patience", 60.0)
 
 
 @pytest.mark.usefixtures("patient")

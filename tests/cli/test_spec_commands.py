@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vibee.__main__ import guarded
+from vibee.prove.linear import TIMEOUT_MS
 
 RIGHT = '''module("right", version=1)
 
@@ -87,6 +88,10 @@ def test_check_without_a_solver_says_that_nothing_is_proved(
     assert run(capfd, "verify", "right.vibee")[2] == [
         "vibee: verify needs the solver: pip install z3-solver, or pip install . in vibee's folder"
     ]
+
+
+def test_the_time_that_help_names_is_the_one_that_is_taken(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert f"[default: {TIMEOUT_MS}]" in " ".join(" ".join(run(capfd, "verify", "--help")[1]).split())
 
 
 # ---------------------------------------------------------------- compile

@@ -130,8 +130,11 @@ def random_value(rng: random.Random, depth: int) -> str:
     ))  # fmt: skip
 
 
-@pytest.mark.parametrize("seeds", [range(20), pytest.param(range(20, 120), marks=pytest.mark.slow)])
-def test_no_run_leaves_a_domain_that_is_proved_to_be_kept(seeds: range) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "least_proved", "least_left"),
+    [(range(20), 2, 5), pytest.param(range(20, 120), 20, 20, marks=pytest.mark.slow)],
+)
+def test_no_run_leaves_a_domain_that_is_proved_to_be_kept(seeds: range, least_proved: int, least_left: int) -> None:
     proved = left = refused = 0
     for seed in seeds:
         rng = random.Random(seed)
@@ -157,9 +160,9 @@ def test_no_run_leaves_a_domain_that_is_proved_to_be_kept(seeds: range) -> None:
             proved += 1
             assert not noted, f"{noted[0]}\n{text}"
         left += bool(noted)
-    assert proved >= len(seeds) // 75
+    assert proved >= least_proved
     assert refused < len(seeds) // 4
-    assert left >= len(seeds) // 30
+    assert left >= least_left
 
 
 # ---------------------------------------------------------------- intervals of names

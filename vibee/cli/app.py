@@ -231,7 +231,8 @@ def verify(
     paths: Annotated[list[str], Argument(metavar="FILE|DIR...", help=".vibee specs, or folders of them.")],
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     timeout: Annotated[
-        int | None, Option(metavar="MS", min=1, max=600_000, help="Milliseconds for one question to the solver.")
+        int | None,
+        Option(metavar="MS", min=1, max=600_000, help="Milliseconds for one question to the solver. [default: 800]"),
     ] = None,
     isa: Annotated[Literal["v2", "v3", "v4"], Option(help="The instruction set whose loops are looked at.")] = "v3",
 ) -> int:

@@ -16,11 +16,10 @@ from vibee.runtime.errors import UserError
 
 def verify_specs(paths: list[str], as_json: bool, timeout: int | None, isa: str) -> int:
     """0 if everything is proved or tested at run time, 1 if something is refuted, 2 for wrong input."""
-    try:
-        import z3  # noqa: F401
-    except ImportError:
-        raise UserError("verify needs the solver: pip install z3-solver, or pip install . in vibee's folder") from None
-    from vibee.prove.linear import TIMEOUT_MS
+    from vibee.prove.linear import TIMEOUT_MS, solver
+
+    if not solver():
+        raise UserError("verify needs the solver: pip install z3-solver, or pip install . in vibee's folder")
     from vibee.prove.report import KINDS
     from vibee.prove.verify import PROVED, REFUTED, UNPROVED
     from vibee.testing.command import spec_files

@@ -43,8 +43,10 @@ class Parts:
 def split(e: Equation) -> Parts | None:
     """The parts of `e` if it is a contraction that a register tile serves."""
     r = e.rhs
-    if r.op != "reduce" or r.attr[0] != "sum" or r.dtype not in ("f32", "f64") or len(e.vars) < 2:  # type: ignore[index]
-        return None  # no `+=` has a sum: in normal form that is an array of its own
+    if e.accumulate or len(e.vars) < 2:  # in normal form what is added to an array is no sum
+        return None
+    if r.op != "reduce" or r.attr[0] != "sum" or r.dtype not in ("f32", "f64"):  # type: ignore[index]
+        return None
     if r.args[0].op != "mul" or not e.idx or e.idx[-1].op != "var" or e.idx[-1].attr not in e.vars:
         return None
     col = str(e.idx[-1].attr)

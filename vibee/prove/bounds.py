@@ -76,7 +76,9 @@ class Walk:
 
     def stmt(self, s: object) -> object:
         """One statement; updates the facts that hold after it."""
-        if not (self.silent or isinstance(s, While)):
+        if isinstance(s, While):
+            return self.repeat(s)
+        if not self.silent:
             self.arithmetic(s)
         if isinstance(s, Decl):
             init = self.expr(s.init, s.span) if s.init is not None else None
@@ -101,8 +103,6 @@ class Walk:
             return self.branch(s)
         if isinstance(s, For):
             return self.loop(s)
-        if isinstance(s, While):
-            return self.repeat(s)
         if isinstance(s, Call):
             return self.call(s)
         if isinstance(s, Jump) and s.kind in ("break", "continue") and self.jumps:

@@ -202,17 +202,22 @@ def signs(m: Monomial) -> tuple[Any, ...]:
     return tuple(out)
 
 
+def in_common(m: Monomial, n: Monomial) -> Iterator[tuple[Any, Any, Any]]:
+    """Two products as f * x and f * y, in every way."""
+    for (a, b), (c, d) in itertools.product(splits(m), splits(n)):
+        if a == c:
+            yield integer(a), integer(b), integer(d)
+
+
 @lru_cache(maxsize=400_000)
 def order(m: Monomial, n: Monomial) -> tuple[Any, ...]:
     """What multiplication by a positive factor preserves, where two products have a factor in common."""
     import z3
 
     out, p, q = [], integer(m), integer(n)
-    for (a, b), (c, d) in itertools.product(splits(m), splits(n)):
-        if a == c:
-            f, x, y = integer(a), integer(b), integer(d)
-            lower, upper = z3.Implies(x < y, p + f <= q), z3.Implies(x > y, q + f <= p)
-            out.append(z3.Implies(f > 0, z3.And(lower, upper, z3.Implies(x == y, p == q))))
+    for f, x, y in in_common(m, n):
+        lower, upper = z3.Implies(x < y, p + f <= q), z3.Implies(x > y, q + f <= p)
+        out.append(z3.Implies(f > 0, z3.And(lower, upper, z3.Implies(x == y, p == q))))
     return tuple(out)
 
 
@@ -222,13 +227,11 @@ def distance(m: Monomial, n: Monomial) -> tuple[Any, ...]:
     import z3
 
     out, p, q = [], integer(m), integer(n)
-    for (a, b), (c, d) in itertools.product(splits(m), splits(n)):
-        if a == c:
-            f, x, y = integer(a), integer(b), integer(d)
-            for low, high, first, last in ((x, y, p, q), (y, x, q, p)):
-                near = z3.Implies(low + 1 >= high, first + f >= last)
-                far = z3.Implies(low + 1 < high, first + 2 * f <= last)
-                out.append(z3.Implies(f > 0, z3.And(near, far)))
+    for f, x, y in in_common(m, n):
+        for low, high, first, last in ((x, y, p, q), (y, x, q, p)):
+            near = z3.Implies(low + 1 >= high, first + f >= last)
+            far = z3.Implies(low + 1 < high, first + 2 * f <= last)
+            out.append(z3.Implies(f > 0, z3.And(near, far)))
     return tuple(out)
 
 
@@ -251,10 +254,9 @@ def with_parts(products: Iterable[Monomial]) -> dict[Monomial, None]:
 
 def constant_apart(a: Expr, b: Expr) -> int | None:
     """b - a where that is a constant."""
-    try:
-        t = Translation()
-    except ImportError:
+    if not solver():
         return 0 if a == b else None
+    t = Translation()
     rest = plus(t.poly(b), t.poly(a), -1)
     return rest.get((), 0) if set(rest) <= {()} else None
 

@@ -82,12 +82,14 @@ def _array(scope: Scope, array: str, accesses: list[Access], facts: Facts) -> Ob
             if not (a.write or b.write):
                 continue
             for x, y in ((a, b), (b, a)) if a is not b else ((a, b),):
-                known, sides = _claim(scope, x, y, moved, facts)
+                facts_of_both, sides = _claim(scope, x, y, moved, facts)
+                if _in_order(facts_of_both, sides, moved):
+                    continue
                 goal = Expr("or", sides, None, "bool") if len(sides) > 1 else sides[0]
-                known_of_all = tuple(relevant(known, goal))
-                if not (_in_order(known, sides, moved) or implied(known_of_all, goal)):
+                known = tuple(relevant(facts_of_both, goal))
+                if not implied(known, goal):
                     text = f"{what}: {_place(x)} and {_place(y)}"
-                    return Obligation("race", text, x.span, False, known_of_all, goal, SERIAL, array)
+                    return Obligation("race", text, x.span, False, known, goal, SERIAL, array)
     return Obligation("race", what, scope.loop.span)
 
 
@@ -102,11 +104,11 @@ def _own_row(accesses: list[Access], v: str) -> bool:
 def _in_order(known: list[Expr], sides: tuple[Expr, ...], moved: set[str]) -> bool:
     """Does one iteration end, on one axis, before the other begins?  What is linked to that axis by names that change
     is enough to see it, and takes far fewer steps than a question of all axes."""
-    plain = [f for f in known if f.op in FLIP]
+    earlier, plain = known[0], [f for f in known if f.op in FLIP]
     still = {n for f in plain for n in names_in(f) if n.rstrip("'").partition("#")[0] not in moved}
-    for side in sides if len(sides) > 1 else ():
+    for side in (s for s in sides if s.op == "le"):
         near = relevant(plain, side, still)
-        if side.op == "le" and known[0] in near and implied(tuple(near), side):
+        if earlier in near and implied(tuple(near), side):
             return True
     return False
 
