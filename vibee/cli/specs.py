@@ -32,9 +32,9 @@ def check_specs(files: list[str]) -> int:
 
 def _proofs(program) -> tuple[list[str], list[str]]:  # type: ignore[no-untyped-def]
     """What a counterexample refutes, and what is not proved, so that it runs with checks or serially."""
-    try:
-        import z3  # noqa: F401
-    except ImportError:
+    from vibee.prove.linear import solver
+
+    if not solver():
         return [], [f"{program.path}: note: nothing is proved here, since the solver is not installed (pip install .)"]
     from vibee.check import SpecFailure
     from vibee.lower.unit import Unit
