@@ -25,10 +25,24 @@ class Endings:
         """A condition."""
         return f"{self.term()} {self.w.one('<', '<', '<=', '>', '>=', '!=')} {self.term()}"
 
+    def ahead(self, pad: str) -> list[str]:
+        """A loop inside, from k on, that says where k is to be."""
+        w, j, c = self.w, f"j{self.left}", self.w.one(0, 1, 1, 2)
+        step = w.one(f"{j} += {c}", f"{j} += {c}", f"{j} = {j} + {c}", f"{j} -= 1", f"{j} = {self.term()}", "k -= 1")
+        body = w.one([step], [step], [f"if {self.test()}:", f"    {step}", f"{j} += 1"])
+        if w.one(True, False):
+            loop = f"for {j}_ in range({w.one('2', 'n', 'N', 'x[0] % 3')}):".replace("N", "2" if self.two else "N")
+        else:
+            loop = f"while {j} < {w.one('n', '2', 'x[0]')}{w.one('', f' and {self.test()}')}:"
+        lines = [f"{j}: i64 = {w.one('k', 'k', 'n', '0')} + {w.one(0, 1, 1)}", loop, *(f"    {t}" for t in body)]
+        return [pad + t for t in [*lines, w.one(f"k = {j}", f"k = {j}", f"k = max(k, {j})")]]
+
     def change(self, pad: str) -> list[str]:
         """A statement."""
         w, c = self.w, self.w.one(1, 1, 1, 2, 20)
         self.left -= 1
+        if w.one(True, False, False, False):
+            return self.ahead(pad)
         at = w.one(*self.places)
         if self.left > 0 and w.one(True, False):
             deeper = pad + "    "

@@ -143,6 +143,39 @@ def test_a_way_that_is_never_taken_need_not_end() -> None:
     assert ends("        if i < n:\n            i += 1") == PROVED
 
 
+RUNS = """
+@procedure
+def f(x: i32[N], m: i64) -> (length(i64[N]), count(i64)):
+    given(0 <= m, m <= 2 ** 20)
+    i: i64 = 0
+    c: i64 = 0
+    while i < N:
+        j: i64 = i + 1
+        LOOP
+        length[c] = j - i
+        c += 1
+        i = j
+    count = c
+"""
+
+
+@pytest.mark.parametrize(
+    ("loop", "ending"),
+    [
+        ("while j < N and x[j] == x[i]:\n            j += 1", True),
+        ("while j < N and x[j] == x[i]:\n            if x[j] > 2:\n                break\n            j = 1 + j", True),
+        ("for k in range(N):\n            if x[k] > 2 and j < N:\n                j += 1", True),
+        ("while j < N and x[j] == x[i]:\n            j += 1\n            if j > 5:\n                j = 0", False),
+        ("while j > 0 and x[j - 1] == x[i]:\n            j -= 1", False),
+        ("for k in range(m):\n            i -= 1", False),
+    ],
+)
+def test_a_loop_ends_where_one_inside_only_goes_ahead(loop: str, ending: bool) -> None:
+    text = RUNS.replace("LOOP", loop)
+    assert (set(outcomes(text, "ends").values()) == {PROVED}) == ending
+    assert (set(outcomes(text, "bounds").values()) == {PROVED}) == ending
+
+
 def test_a_loop_ends_where_one_of_several_conditions_leaves_it() -> None:
     assert ends("        if k > 3 or s > 5:\n            return\n        i += 1") == PROVED
     assert ends("        if i >= n:\n            return\n        s += 1") != PROVED

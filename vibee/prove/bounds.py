@@ -160,7 +160,7 @@ class Walk:
         if len(sides) == 1:
             self.facts.known = sides[0].known
         else:
-            both = [c for c in self.likely(s, None) if all(side.prove(c) for side in sides)]
+            both = [c for c in self.likely(s, []) if all(side.prove(c) for side in sides)]
             self.facts.known = before
             self.facts.drop(moved)
             self.facts.known = [*self.facts.known, *both]
@@ -220,19 +220,23 @@ class Walk:
 
     # ---- what loops keep
 
-    def likely(self, s: object, loop: For | None) -> list[Expr]:
+    def likely(self, s: object, counters: list[str]) -> list[Expr]:
         """Bounds that may hold of the scalars that a statement changes and that are not its own."""
         moved = changed([s])
         own = {t.name for t in statements([s]) if isinstance(t, Decl)}
         names = sorted(n for n in moved - own if n in self.limits)
-        return [c for n in names for c in candidates(n, self.limits[n], loop) if not free_vars(c) & own]
+        return [c for n in names for c in candidates(n, self.limits[n], counters) if not free_vars(c) & own]
 
     def kept(self, s: For | While) -> list[Expr]:
         """What holds at the start of every iteration (see vibee.prove.invariants)."""
         loop = s if isinstance(s, For) else None
         first = {loop.var: loop.lo} if loop else {}
         after = {loop.var: Expr("add", (var(loop.var), const(loop.step, "i64")), None, "i64")} if loop else {}
-        found = [c for c in self.likely(s, loop) if self.facts.prove(substitute(c, first))]
+        if isinstance(s, While):
+            counters = sorted(free_vars(s.cond) & changed([s]) & self.limits.keys())
+        else:
+            counters = [s.var] if s.step == 1 else []
+        found = [c for c in self.likely(s, counters) if self.facts.prove(substitute(c, first))]
         while found:
             ends = self.trial(s, found)
             still = [c for c in found if all(end.prove(substitute(c, after)) for end in ends)]

@@ -139,9 +139,27 @@ def _step(s: object, w: Way) -> list[Way] | None:
     if isinstance(s, Jump):
         w.on, w.leaves = False, s.kind != "continue"
         return [w]
-    if isinstance(s, (For, While, Call, Store)):
-        moved = changed([s])
-        for n in moved:
-            w.set(n, None, f"{n}#{id(s)}")
-        w.assumed = [c for c in w.assumed if not {str(ld.attr) for ld in loads(c)} & moved]
+    moved, before = changed([s]), dict(w.values)
+    for n in moved:
+        w.set(n, None, f"{n}#{id(s)}")
+    w.assumed = [c for c in w.assumed if not {str(ld.attr) for ld in loads(c)} & moved]
+    for n in sorted(moved - _lessened(s)):
+        at = var(n)
+        w.assumed = [*w.assumed, compare("le", substitute(at, before), w.now(at))]
     return [w]
+
+
+def _lessened(s: object) -> set[str]:
+    """What a statement may make smaller: all that it changes otherwise than by adding what is not negative."""
+    out: set[str] = set()
+    for t in statements([s]):
+        if isinstance(t, For):
+            out.add(t.var)
+        elif not isinstance(t, (If, While)) and not (isinstance(t, Assign) and _adds(t.name, t.value)):
+            out |= changed([t])
+    return out
+
+
+def _adds(name: str, e: Expr) -> bool:
+    """Is it a scalar plus a number that is not negative?"""
+    return e.op == "add" and e.dtype == "i64" and var(name) in e.args and any(a.op == "const" and a.attr >= 0 for a in e.args)  # type: ignore[operator]

@@ -1,8 +1,9 @@
 """Candidates for what holds at the start of every iteration of a loop, and after a branch: bounds of scalars.
 
-A scalar is compared with what it is compared with in the text, with the variables that it begins as, and with the
-sizes of the axes that it is an index of.  Which candidates hold, the walk finds out: those that hold on entry and that
-an iteration keeps, if all of them are assumed together, until no more fall (Flanagan and Leino 2001, "Houdini").
+A scalar is compared with what it is compared with in the text, with what it begins as, with the sizes of the axes that
+it is an index of, and with what its loop counts by.  Which candidates hold, the walk finds out: those that hold on
+entry and that an iteration keeps, if all of them are assumed together, until no more fall (Flanagan and Leino 2001,
+"Houdini").
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vibee.tree.defs import Alloc, Assign, Decl, For, Procedure, Store, statements
-from vibee.tree.expr import Expr, const, free_vars, walk
+from vibee.tree.expr import Expr, const, free_vars, var, walk
 from vibee.tree.types import is_int
 
 from .facts import ZERO, compare, expressions, norm
@@ -19,7 +20,7 @@ COMPARED = ("lt", "le", "gt", "ge", "ne", "eq", "min", "max")
 
 
 def limits_of(p: Procedure) -> dict[str, list[Expr]]:
-    """For each i64 scalar: what it may be bounded by."""
+    """For each i64 scalar: conditions on it that may hold."""
     shapes = {q.name: q.shape for q in [*p.params, *p.outs] if q.is_array}
     shapes |= {s.name: s.shape for s in statements(p.body) if isinstance(s, Alloc)}
     out: dict[str, dict[Expr, None]] = {}
@@ -33,7 +34,11 @@ def limits_of(p: Procedure) -> dict[str, list[Expr]]:
     for s in statements(p.body):
         for name, limit in _pairs(s, shapes):
             if name in out and name not in free_vars(limit):
-                out[name][limit] = None
+                out[name] |= dict.fromkeys(_below(name, limit))
+        if isinstance(s, (Decl, Assign)) and s.name in out:
+            value = s.init if isinstance(s, Decl) else s.value
+            if value is not None and _near(value) and s.name not in free_vars(value):
+                out[s.name][compare("le", value, var(s.name))] = None
     return {name: list(found) for name, found in out.items()}
 
 
@@ -62,11 +67,20 @@ def _pairs(s: object, shapes: dict[str, tuple[Expr, ...]]) -> Iterator[tuple[str
             yield name, s.hi
 
 
-def candidates(name: str, limits: list[Expr], loop: For | None = None) -> list[Expr]:
-    """Bounds of a scalar that may hold."""
-    x = Expr("var", (), name, "i64")
-    out = [compare("le", ZERO, x), compare("le", const(-1, "i64"), x)]
-    bounds = [*limits, *([Expr("var", (), loop.var, "i64")] if loop is not None and loop.step == 1 else [])]
-    for y in bounds:
-        out += [compare("lt", x, y), compare("le", x, y)]
+def candidates(name: str, limits: list[Expr], counters: list[str]) -> list[Expr]:
+    """Conditions on a scalar that may hold, where a loop counts by other ones."""
+    x = var(name)
+    out = [compare("le", ZERO, x), compare("le", const(-1, "i64"), x), *limits]
+    for n in counters:
+        if n != name:
+            out += _below(name, var(n))
     return out
+
+
+def _below(name: str, limit: Expr) -> list[Expr]:
+    return [compare("lt", var(name), limit), compare("le", var(name), limit)]
+
+
+def _near(e: Expr) -> bool:
+    """Is it a scalar, or one plus a constant?"""
+    return e.op == "var" or (e.op == "add" and sorted(a.op for a in e.args) == ["const", "var"])
