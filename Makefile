@@ -54,8 +54,9 @@ mutants: $(READY)  ## change specs and rules of the compiler a little, count the
 	$(PY) tests/mutants/run.py --count $(or $(COUNT),40)
 	$(PY) tests/mutants/run.py --compiler
 
-lint: $(READY)  ## check style with ruff
+lint: $(READY)  ## check style with ruff: lint and format
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check --quiet vibee tests packaging benchmarks setup.py
 
 types: $(READY)  ## check types with mypy
 	$(PY) -m mypy

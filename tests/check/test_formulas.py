@@ -81,8 +81,11 @@ def test_key_of_what_is_not_generic(checked):
         ("x: f32[N]", "x[i] * sqrt(4)", "f32: x[i] * 2.0"),
         ("x: f32[N]", "x[i] * (1 << 4)", "f32: x[i] * 16.0"),
         ("x: i32[N]", "~x[i]", "i32: ~x[i]"),
-        ("x: f32[N]", "where(x[i] > 0, 1, 2) < where(x[i] > 1, 2, 3)",
-         "bool: where(x[i] > 0.0, 1, 2) < where(x[i] > 1.0, 2, 3)"),
+        (
+            "x: f32[N]",
+            "where(x[i] > 0, 1, 2) < where(x[i] > 1, 2, 3)",
+            "bool: where(x[i] > 0.0, 1, 2) < where(x[i] > 1.0, 2, 3)",
+        ),
         ("x: f32[N]", "x[i] ** 2.0", "f32: x[i] * x[i]"),
         ("x: f32[N]", "x[i] ** 1", "f32: x[i]"),
         ("x: f32[N]", "x[i] ** 0", "f32: 1.0"),

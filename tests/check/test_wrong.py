@@ -200,6 +200,4 @@ def test_modules_do_not_import_each_other_in_a_circle(tmp_path):
     (tmp_path / "a.vibee").write_text("from b import g\n\ndef f(x: f32) -> y:\n    y = x\n")
     (tmp_path / "b.vibee").write_text("from a import f\n\ndef g(x: f32) -> y:\n    y = x\n")
     (error,) = load(tmp_path / "a.vibee").errors
-    assert str(error) == (
-        f"{tmp_path}/b.vibee:1:1: 'a' imports this module itself; move what both need to a third one"
-    )
+    assert str(error) == (f"{tmp_path}/b.vibee:1:1: 'a' imports this module itself; move what both need to a third one")

@@ -13,7 +13,7 @@ import pytest
 from vibee.__main__ import guarded
 from vibee.prove.linear import TIMEOUT_MS
 
-RIGHT = '''module("right", version=1)
+RIGHT = """module("right", version=1)
 
 def double(x: f32[N]) -> y[N]:
     y[i] = 2 * x[i]
@@ -25,7 +25,7 @@ def summed(x: f32[N, C], w: f32[C]) -> y[N]:
 def plain(x: f32[N, C]) -> y[N]:
     w: f32[C] = 1.0
     y = summed(x, w)
-'''
+"""
 WRONG = "def f(x: f32) -> y:\n    y = z\n"
 REFUTED = "def embed(token: i32[N], w: f32[V, C]) -> y[N, C]:\n    y[n, c] = w[token[n], c]\n"
 UNPROVED = """@procedure
@@ -171,7 +171,7 @@ def test_verify_takes_files_in_order_whatever_process_looks_at_them(
     status, out, err = run(capfd, "verify", ".", "--json")
     assert status == 2 and len(err) == 1 and err[0].startswith("wrong.vibee:2:9: ")
     found: dict[str, Any] = json.loads("\n".join(out))
-    assert [row["definition"] for row in found["definitions"]] [:3] == ["embed", "double", "summed"]
+    assert [row["definition"] for row in found["definitions"]][:3] == ["embed", "double", "summed"]
     assert (found["REFUTED"], found["UNPROVED"]) == (1, 0)
     first = next(o for o in found["definitions"][0]["obligations"] if o["outcome"] == "REFUTED")
     assert (first["kind"], first["line"], first["column"]) == ("bounds", 2, 15)

@@ -187,9 +187,7 @@ def test_a_cut_to_an_integer_has_no_derivative():
 
 
 def test_a_stated_derivative_counts_not_the_equation():
-    g = gradient(
-        "def f(x: real, a: real) -> y:\n    y = x * x * a\n    derivative(x=7.0, a=y)\n", {"real": "f64"}
-    )
+    g = gradient("def f(x: real, a: real) -> y:\n    y = x * x * a\n    derivative(x=7.0, a=y)\n", {"real": "f64"})
     assert describe(g).split("    #")[0] == "d_x = 7.0 * d_y"
 
 

@@ -516,9 +516,7 @@ def test_a_scatter_onto_what_an_equation_gave(normal):
 )
 def test_sums_and_products_that_other_equations_hold(body, normal):
     first = "t = sum[k](x[k])\n    " if "* t" in body else ""
-    check(
-        f"def f(x: f64[N], w: f64[N], a: f64) -> (y[N], s):\n    {first}{body}", x=normal(4), w=normal(4), a=0.7
-    )
+    check(f"def f(x: f64[N], w: f64[N], a: f64) -> (y[N], s):\n    {first}{body}", x=normal(4), w=normal(4), a=0.7)
 
 
 def test_a_value_along_an_axis_that_cancels(normal):

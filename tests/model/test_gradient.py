@@ -56,7 +56,9 @@ def plain_lin(x: real[N, C], w: real[O, C]) -> y[N, O]:
             y[n, o] = sum[c](x[n, c] * w[o, c])
 """
 
-TIED = PARTS + """
+TIED = (
+    PARTS
+    + """
 @model
 def tied(tokens: i32[B, T], targets: i32[B, T], V: size, L: size, C: size, scale: real = 0.5
          ) -> (loss, logits[B * T, V]):
@@ -77,6 +79,7 @@ def tied(tokens: i32[B, T], targets: i32[B, T], V: size, L: size, C: size, scale
     mean, largest = cost(logits, view(targets, B * T))
     loss = mean * 2.0 + real(L) * 0.0
 """
+)
 
 
 def tokens(rng: np.random.Generator, v: int, *shape: int) -> np.ndarray:
@@ -92,7 +95,9 @@ def test_tied_weights_residuals_and_shared_ones(layers: int) -> None:
     assert not grads[at : at + layers * 3].any()  # a weight that nothing uses
 
 
-TWO = PARTS + """
+TWO = (
+    PARTS
+    + """
 @model
 def two(x0: real[N, C], L: size) -> (loss, a[N, C]):
     w: real[C, C] = 0.1
@@ -110,6 +115,7 @@ def two(x0: real[N, C], L: size) -> (loss, a[N, C]):
     extra = total(q)
     loss = square(p) * 0.01 + extra * s
 """
+)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
@@ -119,7 +125,9 @@ def test_two_carried_values_that_change_places_and_numbers(layers: int) -> None:
     case.check(x0=rng.normal(size=(2, 2)))
 
 
-PROCEDURES = PARTS + """
+PROCEDURES = (
+    PARTS
+    + """
 @model
 def procs(x0: real[N, C], L: size) -> loss:
     w: real[2 * C, C] = 0.1
@@ -130,6 +138,7 @@ def procs(x0: real[N, C], L: size) -> loss:
         x = x + bend(z)
     loss = square(plain_lin(view(x, 2 * N, C), w))
 """
+)
 
 
 def test_gradient_procedures_by_name_and_implemented_formulas() -> None:
@@ -139,7 +148,9 @@ def test_gradient_procedures_by_name_and_implemented_formulas() -> None:
     case.check(x0=np.random.default_rng(3).normal(size=(2, 2)))
 
 
-SHARED = PARTS + """
+SHARED = (
+    PARTS
+    + """
 @model
 def trunk(x0: real[N, C], L: size) -> loss:
     w: real[C, C] = 0.3
@@ -156,6 +167,7 @@ def other(x0: real[N, C], L: size) -> y[N, C]:
         x = lin(x, v)
     y = x
 """
+)
 
 
 def test_weights_of_another_model() -> None:
@@ -171,7 +183,9 @@ def test_weights_of_another_model() -> None:
     Case(SHARED, "trunk", N=3, C=2, L=2).check(x0=x0)
 
 
-CACHE = PARTS + """
+CACHE = (
+    PARTS
+    + """
 @procedure
 def push(x: real[N, C], cache: mut[real[S, C]], at: i64) -> y[N, C]:
     given(0 <= at, at + N <= S)
@@ -190,6 +204,7 @@ def cached(x0: real[N, C], cache: mut[real[L, S, C]], at: i64, L: size) -> y[N, 
         x = push(lin(x, v), cache[l], at)
     y = x
 """
+)
 
 
 def test_a_cache_that_calls_write_to() -> None:
@@ -204,7 +219,9 @@ def test_a_cache_that_calls_write_to() -> None:
     assert np.allclose(got, want)
 
 
-APART = PARTS + """
+APART = (
+    PARTS
+    + """
 def halves(x: real[N, C], w: real[N, C]) -> (a[N, C], b[N, C]):
     a[n, c] = x[n, c]
     b[n, c] = w[n, c] * w[n, c]
@@ -237,6 +254,7 @@ def apart(x0: real[N, C], D: size, L: size) -> (loss, seen[N, C], last[N, C], sq
     last = before
     loss = square(b + before)
 """
+)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -247,12 +265,15 @@ def test_what_no_weight_moves_and_what_no_loss_needs(layers: int) -> None:
     assert not grads[-4 * layers :].any()  # the second loop's
 
 
-NAMED = PARTS + """
+NAMED = (
+    PARTS
+    + """
 @model
 def named(off_w: real[N, C], at_0: real[N, C], grads: real) -> loss:
     w: real[C, C] = 0.1
     loss = square(lin(off_w, w) * grads + at_0)
 """
+)
 
 
 def test_a_model_may_use_the_names_of_what_is_made_from_it() -> None:
@@ -263,7 +284,9 @@ def test_a_model_may_use_the_names_of_what_is_made_from_it() -> None:
 
 
 def test_initial_weights() -> None:
-    text = PARTS + """
+    text = (
+        PARTS
+        + """
 @procedure
 def ramp(key: u64, stream: u64, step: real) -> x(real[N]):
     for n in range(N):
@@ -278,6 +301,7 @@ def m(x0: real[N, C], L: size) -> loss:
         x = lin(x, v)
     loss = square(x)
 """
+    )
     case = Case(text, "m", N=2, C=2, L=2)
     out = np.full(case.count, np.nan)
     init = case.lowered.init
@@ -294,6 +318,5 @@ def test_lengths() -> None:
     case.interp.call(p.key, list(sizes.values()), outs, sizes)
     assert outs[0] == case.count
     assert [int(o) for o in outs[1:]] == [
-        case.interp.eval(x.arena, case.sizes)
-        for x in (case.lowered.forward, case.lowered.loss, case.lowered.gradient)
+        case.interp.eval(x.arena, case.sizes) for x in (case.lowered.forward, case.lowered.loss, case.lowered.gradient)
     ]

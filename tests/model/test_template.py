@@ -11,7 +11,9 @@ from vibee.check import load, load_text
 from vibee.tree.expr import show
 from vibee.tree.listing import block_lines, definition
 
-TEMPLATE = TIED + """
+TEMPLATE = (
+    TIED
+    + """
 @procedure
 def push(w: mut[f32[K, R, C]], g: f32[K, R, C], rate: f32):
     for k in range(K):
@@ -41,6 +43,7 @@ def room(m: model, B: size, T: size) -> (count(i64), arena(i64)):
 descend_tied = descend(tied)
 room_tied = room(tied)
 """.replace("\n        -> (first", " -> (first")
+)
 
 
 def test_a_step_of_descent() -> None:

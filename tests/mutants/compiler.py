@@ -166,7 +166,9 @@ def tried(tree: Path, file: str) -> tuple[str, str]:
             return "time", ""
         if done.returncode:
             said = [
-                x for x in (done.stdout + "\n" + done.stderr).splitlines() if x.startswith(("WRONG", "FAILED", "PROOF", "SAFE"))
+                x
+                for x in (done.stdout + "\n" + done.stderr).splitlines()
+                if x.startswith(("WRONG", "FAILED", "PROOF", "SAFE"))
             ]
             last = (done.stderr or done.stdout).strip().splitlines()[-1:]
             return ("prover" if said and said[0].startswith("PROOF") else name), (said or last or [""])[0][:160]

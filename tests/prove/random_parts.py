@@ -26,8 +26,9 @@ def parts(w: Writer) -> str:
     shape = "N, M" if two else "N"
     if two and array == "y":  # the part is a row
         text = text.replace("y[S - 1 - j]", "1.0").replace("y[j]", "y[j, 0]").replace("f32[S]", "f32[S, M]")
-        text = text.replace("given(", "given(M >= 1, ") if asks else text.replace("    for",
-        "    given(M >= 1)\n    for")
+        text = (
+            text.replace("given(", "given(M >= 1, ") if asks else text.replace("    for", "    given(M >= 1)\n    for")
+        )
     part = w.one(f"[{low}:{high}]", f"[{low}:{high}]", f"[{low}:]", f"[:{high}]", f"[{low}:{low} + 1]")
     whole = f"{array[:-1]}, {part[1:]}" if array.endswith("]") else f"{array}{part}"
     if two and array == "y[i]" and w.one(True, False):
@@ -40,8 +41,16 @@ def parts(w: Writer) -> str:
     if changed and w.one(True, False):
         lines.append(f"{pad}lo[{w.one('i', '0')}] = {w.one('0', 'k', '1')}")
     lines.append(f"{pad}{inner}({whole})")
-    known = w.one("M >= 1", "0 <= lo[j] <= N", "0 <= lo[j] < N", "0 <= lo[j] < M", "lo[j] <= j", "m >= 1, M >= 2",
-    "0 <= k < M", "k >= 1")
+    known = w.one(
+        "M >= 1",
+        "0 <= lo[j] <= N",
+        "0 <= lo[j] < N",
+        "0 <= lo[j] < M",
+        "lo[j] <= j",
+        "m >= 1, M >= 2",
+        "0 <= k < M",
+        "k >= 1",
+    )
     order = w.one("", "", ", M <= N", ", N >= 1", ", M == N")
     params = f"y: mut[f32[{shape}]], lo: {'mut[i64[M]]' if changed else 'i64[M]'}, k: i64, m: i64"
     return (text + head(w, params) + f"    given({known}{order})\n"

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from spec_writer import Writer
 
-ASKED = ("x[i] >= 0", "x[i] >= 0", "x[i] >= 1", "0 <= x[i] <= 3", "x[i] <= 0", "x[i] != 0", "N >= 1",
-"N <= 3, x[i] >= 0")
+ASKED = (
+    "x[i] >= 0",
+    "x[i] >= 0",
+    "x[i] >= 1",
+    "0 <= x[i] <= 3",
+    "x[i] <= 0",
+    "x[i] != 0",
+    "N >= 1",
+    "N <= 3, x[i] >= 0",
+)
 
 
 def term(w: Writer, v: str) -> str:

@@ -58,6 +58,7 @@ def conditions(text: str) -> list:
 
 def value(text: str, **numbers: int) -> bool:
     """A condition of numbers, as Python has it."""
+
     def same(x):
         return x
 

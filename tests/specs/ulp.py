@@ -56,6 +56,7 @@ class Result:
 
 NOTHING = Result(0.5, 0.0, 0.0, 0.0, 0.0, 0)  # the nearest number is within half a unit
 
+
 def references(k: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """The exact functions, to f64."""
     return {

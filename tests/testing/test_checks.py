@@ -14,7 +14,7 @@ from vibee.testing.numbers import Failure
 from vibee.testing.parallel import build
 from vibee.tree.expr import Expr
 
-SPEC = '''module("checks", version=1)
+SPEC = """module("checks", version=1)
 
 
 def never(x: f32[N], k: i64) -> y[N]:
@@ -264,7 +264,7 @@ def stepped(x: f32[N, C]) -> loss:
     given(N >= 1)
     w: f32[C] = 1.0
     loss = jump(times(x, w))
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -483,7 +483,7 @@ def test_a_gradient_that_depends_on_rounding_is_not_compared(spec):
         testing.gradient(spec["above"])
 
 
-NUMBERS = '''
+NUMBERS = """
 def mixed(x: f64, n: i64) -> y:
     given(0 <= n, n < 6)
     t[i:6] = x / f64(i + 1)
@@ -499,7 +499,7 @@ def wrong(x: f64) -> y:
 def wrong_gradient(x: f64, d_y: f64) -> d_x:
     t[i:4] = x / f64(i + 1)
     d_x = d_y * sum[i](t[i])
-'''
+"""
 
 
 def test_gradients_of_numbers_that_have_arrays_of_their_own(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from vibee import testing
 
-SPEC = '''module("laws", version=1)
+SPEC = """module("laws", version=1)
 
 
 def clip(x: f32[N]) -> y[N]:
@@ -150,7 +150,7 @@ def pairs(x: f32[N]) -> y(f32[N]):
         t[i] = x[i]
         y[i] = t[i] + t[i]
     then(close(y[i], 2.0 * x[i], ulp=2))
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from vibee.testing.oracle import Oracle
 from vibee.testing.procedures import over_elements
 from vibee.testing.reductions import Space
 
-SPEC = '''module("oracle", version=1)
+SPEC = """module("oracle", version=1)
 
 
 def quotient(a: i64[N], b: i64[N]) -> q(i64[N]):
@@ -216,7 +216,7 @@ def rooted_view(x: f32[N], A: size, B: size) -> y(f32[A, B]):
 
 def doubled(x: f32[A, B]) -> y[A, B]:
     y[a, b] = x[a, b] * 2.0
-'''
+"""
 
 
 @pytest.fixture(scope="module")

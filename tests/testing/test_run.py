@@ -11,7 +11,7 @@ from vibee.testing.parallel import Workers
 from vibee.testing.record import Record
 from vibee.testing.subject import levels
 
-SPEC = '''module("run", version=1)
+SPEC = """module("run", version=1)
 
 
 def double(x: f32[N]) -> y[N]:
@@ -29,7 +29,7 @@ def primes() -> p(i64[N]):
 def line(x: f32[N], C: size) -> y[N]:
     w: f32[C] = 1.0
     y = double(x)
-'''
+"""
 
 
 @pytest.fixture

@@ -139,13 +139,12 @@ def _step(s: object, w: Way) -> list[Way] | None:
     if isinstance(s, Jump):
         w.on, w.leaves = False, s.kind != "continue"
         return [w]
-    moved, before = changed([s]), dict(w.values)
+    moved, before = changed([s]), w.values
     for n in moved:
         w.set(n, None, f"{n}#{id(s)}")
     w.assumed = [c for c in w.assumed if not {str(ld.attr) for ld in loads(c)} & moved]
     for n in sorted(moved - _lessened(s)):
-        at = var(n)
-        w.assumed = [*w.assumed, compare("le", substitute(at, before), w.now(at))]
+        w.assumed.append(compare("le", substitute(var(n), before), w.now(var(n))))
     return [w]
 
 
@@ -162,4 +161,6 @@ def _lessened(s: object) -> set[str]:
 
 def _adds(name: str, e: Expr) -> bool:
     """Is it a scalar plus a number that is not negative?"""
-    return e.op == "add" and e.dtype == "i64" and var(name) in e.args and any(a.op == "const" and a.attr >= 0 for a in e.args)  # type: ignore[operator]
+    if e.op != "add" or e.dtype != "i64":
+        return False
+    return any(a == var(name) and b.op == "const" and b.attr >= 0 for a, b in (e.args, e.args[::-1]))  # type: ignore[operator]

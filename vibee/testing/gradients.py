@@ -141,9 +141,7 @@ class Point:
         """A gradient of numbers with loops of its own, for each element of the arrays that stand for numbers."""
         found = {x.name: Num(np.zeros(shape, self.oracle.a.dtype(x.dtype)), np.zeros(shape)) for x in g.outs}
         for at in np.ndindex(shape):
-            given = {
-                n: Num(np.asarray(x.v[at]), np.asarray(np.broadcast_to(x.e, shape)[at])) for n, x in pool.items()
-            }
+            given = {n: Num(np.asarray(x.v[at]), np.asarray(np.broadcast_to(x.e, shape)[at])) for n, x in pool.items()}
             one = self.oracle.run(g, given, given)
             for n, x in found.items():
                 x.v[at], x.e[at] = one[n].v, one[n].e
