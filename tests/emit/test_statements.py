@@ -124,6 +124,13 @@ def caller():
     return proc("caller", [matrix()], [matrix("y", "out")], body)
 
 
+def waiting():
+    """A loop that waits for what a call gives."""
+    call = Call("gathered", [View("x"), View("t"), var("q")], [View("y")], {"N": N, "D": D})
+    params = [matrix(), Param("t", "in", "i32", (N,)), Param("q", "scalar", "i64")]
+    return proc("waiting", params, [matrix("y", "out")], [While(op("lt", x(k(0), k(0), name="y"), f(1)), [call])])
+
+
 def names():
     """Names that mean something in Cython, and one name with two types, in two blocks and in one."""
     body = [
@@ -151,7 +158,7 @@ def bounded():
 
 @pytest.fixture(scope="module")
 def m():
-    text = emit_module([caller(), scale(), triangle(), gathered(), names(), bounded()])
+    text = emit_module([caller(), scale(), triangle(), gathered(), waiting(), names(), bounded()])
     assert "# hand.vibee, line 7: scale\n#     y = x * a + 1e-5\n" in text
     assert text.index("cdef void c_scale(") < text.index("cdef void c_caller(")
     return load_extension(*build(text, "statements"))
@@ -192,6 +199,15 @@ def test_calls(m):
     want = a * 2 + 1e-5
     want[0, 0], want[0, 1] = 2.0, 3.0
     np.testing.assert_allclose(y, want, rtol=1e-6)
+
+
+def test_a_loop_does_not_wait_for_a_call_that_failed(m):
+    a, y, t = rows(2, 3), np.zeros((2, 3), "f4"), np.array([1, 0], "i4")
+    m.waiting(a, t, y, 1, 1)
+    assert y[0, 0] == 3
+    y[:] = 0
+    with pytest.raises(ValueError, match="a division by zero"):
+        m.waiting(a, t, y, 0, 1)
 
 
 def test_names(m):

@@ -42,6 +42,11 @@ def columns(x: real[N, D]) -> (s[D], m[D]):
     s[d] = sum[n](x[n, d])
     m[d] = max[n](x[n, d])
 
+def longest(x: real[N, K], w: real[K, D]) -> y[N, D]:
+    """down the rows of one matrix, for every row of another"""
+    top[n] = max[k](x[n, k])
+    y[n, d] = max[k](x[n, k] - top[n] + w[k, d])
+
 def row_sum(x: real[N, D]) -> y[N]:
     """along the rows"""
     y[n] = sum[d](x[n, d])
@@ -225,6 +230,12 @@ def test_products(k, m, n, kk, dtype):
     np.testing.assert_allclose(k.matmul_nt(a, np.ascontiguousarray(b.T)), want, atol=1e-3)
     np.testing.assert_allclose(k.matmul_tn(np.ascontiguousarray(a.T), b), want, atol=1e-3)
     np.testing.assert_allclose(k.batched(a[None], b[None])[0], want, atol=1e-3)
+
+
+@pytest.mark.parametrize("n,kk,d", [(1, 1, 1), (3, 5, 70), (17, 2, 129), (40, 33, 5)])
+def test_greatest_sums(k, n, kk, d):
+    x, w = draw(n, kk), draw(kk, d, seed=1)
+    close(k.longest(x, w), (x[:, :, None] - x.max(1)[:, None, None] + w).max(1))
 
 
 def test_two_summed_axes(k):

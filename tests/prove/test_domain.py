@@ -376,3 +376,20 @@ def test_a_function_of_numbers_that_leaves_a_domain_is_refuted(head: str) -> Non
     text = f"{head}\n    s = sqrt(x - t)\n    then(s >= 0)\n"
     assert outcomes(text) == {"x - t >= 0.0": REFUTED}
     assert outcomes(text.replace("    s =", "    given(x >= t)\n    s =")) != {"x - t >= 0.0": REFUTED}
+
+
+def test_a_function_that_gives_its_argument_hides_no_domain() -> None:
+    text = """
+def same(x: f32) -> y:
+    y = x
+
+def root(x: f32) -> y:
+    y = same(where(x >= 0, sqrt(x), same(nan)))
+
+def f(x: f32[N]) -> y[N]:
+    given(x[n] >= 0)
+    y[n] = root(x[n])
+    then(y[n] >= 0)
+"""
+    assert outcomes(text) == {"x[n] >= 0.0": PROVED}
+    assert outcomes(text.replace("    given(x[n] >= 0)\n", "")) == {"x[n] >= 0.0": REFUTED}
