@@ -122,6 +122,17 @@ def f(x: mut[i64[2]]):
         else:
             return
 """),
+    # the first z[k] is written by no iteration, the second one by all
+    "one element under two conditions": ("race", "elements of z", """
+@procedure
+def f(z: mut[f32[N]]):
+    for i in parallel(N):
+        for k in range(N):
+            if k < 0:
+                z[k] = 1.0
+            if k >= 0:
+                z[k] = 2.0
+"""),
     # k is 0 at first, and what the array says after that
     "a sum in a condition that is evaluated again": ("overflow", "(k + 1) % 3 stays within 63 bits", """
 @procedure

@@ -29,7 +29,7 @@ class Access:
     start: tuple[Expr, ...]
     counts: tuple[Expr, ...]
     write: bool
-    facts: list[Expr] = field(compare=False)
+    facts: list[Expr] = field(hash=False)
     span: Span = field(compare=False)
 
 
