@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vibee.tree.defs import Alloc, Assign, Decl, Equation, For, If, Store
-from vibee.tree.expr import Expr, const, load, loads, substitute
+from vibee.tree.expr import Expr, const, load, substitute
 
 from .build import Fresh, add, ceil_div, div, i, local, mul
 from .contraction import Tile
-from .reduction import nest, stride
+from .reduction import nest
 from .schedule import Plan
 
 ISAS = ("v4",)  # those on which a processor may have the instruction
@@ -48,12 +48,6 @@ class PairTile(Tile):
         self.run += self.run % 2
         self.pairs = fresh("pairs")
         self.panel_dtype, self.words = "u32", f"u32x{self.width}"
-        # rows of A are copied as they lie where k runs along them; else k stands outermost
-        self.by_rows = self._along_k(self.parts.a)
-
-    def _along_k(self, e: Expr) -> bool:
-        """Does memory run along k in every read of a factor?"""
-        return len(self.ks) == 1 and all(stride(ld.args, self.ks[0][0]) == 1 for ld in loads(e))
 
     def run_of_k(self) -> list:
         """The length of the run, in numbers and in pairs."""
@@ -100,9 +94,10 @@ class PairTile(Tile):
         both = lambda word: [For(across, i(0), used, [Store(to, place, word)])]  # noqa: E731 - a name for one form
         return [*self._words(e, both), *self._k_loops([For(across, used, room, [zero])])]
 
-    def _place(self, row: Expr) -> tuple[Expr, ...]:
-        """Where the copy of A has the words of a row of the block."""
-        return (row, *self._k_index()) if self.by_rows else (*self._k_index(), row)
+    def _place(self, tile: Expr, row: Expr) -> tuple[Expr, ...]:
+        """Where the copy of A has the words of a row of a tile."""
+        at = add(mul(tile, i(self.mr)), row)
+        return (at, *self._k_index()) if self.by_rows else (*self._k_index(), at)
 
     def room_a(self) -> Alloc:
         """Where the copy of a block of rows of A lies."""
@@ -112,7 +107,7 @@ class PairTile(Tile):
     def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
         """The copy of a block of rows of A."""
         source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
-        place, room = self._place(local(self.ii)), mul(tiles, i(self.mr))
+        place, room = self._place(i(0), local(self.ii)), mul(tiles, i(self.mr))
         return self._copy(self.ap, place, source, self.ii, rows, room, self.by_rows)
 
     # ---- tiles
@@ -127,7 +122,7 @@ class PairTile(Tile):
             Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.words)) for v in range(len(b))
         ]
         for r in range(self.mr):
-            at = load(self.ap, self._place(add(mul(local(self.it), i(self.mr)), i(r))), "u32")
+            at = load(self.ap, self._place(local(self.it), i(r)), "u32")
             step.append(Assign(a, Expr("splat", (at,), None, self.words)))
             for v in range(len(b)):
                 args = (local(acc[r][v], self.vec), local(a, self.words), local(b[v], self.words))
