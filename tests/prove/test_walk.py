@@ -176,6 +176,38 @@ def test_a_loop_ends_where_one_inside_only_goes_ahead(loop: str, ending: bool) -
     assert (set(outcomes(text, "bounds").values()) == {PROVED}) == ending
 
 
+MERGE = """
+@procedure
+def f(a: i32[N], b: i32[M]) -> (c(i32[N + M])):
+    i: i64 = 0
+    j: i64 = 0
+    k: i64 = 0
+    while i < N and j < M:
+        if b[j] < a[i]:
+            c[k] = b[j]
+            STEP
+        else:
+            c[k] = a[i]
+            i += 1
+        k += 1
+    while i < N:
+        c[k] = a[i]
+        i += 1
+        k += 1
+    while j < M:
+        c[k] = b[j]
+        j += 1
+        k += 1
+"""
+
+
+def test_two_places_that_are_counted_together() -> None:
+    right = MERGE.replace("STEP", "j += 1")
+    assert {*outcomes(right, "ends").values(), *outcomes(right, "bounds").values()} == {PROVED}
+    assert outcomes(MERGE.replace("STEP", "k += 0"), "ends") != outcomes(right, "ends")
+    assert set(outcomes(MERGE.replace("STEP", "j += 1\n            k += 1"), "bounds").values()) != {PROVED}
+
+
 def test_a_loop_ends_where_one_of_several_conditions_leaves_it() -> None:
     assert ends("        if k > 3 or s > 5:\n            return\n        i += 1") == PROVED
     assert ends("        if i >= n:\n            return\n        s += 1") != PROVED

@@ -221,11 +221,11 @@ class Walk:
     # ---- what loops keep
 
     def likely(self, s: object, counters: list[str]) -> list[Expr]:
-        """Bounds that may hold of the scalars that a statement changes and that are not its own."""
+        """Conditions that may hold of the scalars that a statement changes and that are not its own."""
         moved = changed([s])
         own = {t.name for t in statements([s]) if isinstance(t, Decl)}
-        names = sorted(n for n in moved - own if n in self.limits)
-        return [c for n in names for c in candidates(n, self.limits[n], counters) if not free_vars(c) & own]
+        every = [c for n in sorted(self.limits) for c in candidates(n, self.limits[n], counters if n in moved else [])]
+        return [c for c in every if free_vars(c) & moved and not free_vars(c) & own]
 
     def kept(self, s: For | While) -> list[Expr]:
         """What holds at the start of every iteration (see vibee.prove.invariants)."""

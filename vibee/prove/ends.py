@@ -4,19 +4,21 @@
 
 for every way from the start of an iteration to its next one.  Candidates for m are the distances in the loop's
 condition and in the conditions under which it is left: `b - a` for `a < b`, and the distance that makes `a == b`
-false.  A counted loop always ends: its range is fixed when it begins.
+false; and the sum of those in the parts of the condition, of which each iteration may make another one smaller.  A
+counted loop always ends: its range is fixed when it begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 
 from vibee.tree.defs import Assign, Call, Decl, For, If, Jump, Store, While, statements
 from vibee.tree.expr import Expr, const, loads, show, substitute, var
 from vibee.tree.types import is_int
 
-from .facts import Facts, changed, compare, conjuncts, names_in, opposite
+from .facts import Facts, changed, compare, conjuncts, names_in, opposite, plus
 from .report import Obligation
 
 PATHS = 64  # ways through an iteration beyond which none is looked at
@@ -59,13 +61,21 @@ def _measures(s: While) -> Iterator[Expr]:
     stay = [*conjuncts(s.cond), *(opposite(c) for t in statements(s.body) if isinstance(t, If) and _leaves(t.then)
                                   for c in _disjuncts(t.cond))]  # fmt: skip
     for c in stay:
-        if c.op in ("lt", "le", "gt", "ge", "ne") and all(is_int(a.dtype or "i64") for a in c.args):
-            a, b = c.args if c.op in ("lt", "le", "ne") else c.args[::-1]
-            for x, y in ((a, b), (b, a)) if c.op == "ne" else ((a, b),):
-                m = Expr("sub", (y, x), None, "i64")
-                if m not in seen:
-                    seen.add(m)
-                    yield m
+        for m in _distances(c):
+            if m not in seen:
+                seen.add(m)
+                yield m
+    parts = [m for c in conjuncts(s.cond) if c.op in ("lt", "le", "gt", "ge") for m in _distances(c)]
+    if len(parts) > 1:
+        yield reduce(plus, parts)
+
+
+def _distances(c: Expr) -> Iterator[Expr]:
+    """What is 0 or more, or more than 0, as long as a comparison of integers holds."""
+    if c.op in ("lt", "le", "gt", "ge", "ne") and all(is_int(a.dtype or "i64") for a in c.args):
+        a, b = c.args if c.op in ("lt", "le", "ne") else c.args[::-1]
+        for x, y in ((a, b), (b, a)) if c.op == "ne" else ((a, b),):
+            yield Expr("sub", (y, x), None, "i64")
 
 
 def _disjuncts(e: Expr) -> Iterator[Expr]:

@@ -1,20 +1,21 @@
 """Candidates for what holds at the start of every iteration of a loop, and after a branch: bounds of scalars.
 
 A scalar is compared with what it is compared with in the text, with what it begins as, with the sizes of the axes that
-it is an index of, and with what its loop counts by.  Which candidates hold, the walk finds out: those that hold on
-entry and that an iteration keeps, if all of them are assumed together, until no more fall (Flanagan and Leino 2001,
-"Houdini").
+it is an index of, and with what its loop counts by, or the sum of those.  Which candidates hold, the walk finds out:
+those that hold on entry and that an iteration keeps, if all of them are assumed together, until no more fall (Flanagan
+and Leino 2001, "Houdini").
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
-from vibee.tree.defs import Alloc, Assign, Decl, For, Procedure, Store, statements
+from vibee.tree.defs import Alloc, Assign, Decl, For, Procedure, Store, While, statements
 from vibee.tree.expr import Expr, const, free_vars, var, walk
 from vibee.tree.types import is_int
 
-from .facts import ZERO, compare, expressions, norm
+from .facts import ZERO, changed, compare, expressions, norm, plus
 
 COMPARED = ("lt", "le", "gt", "ge", "ne", "eq", "min", "max")
 
@@ -39,6 +40,12 @@ def limits_of(p: Procedure) -> dict[str, list[Expr]]:
             value = s.init if isinstance(s, Decl) else s.value
             if value is not None and _near(value) and s.name not in free_vars(value):
                 out[s.name][compare("le", value, var(s.name))] = None
+        if isinstance(s, While):
+            counted = changed([s])
+            through = [var(n) for n in sorted(free_vars(s.cond) & counted & out.keys())]
+            if len(through) > 1:  # what is counted for each of several
+                for name in sorted(counted & out.keys() - free_vars(s.cond)):
+                    out[name] |= dict.fromkeys(_below(name, reduce(plus, through)))
     return {name: list(found) for name, found in out.items()}
 
 
