@@ -16,13 +16,14 @@ import random_integers
 import random_parts
 import random_reductions
 import random_wild
+import random_written
 from random_formulas import FORMULAS
 from random_procedures import CALLS, PROCEDURES
 from spec_writer import Writer
 
 WILD = [
     *random_wild.WILD, *random_wild.WILD, *random_integers.WILD, *random_elements.WILD, *random_parts.WILD,
-    *random_endings.WILD, *random_reductions.WILD,
+    *random_endings.WILD, *random_reductions.WILD, *random_written.WILD, *random_written.WILD,
 ]  # fmt: skip
 FAMILIES = [*FORMULAS, *PROCEDURES, *CALLS]
 UNKNOWN = "unknown"  # what is said of a wild spec

@@ -5,6 +5,7 @@ import pytest
 
 import vibee
 from vibee.check import load_text
+from vibee.lower.unit import Unit
 from vibee.prove.verify import PROVED, verify_program
 
 BROKEN = {
@@ -163,6 +164,74 @@ def test_what_a_run_breaks_is_never_proved(name: str) -> None:
     outcomes = [v.outcome for v in verdicts if v.kind == kind and words in v.text]
     assert outcomes
     assert PROVED not in outcomes
+
+
+UNWRITTEN = {
+    "at a place that a branch changed": """
+@procedure
+def f(n: i64) -> (y(f32[2]), s(f32)):
+    k: i64 = 1
+    k = 0
+    if n > 0:
+        k = 1
+    y[k] = 1.0
+    y[1] = 2.0
+    s = 0.0
+""",
+    "under a condition that a branch changed": """
+@procedure
+def f(n: i64) -> (y(f32[2]), s(f32)):
+    k: i64 = n
+    if k == 0:
+        for i in range(2):
+            y[i] = 1.0
+    if n > 1:
+        k = 1 - k
+    if k != 0:
+        for i in range(2):
+            y[i] = 2.0
+    s = 0.0
+""",
+    "under a condition on an element that changed": """
+@procedure
+def f(x: mut[i64[1]]) -> (y(f32[2]), s(f32)):
+    if x[0] > 0:
+        for i in range(2):
+            y[i] = 1.0
+    x[0] = 1 - x[0]
+    if x[0] <= 0:
+        for i in range(2):
+            y[i] = 2.0
+    s = 0.0
+""",
+    "by a loop from a place that it changes": """
+@procedure
+def f(a: i64) -> (y(f32[3]), s(f32)):
+    given(0 <= a, a <= 1)
+    k: i64 = a
+    s = 0.0
+    for j in range(3):
+        if j < a:
+            k = a
+        for i in range(k, 3):
+            if i > k and k >= 0:
+                s += y[k]
+            y[i] = 1.0
+            k = 0
+    for i in range(3):
+        y[i] = 2.0
+""",
+}
+
+
+@pytest.mark.parametrize("name", UNWRITTEN)
+def test_what_is_written_before_something_changed_is_not_written_after(name: str) -> None:
+    program = load_text(UNWRITTEN[name], "case.vibee")
+    unit = Unit(program, "v3")
+    (d,) = program.defs["f"]
+    unit.procedure(d)
+    said = [o.what for o in unit.obligations[d.key] if o.kind == "written"]
+    assert "y begins as zeros" in said
 
 
 def test_an_index_that_wraps_is_tested_when_it_runs(tmp_path) -> None:

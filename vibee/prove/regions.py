@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from vibee.tree.defs import For
-from vibee.tree.expr import Expr, const, free_vars, substitute, var
+from vibee.tree.expr import Expr, const, free_vars, names_in, substitute, var
 
 from .facts import ZERO, Facts, compare, opposite, range_facts
 from .linear import constant_apart
@@ -26,8 +26,8 @@ class Region:
     where: tuple[Expr, ...] = ()
 
     def names(self) -> set[str]:
-        """Every scalar that it depends on."""
-        return {n for r in self.box for e in r for n in free_vars(e)} | {n for c in self.where for n in free_vars(c)}
+        """Every scalar and array that it depends on."""
+        return {n for e in (*(e for r in self.box for e in r), *self.where) for n in names_in(e)}
 
 
 def covers(

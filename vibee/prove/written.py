@@ -86,6 +86,7 @@ class Written:
             run = width(s.value.dtype)
             self.write(s.array, s.idx, run)
             self.facts.drop({s.array})
+            self.forget({s.array})
         elif isinstance(s, Call):
             self.call(s)
         elif isinstance(s, If):
@@ -150,7 +151,7 @@ class Written:
         return tuple(zip(start, ends, strict=True))
 
     def forget(self, names: set[str]) -> None:
-        """Scalars change: what was said in terms of them is no longer known."""
+        """Scalars and arrays change: what was said in terms of them is no longer known."""
         gone = {n for n, e in self.values.items() if n in names or free_vars(e) & names}
         for n in gone:
             del self.values[n]
@@ -172,16 +173,17 @@ class Written:
         orelse, self.facts.known = self.have, known
         moved = changed([s])
         gone = [leaves(s.then), leaves(s.orelse)]
+        other = {n for side, left in zip((s.then, s.orelse), gone, strict=True) if not left for n in changed(side)}
         self.have = {}
-        for array in start:
-            old = start[array]
-            new = [[r for r in side[array] if r not in old] for side in (then, orelse)]
+        for array, old in start.items():
+            new = [[r for r in side[array] if r not in old and not r.names() & other] for side in (then, orelse)]
             if gone[0] or gone[1]:
                 both = [] if all(gone) else new[1] if gone[0] else new[0]
             else:
                 both = joined(self.facts, substitute(s.cond, values), new[0], new[1]) if any(new) else []
             self.have[array] = [*old, *both]
         self.values = values
+        self.forget(other)
         self.facts.drop(moved)
         if not s.orelse and gone[0]:
             self.facts.assume(opposite(s.cond))
@@ -209,7 +211,8 @@ class Written:
             new = merged([r for r in self.have[array] if r not in old and not r.names() & locals_])
             pairs = [] if early else [along(self.facts, plain, r, self.shapes[array]) for r in new]
             total[array] = [p for p, _ in pairs if p is not None]
-            ahead[array] = [p for _, p in pairs if p is not None] if not s.parallel else []
+            held = [p for _, p in pairs if p is not None and not p.names() & locals_]  # the range was, when it began
+            ahead[array] = held if not s.parallel else []
         if not self.silent:
             self.have = {a: [*old, *ahead[a]] for a, old in begun.items()}
             self.facts.known = inside
