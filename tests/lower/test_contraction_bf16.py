@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from vibee.api.library import Library
+from vibee.build import build
 from vibee.check import load, load_text
+from vibee.emit import emit_module
 from vibee.lower import lower_with_report
 from vibee.prove.replay import Machine
 from vibee.runtime.machine import supported_levels
@@ -167,6 +169,17 @@ def uses(isa, name):
 def test_pairs_are_used_where_they_can_be_and_every_access_is_proved(name):
     assert uses("v4", name)
     assert not uses("v3", name)
+
+
+def test_pairs_are_compiled_on_a_processor_that_has_no_instruction_for_them():
+    program = load_text(SPEC, "pairs.vibee")
+    p, _ = lower_with_report(program, program.by_key("nt"), "v4")
+    text = emit_module([p])
+    assert "if vb_has_avx512bf16():" in text
+    assert "vb_dot2_avx512bf16(" in text
+    assert "vb_dot2(" in text
+    path, _ = build(text, "pairs_v4", "v4")
+    assert path.exists()
 
 
 def test_a_factor_that_is_not_rounded_has_no_pairs():
