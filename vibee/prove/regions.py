@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from vibee.tree.defs import For
-from vibee.tree.expr import Expr, const, free_vars, names_in, substitute, var
+from vibee.tree.expr import Expr, const, free_vars, names_in, rebuild, substitute, var
 
 from .facts import ZERO, Facts, compare, opposite, range_facts
 from .linear import constant_apart
@@ -135,7 +135,7 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
         last.assume(c)
 
     def made(a: Expr, b: Expr) -> Region:
-        return Region((*r.box[:n], (a, b), *r.box[n + 1 :]), r.where)
+        return Region((*r.box[:n], (_plain(a), _plain(b)), *r.box[n + 1 :]), r.where)
 
     def whole(a: Expr, b: Expr) -> Region:
         """Where the loop does not run at all, the box must be empty, or there is a condition that it runs."""
@@ -157,3 +157,13 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
     if s.step == 1 and more.prove(compare("le", lo, next_hi)):
         return whole(substitute(lo, {v: end}), first_hi), made(hi, first_hi)
     return None, None
+
+
+def _plain(e: Expr) -> Expr:
+    """Without what is multiplied by 0: a region ends where a name that it is made of changes."""
+    e = rebuild(e, _plain)
+    if e.op == "mul" and ZERO in e.args:
+        return ZERO
+    if e.op == "add" and ZERO in e.args:
+        return e.args[e.args[0] == ZERO]
+    return e
