@@ -129,7 +129,8 @@ ON = {
     "lower/nest.py": ("downward", "lowest", "running", "scattered", "below"), "lower/contraction.py": ("product",),
     "lower/direct.py": ("added", "products"), "lower/procedure.py": ("length",),
     "emit/ops.py": ("bits", "halves", "narrow", "below"), "prove/regions.py": ("front", "gap", "maybe"),
-    "prove/written.py": ("partly", "front", "perhaps", "maybe", "soft_online"), "prove/overflow.py": ("wrapped",),
+    "prove/written.py": ("partly", "front", "perhaps", "maybe", "soft_online", "moved_place",
+                         "moved_condition"), "prove/overflow.py": ("wrapped",),
     "all": tuple(re.findall(r"^def (\w+)", (HERE / "cases.vibee").read_text(), re.MULTILINE)),
 }  # fmt: skip
 
