@@ -56,7 +56,7 @@ mutants: $(READY)  ## change specs and rules of the compiler a little, count the
 
 lint: $(READY)  ## check style with ruff: lint and format
 	$(PY) -m ruff check .
-	$(PY) -m ruff format --check --quiet vibee tests packaging benchmarks setup.py
+	$(PY) -m ruff format --check --quiet .
 
 types: $(READY)  ## check types with mypy
 	$(PY) -m mypy

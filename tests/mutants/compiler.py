@@ -104,7 +104,7 @@ TABLE = [
     ("prove/regions.py", '[compare("le", own[0], e), compare("lt", e, own[1])]', '[compare("le", own[0], e)]',
      "boxes have no end"),
     ("prove/regions.py", "if not r.where:\n                break", "if True:\n                break", "one side of a branch is enough"),
-    ("prove/written.py", "self.values = values\n        self.forget(other)", "self.values = values",
+    ("prove/written.py", "self.values = values\n        self.forget(moved)\n        self.facts", "self.values = values\n        self.facts",
      "a place is what it was before a branch"),
     ("prove/written.py", "self.facts.drop({s.array})\n            self.forget({s.array})", "self.facts.drop({s.array})",
      "a condition on an element holds after it changed"),
@@ -129,8 +129,8 @@ ON = {
     "lower/nest.py": ("downward", "lowest", "running", "scattered", "below"), "lower/contraction.py": ("product",),
     "lower/direct.py": ("added", "products"), "lower/procedure.py": ("length",),
     "emit/ops.py": ("bits", "halves", "narrow", "below"), "prove/regions.py": ("front", "gap", "maybe"),
-    "prove/written.py": ("partly", "front", "perhaps", "maybe", "soft_online", "moved_place",
-                         "moved_condition"), "prove/overflow.py": ("wrapped",),
+    "prove/written.py": ("partly", "front", "perhaps", "maybe", "soft_online", "moved_place", "moved_condition"),
+    "prove/overflow.py": ("wrapped",),
     "all": tuple(re.findall(r"^def (\w+)", (HERE / "cases.vibee").read_text(), re.MULTILINE)),
 }  # fmt: skip
 

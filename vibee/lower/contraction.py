@@ -260,18 +260,26 @@ class Tile:
         shape = (i(self.block), *self.depth())
         if not self.by_rows:
             shape = (i(self.block // self.mr), *self.depth(), i(self.mr))
-        return Alloc(self.ap, self.dtype, shape, zero=False)
+        return Alloc(self.ap, self.panel_dtype, shape, zero=False)
+
+    def at_each_k(self, e: Expr, body: Callable[[Expr], list]) -> list:
+        """`body(value)` for every kk, with the value of a factor there."""
+        return self._k_loops(body(self._at_k(e)))
+
+    def copy_rows(self, to: str, place: tuple[Expr, ...], e: Expr, row: str, used: Expr, room: Expr) -> list:
+        """A factor as it lies, for `row` in 0..used, and zeros up to `room`."""
+        zero = Store(to, place, const(0, self.panel_dtype))
+        return [
+            For(row, i(0), used, self.at_each_k(e, lambda value: [Store(to, place, value)])),
+            For(row, used, room, self._k_loops([zero])),
+        ]
 
     def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
         """The copy of a block of rows of A."""
         if self.by_rows:
-            place, row = self._place(i(0), local(self.ii)), add(block, local(self.ii))
-            element = Store(self.ap, place, substitute(self._at_k(self.parts.a), {self.parts.row: row}))
-            zero = Store(self.ap, place, const(0, self.dtype))
-            return [
-                For(self.ii, i(0), rows, self._k_loops([element])),
-                For(self.ii, rows, mul(tiles, i(self.mr)), self._k_loops([zero])),
-            ]
+            place = self._place(i(0), local(self.ii))
+            source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
+            return self.copy_rows(self.ap, place, source, self.ii, rows, mul(tiles, i(self.mr)))
         p, it, ii = self.parts, local(self.it), local(self.ii)
         valid, first = self.fresh("valid_rows"), mul(it, i(self.mr))
         place = self._place(it, ii)

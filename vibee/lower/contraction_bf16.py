@@ -11,6 +11,7 @@ halves are taken apart and multiplied as f32.  On other instruction sets `Tile` 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from vibee.tree.defs import Alloc, Assign, Decl, Equation, For, If, Store
 from vibee.tree.expr import Expr, const, load, substitute
@@ -63,7 +64,7 @@ class PairTile(Tile):
     def _k_loops(self, body: list) -> list:
         return nest([(self.kk, i(0), local(self.pairs)), *self.ks[1:]], body)
 
-    def _words(self, e: Expr, body: Callable[[Expr], list]) -> list:
+    def at_each_k(self, e: Expr, body: Callable[[Expr], list]) -> list:
         """`body(word)` for each pair of a factor at kk; a number that is left over at the end has 0 beside it."""
         k, at = self.ks[0][0], mul(i(2), local(self.kk))
         low, high = (substitute(e, {k: add(local(self.k_start), add(at, i(n)))}) for n in (0, 1))
@@ -87,12 +88,11 @@ class PairTile(Tile):
 
     def _copy(self, to: str, place: tuple, e: Expr, across: str, used: Expr, room: Expr, along_k: bool) -> list:
         """Words of a factor for `across` in 0..used, and zeros up to `room`; loops as memory lies."""
-        zero = Store(to, place, const(0, "u32"))
         if along_k:
-            rows = For(across, i(0), used, self._words(e, lambda word: [Store(to, place, word)]))
-            return [rows, For(across, used, room, self._k_loops([zero]))]
+            return self.copy_rows(to, place, e, across, used, room)
         both = lambda word: [For(across, i(0), used, [Store(to, place, word)])]  # noqa: E731 - a name for one form
-        return [*self._words(e, both), *self._k_loops([For(across, used, room, [zero])])]
+        zero = Store(to, place, const(0, self.panel_dtype))
+        return [*self.at_each_k(e, both), *self._k_loops([For(across, used, room, [zero])])]
 
     def _place(self, tile: Expr, row: Expr) -> tuple[Expr, ...]:
         """Where the copy of A has the words of a row of a tile."""
@@ -101,8 +101,8 @@ class PairTile(Tile):
 
     def room_a(self) -> Alloc:
         """Where the copy of a block of rows of A lies."""
-        shape = (i(self.block), *self.depth()) if self.by_rows else (*self.depth(), i(self.block))
-        return Alloc(self.ap, "u32", shape, zero=False)
+        room = super().room_a()
+        return room if self.by_rows else replace(room, shape=(*self.depth(), i(self.block)))
 
     def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
         """The copy of a block of rows of A."""

@@ -232,10 +232,9 @@ class Walk:
         loop = s if isinstance(s, For) else None
         first = {loop.var: loop.lo} if loop else {}
         after = {loop.var: Expr("add", (var(loop.var), const(loop.step, "i64")), None, "i64")} if loop else {}
+        counters = [loop.var] if loop and loop.step == 1 else []
         if isinstance(s, While):
             counters = sorted(free_vars(s.cond) & changed([s]) & self.limits.keys())
-        else:
-            counters = [s.var] if s.step == 1 else []
         found = [c for c in self.likely(s, counters) if self.facts.prove(substitute(c, first))]
         while found:
             ends = self.trial(s, found)

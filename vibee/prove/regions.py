@@ -135,7 +135,7 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
         last.assume(c)
 
     def made(a: Expr, b: Expr) -> Region:
-        return Region((*r.box[:n], (_plain(a), _plain(b)), *r.box[n + 1 :]), r.where)
+        return Region((*r.box[:n], (_without_zeros(a), _without_zeros(b)), *r.box[n + 1 :]), r.where)
 
     def whole(a: Expr, b: Expr) -> Region:
         """Where the loop does not run at all, the box must be empty, or there is a condition that it runs."""
@@ -159,9 +159,9 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
     return None, None
 
 
-def _plain(e: Expr) -> Expr:
-    """Without what is multiplied by 0: a region ends where a name that it is made of changes."""
-    e = rebuild(e, _plain)
+def _without_zeros(e: Expr) -> Expr:
+    """Without what is multiplied by 0, or added as 0: a region is forgotten where a name in it changes."""
+    e = rebuild(e, _without_zeros)
     if e.op == "mul" and ZERO in e.args:
         return ZERO
     if e.op == "add" and ZERO in e.args:

@@ -171,19 +171,18 @@ class Written:
         self.facts.assume(opposite(s.cond))
         self.block(s.orelse)
         orelse, self.facts.known = self.have, known
-        moved = changed([s])
         gone = [leaves(s.then), leaves(s.orelse)]
-        other = {n for side, left in zip((s.then, s.orelse), gone, strict=True) if not left for n in changed(side)}
+        moved = {n for side, left in zip((s.then, s.orelse), gone, strict=True) if not left for n in changed(side)}
         self.have = {}
         for array, old in start.items():
-            new = [[r for r in side[array] if r not in old and not r.names() & other] for side in (then, orelse)]
+            new = [[r for r in side[array] if r not in old and not r.names() & moved] for side in (then, orelse)]
             if gone[0] or gone[1]:
                 both = [] if all(gone) else new[1] if gone[0] else new[0]
             else:
                 both = joined(self.facts, substitute(s.cond, values), new[0], new[1]) if any(new) else []
             self.have[array] = [*old, *both]
         self.values = values
-        self.forget(other)
+        self.forget(moved)
         self.facts.drop(moved)
         if not s.orelse and gone[0]:
             self.facts.assume(opposite(s.cond))
