@@ -63,6 +63,16 @@ def test_numbers_beyond_a_type_are_infinite_bounds() -> None:
     assert nearest(1.5, False, "bf16") == 0.0
 
 
+@pytest.mark.parametrize("op", intervals.UNARY)
+def test_a_product_that_no_float_holds_has_bounds_that_can_be_taken_on(op: str) -> None:
+    far = Interval(1e200, math.inf, False)
+    for other in (far, Interval(-math.inf, -1e200, False)):
+        product = intervals.BINARY["mul"](far, other, "f64")
+        found = intervals.UNARY[op](product, "f64")
+        for x in results(op, "f64", [math.copysign(math.inf, other.low)]) if op != "sqrt" or other is far else []:
+            assert found.low <= x <= found.high
+
+
 def test_what_is_no_number_has_no_bounds() -> None:
     assert literal(const(math.nan, "f32")) == ANY
     assert literal(const("text", "f32")) == ANY  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ outward.  An infinity as a bound stands for any number so far out, and for itsel
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,6 +19,7 @@ from vibee.tree.types import DTYPES, is_float, is_int
 from .values import f32, limits
 
 Bound = Fraction | float  # a whole number too
+LARGEST = sys.float_info.max
 LEAST = {"f32": 2.0**-149, "f64": 5e-324, "bf16": 2.0**-133}  # the least number above 0
 
 
@@ -115,12 +117,14 @@ def _neg(a: Interval, dtype: str) -> Interval:
 
 
 def _mul(a: Interval, b: Interval, dtype: str) -> Interval:
-    """A product that is fused with a sum is not rounded: both are inside."""
+    """A product that is fused with a sum is not rounded: both are inside, and the bounds are no larger than floats."""
     corners = [_product(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
     low, high = min(corners), max(corners)
     endless = any(math.isinf(y) and x.low <= 0 <= x.high for x, z in ((a, b), (b, a)) for y in (z.low, z.high))
     found = fitted(low, high, dtype, a.nan or b.nan or endless)
-    return Interval(min(low, found.low), max(high, found.high), found.nan) if is_float(dtype) else found
+    if not is_float(dtype):
+        return found
+    return Interval(min(low, found.low, LARGEST), max(high, found.high, -LARGEST), found.nan)
 
 
 def _div(a: Interval, b: Interval, dtype: str) -> Interval:
