@@ -27,6 +27,21 @@ def test_defaults_hold_together_for_any_text(size: int) -> None:
     assert 1 <= s.eval_every <= s.steps
 
 
+def test_llama_is_the_default_where_its_heads_have_pairs_of_columns() -> None:
+    assert settle(TrainOptions(), 10**6).arch == "llama"
+    assert settle(TrainOptions(width=33), 10**6).arch == "gpt2"
+    assert settle(TrainOptions(width=36, heads=4), 10**6).arch == "gpt2"
+    assert settle(TrainOptions(arch="gpt2"), 10**6).arch == "gpt2"
+
+
+def test_the_rate_of_adamw_falls_with_the_width_but_in_the_preset() -> None:
+    rates = [settle(TrainOptions(width=w), 10**6).lr for w in (128, 256, 384, 512)]
+    assert rates == sorted(rates, reverse=True)
+    assert len(set(rates)) > 2
+    assert settle(TrainOptions(optimizer="muon"), 10**6).lr == settle(TrainOptions(optimizer="muon", width=512), 1).lr
+    assert settle(TrainOptions(preset="nanogpt-cpu", width=512), 10**6).lr == 1e-3
+
+
 def test_byte_pairs_alone_bring_a_vocabulary() -> None:
     assert settle(TrainOptions(tokenizer="bpe"), 10_000).vocab_size == 1024
     assert settle(TrainOptions(tokenizer="bpe", vocab_size=300), 10_000).vocab_size == 300
@@ -48,7 +63,7 @@ def test_settings_survive_a_checkpoint() -> None:
 
 NONSENSE = [
     (TrainOptions(width=100, heads=3), "--width 100 is not a multiple of --heads 3"),
-    (TrainOptions(kv_heads=2), "--kv-heads is for --arch llama"),
+    (TrainOptions(arch="gpt2", kv_heads=2), "--kv-heads is for --arch llama"),
     (TrainOptions(arch="llama", heads=4, kv_heads=3, width=128), "--heads 4 is not a multiple of --kv-heads 3"),
     (TrainOptions(arch="llama", heads=4, width=36), "36 / --heads 4 = 9 is odd; try --width 40"),
     (TrainOptions(vocab_size=512, tokenizer="char"), "--vocab-size is for --tokenizer bpe"),

@@ -106,14 +106,14 @@ def test_resume_is_the_run_that_was_never_stopped(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kernels: types.ModuleType
 ) -> None:
     assert run("train", "text.txt", "--steps", "40", "--out", "whole", *SMALL) == 0
-    train = kernels.train_gpt2
+    train = kernels.train_llama
 
     def stop_once(start: int, **rest: object) -> None:
         train(start=start, **rest)
         if start == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    kernels.train_gpt2 = stop_once
+    kernels.train_llama = stop_once
     assert run("train", "text.txt", "--steps", "40", "--out", "parts", "--log", "log.jsonl", *SMALL) == 143
     assert "go on with: vibee train --resume --out parts" in capfd.readouterr().out
     assert weights_of(here / "parts") != weights_of(here / "whole")
@@ -198,7 +198,7 @@ def test_damaged_models_are_told_in_one_line(here: Path, capfd: pytest.CaptureFi
         assert message in fails(capfd, "infer", "--prompt", "a")
     (model / "model.safetensors").write_bytes(weights)
     config = json.loads((model / "config.json").read_text())
-    for change, message in (({"model_type": "bert"}, "'bert'"), ({"n_embd": 16}, "does not belong")):
+    for change, message in (({"model_type": "bert"}, "'bert'"), ({"intermediate_size": 16}, "does not belong")):
         (model / "config.json").write_text(json.dumps({**config, **change}))
         assert message in fails(capfd, "infer", "--prompt", "a")
 
@@ -207,9 +207,9 @@ def test_a_validation_that_is_no_number_is_told_and_not_saved(
     here: Path, capfd: pytest.CaptureFixture[str], kernels: types.ModuleType
 ) -> None:
     assert run("train", "text.txt", "--steps", "4", *SMALL) == 0
-    kernels.evaluate_gpt2 = lambda **rest: float("nan")
+    kernels.evaluate_llama = lambda **rest: float("nan")
     message = fails_last(capfd, "train", "--steps", "8", "--resume")
-    assert "the validation loss is nan at step 6: the run has diverged; a lower --lr helps (it is 0.001)" in message
+    assert "the validation loss is nan at step 6: the run has diverged; a lower --lr helps (it is 0.002)" in message
     assert checkpoint.load("vibee-model").info["history"]["step"] == 4
 
 

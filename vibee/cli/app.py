@@ -51,7 +51,7 @@ def train(
     preset: Annotated[
         Literal["nanogpt-cpu"] | None, Option(help="A published recipe; other options change single values of it.")
     ] = None,
-    arch: Annotated[Literal["gpt2", "llama"] | None, Option(help="Model family. [default: gpt2]")] = None,
+    arch: Annotated[Literal["gpt2", "llama"] | None, Option(help="Model family. [default: llama]")] = None,
     tokenizer: Annotated[
         Literal["char", "bpe"] | None, Option(help="Characters or byte pairs. [default: by size of the text]")
     ] = None,
@@ -78,7 +78,9 @@ def train(
     minutes: Annotated[
         float | None, Option(metavar="N", min=0.0, max=1e6, help="Choose the number of steps for about this time.")
     ] = None,
-    lr: Annotated[float | None, Option(metavar="N", min=0.0, max=100.0, help="Peak learning rate.")] = None,
+    lr: Annotated[
+        float | None, Option(metavar="N", min=0.0, max=100.0, help="Peak learning rate. [default: by width]")
+    ] = None,
     optimizer: Annotated[
         Literal["adamw", "lion", "muon", "sgd"] | None, Option(help="How weights are updated. [default: adamw]")
     ] = None,

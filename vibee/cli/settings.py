@@ -87,11 +87,17 @@ NANOGPT_CPU = Settings()
 # Each has its own scale: the sign-like updates of lion are about ten times those of adamw.
 DEFAULT_LR = {"adamw": 1e-3, "lion": 1e-4, "muon": 2e-2, "sgd": 1e-1}
 
+
+def adamw_lr(width: int) -> float:
+    """adamw's rate falls as the width grows (Yang et al. 2022, arXiv:2203.03466)."""
+    return min(2e-3, 0.4 / width)
+
+
 # bytes of text up to which a shape is used: (layers, heads, width, context, batch, steps)
 SHAPES = (
-    (20_000, (2, 2, 64, 32, 16, 1000)),
-    (200_000, (3, 4, 96, 64, 12, 1500)),
-    (4_000_000, (4, 4, 128, 64, 12, 2000)),
+    (20_000, (2, 2, 64, 32, 16, 400)),
+    (200_000, (3, 4, 96, 64, 12, 1000)),
+    (4_000_000, (4, 4, 128, 64, 12, 1200)),
     (50_000_000, (6, 6, 192, 128, 16, 5000)),
     (1 << 62, (8, 8, 256, 256, 16, 20000)),
 )
@@ -105,7 +111,7 @@ def for_text(size: int) -> Settings:
     bpe = size > BPE_FROM
     vocab = (1024 if size < 50_000_000 else 4096) if bpe else 0
     return Settings(
-        tokenizer="bpe" if bpe else "char", vocab_size=vocab, layers=layers, heads=heads, kv_heads=heads,
+        arch="llama", tokenizer="bpe" if bpe else "char", vocab_size=vocab, layers=layers, heads=heads, kv_heads=heads,
         width=width, context=context, batch=batch, steps=steps, sample_every=500,
     )  # fmt: skip
 
@@ -126,8 +132,11 @@ def settle(options: TrainOptions, size: int) -> Settings:
     if options.heads is None and chosen.width % chosen.heads:
         # Only the width was said: the most heads up to the usual number that divide it.
         fill["heads"] = next(h for h in range(chosen.heads, 0, -1) if chosen.width % h == 0)
+    if options.arch is None and chosen.width // fill.get("heads", chosen.heads) % 2:
+        fill["arch"] = "gpt2"  # llama rotates pairs of a head's columns
     if options.lr is None:
-        fill["lr"] = DEFAULT_LR[chosen.optimizer]
+        by_width = chosen.optimizer == "adamw" and options.preset is None
+        fill["lr"] = adamw_lr(chosen.width) if by_width else DEFAULT_LR[chosen.optimizer]
     if chosen.optimizer == "muon":
         fill["beta1"] = 0.95
     if options.kv_heads is None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from vibee.prove.facts import conjuncts, tested
 from vibee.tree.defs import Param, Procedure
-from vibee.tree.expr import Expr, show, var
+from vibee.tree.expr import Expr, loads, show, var
 from vibee.tree.types import DTYPES
 
 from .context import Body, Local, Module
@@ -128,18 +129,31 @@ def _array_wrapper(p: Procedure, module: Module) -> str:
     _overlaps(p, buffers, b)
     if p.fits is not None:
         large(p, b)
+    later = [g for g in p.given if _tested_inside(g, p)]
     for g in p.given:
-        condition(p, g, b)
+        if g not in later:
+            condition(p, g, b)
     args = [f"{held(q.name)}" if q.shape else f"&{held(q.name)}" for q in [*arrays, *p.outs]]
     args += [_native(q, module) for q in scalars] + [mangle(n) for n in sizes]
     b.line(f"threads = {module.header.use('vb_threads')}(threads)")
     with b.block("with nogil"):
         b.line(f"{native(p.key)}({', '.join([*args, 'threads', '&err'])})")
+    if later:
+        with b.block("if err != 0"):
+            for g in later:
+                condition(p, g, b)
     _raise(p, b)
     if results:
         b.line(f"return {', '.join(_result(q, f'{held(q.name)}', module) for q in results)}")
     head = f"def {exported(p.key)}({', '.join(params)}):"
     return "\n".join([head, *_declared(b), *b.lines]) + "\n"
+
+
+def _tested_inside(g: Expr, p: Procedure) -> bool:
+    """Does the native code look at all these elements on entry?  Then they are only gone through here to say which
+    of them it was, once it has refused: none of them has changed."""
+    fixed = {q.name for q in p.params if q.kind == "in"}
+    return all(tested(c, p) == 1 and all(ld.attr in fixed for ld in loads(c)) for c in conjuncts(g))
 
 
 def _shape_check(p: Procedure, q: Param, b: Body) -> None:

@@ -58,7 +58,7 @@ def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Pro
         p, notes = _formula(d, fresh, isa)
     if d.is_scalar:
         p = replace(p, body=serial(p.body))
-    p, found = check_bounds(replace(p, body=[*guards(d), *p.body]), lookup, thorough)
+    p, found = check_bounds(replace(p, body=[*guards(d, fresh), *p.body]), lookup, thorough)
     p, more = zeroed(p, lookup, fresh, promised=isinstance(d, Procedure))
     return replace(p, body=collapse(p.body, fresh)), notes + found + more
 
@@ -138,7 +138,7 @@ def fill(name: str, dtype: str, shape: tuple[Expr, ...], fresh: Fresh) -> list:
     return parallel_nest(ranges[:-1], nest([(a, i(0), s) for a, s in ranges[-1:]], [store]))
 
 
-def guards(d: Definition) -> list:
+def guards(d: Definition, fresh: Fresh) -> list:
     """A caller that breaks `given` gets an error, not undefined behaviour: conditions on sizes and scalars are tested
     on entry, then those on integer elements (they keep gathers in bounds)."""
     if not guarded(d):
@@ -146,14 +146,21 @@ def guards(d: Definition) -> list:
     out: list = []
     shapes = {p.name: p.shape for p in d.params if p.is_array}
     ranked = [(when, c, g.span) for g in d.given for c in conjuncts(g) if (when := tested(c, d)) is not None]
-    for _, c, span in sorted(ranked, key=lambda x: x[0]):
+    for when, c, span in sorted(ranked, key=lambda x: x[0]):
         ranges: dict[str, Expr] = {}
         for ld in loads(c):
             for axis, e in enumerate(ld.args):
                 if e.op == "var" and not any(p.name == e.attr for p in d.params) and e.attr not in d.sizes:
                     ranges.setdefault(str(e.attr), shapes[str(ld.attr)][axis])
-        stop = If(Expr("not", (c,), None, "bool"), [Jump("fail", span)])
-        out += nest([(v, i(0), n) for v, n in ranges.items()], [stop])
+        bounds, broken = [(v, i(0), n) for v, n in ranges.items()], Expr("not", (c,), None, "bool")
+        if when == 1:
+            # a loop that can stop anywhere is no loop of vectors: all elements are looked at
+            flag = fresh("broken")
+            noted = Expr("bitor", (local(flag, "i32"), Expr("cast", (broken,), "i32", "i32")), None, "i32")
+            out += [Decl(flag, "i32", const(0, "i32"), span), *nest(bounds, [Assign(flag, noted, span)])]
+            out.append(If(Expr("ne", (local(flag, "i32"), const(0, "i32")), None, "bool"), [Jump("fail", span)]))
+        else:
+            out += nest(bounds, [If(broken, [Jump("fail", span)])])
     return out
 
 
