@@ -165,7 +165,8 @@ def shares(p: Procedure, table: dict[str, Procedure]) -> bool:
 
 
 def tampered(p: Procedure) -> Procedure:
-    """A procedure without the tests of its accesses, and with all outer loops parallel: to see that it is found."""
+    """A procedure without the tests of its accesses, and with all outer loops that write parallel: to see that it is
+    found."""
 
     def bare(e: Expr) -> Expr:
         e = rebuild(e, bare)
@@ -177,7 +178,11 @@ def tampered(p: Procedure) -> Procedure:
         return s
 
     body = [s for s in map_stmts(p.body, one) if not isinstance(s, If)]
-    return replace(p, body=[replace(s, parallel=True) if isinstance(s, For) else s for s in body])
+    return replace(p, body=[replace(s, parallel=True) if _writes(s) else s for s in body])
+
+
+def _writes(s: Any) -> bool:
+    return isinstance(s, For) and any(isinstance(t, Store) for t in statements(s.body))
 
 
 if __name__ == "__main__":
