@@ -13,7 +13,7 @@ from typing import Any
 
 from .attention import ours as attention
 from .side import ROOT, Case, Contestant, Goal, Result, Side, fixed
-from .training import LARGE, SMALL, TINY, text, torch_step, trainer
+from .training import LARGE, SMALL, TINY, settings, text, torch_step, trainer
 
 MB = 1e6
 HERE = "benchmarks.memory"
@@ -65,7 +65,7 @@ def planned(shape: dict[str, int]) -> Callable[[], float]:
     """MB of all arrays of vibee's training run, as it says before it starts."""
     from vibee.cli.kernels import training_bytes
 
-    t = trainer(shape)
+    t = trainer(settings(shape))
     return lambda: training_bytes(t.lengths, t.shape.V, t.settings) / MB
 
 
@@ -87,7 +87,19 @@ def train(shape: dict[str, int]) -> Result:
     with tempfile.TemporaryDirectory() as temp:
         (Path(temp) / "text.txt").write_bytes(text())
         words = [w for name, value in shape.items() for w in (f"--{name}", str(value))]
-        command += ["train", "text.txt", "--tokenizer", "char", "--steps", "3", "--sample-every", "0", *words]
+        command += [
+            "train",
+            "text.txt",
+            "--arch",
+            "gpt2",
+            "--tokenizer",
+            "char",
+            "--steps",
+            "3",
+            "--sample-every",
+            "0",
+            *words,
+        ]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         watch = [sys.executable, "-I", "-S", "-c", WATCH, *command]
         done = subprocess.run(watch, cwd=temp, env=env, capture_output=True, text=True, check=False)

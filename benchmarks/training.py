@@ -35,11 +35,11 @@ def text() -> bytes:
 # ---------------------------------------------------------------- vibee
 
 
-def settings(shape: dict[str, int], precision: str = "f32", **more: Any) -> Any:
+def settings(shape: dict[str, int], precision: str = "f32") -> Any:
     """vibee's settings for a shape; the numbers of the recipe are their defaults."""
     from vibee.cli.settings import Settings
 
-    found = replace(Settings(), **shape, kv_heads=shape["heads"], steps=STEPS, **more)
+    found = replace(Settings(), **shape, kv_heads=shape["heads"], steps=STEPS)
     if precision == "f32":
         return found
     if "precision" not in {f.name for f in fields(Settings)}:
@@ -47,15 +47,15 @@ def settings(shape: dict[str, int], precision: str = "f32", **more: Any) -> Any:
     return replace(found, precision=precision)
 
 
-def trainer(shape: dict[str, int], precision: str = "f32", **more: Any) -> Any:
-    """vibee's trainer with initial weights."""
+def trainer(s: Any) -> Any:
+    """vibee's trainer with initial weights, of these settings."""
     import vibee.__main__  # noqa: F401  says how idle threads wait
     from vibee.cli.corpus import make_corpus
     from vibee.cli.kernels import Kernels, Trainer
     from vibee.cli.train import make_shape
     from vibee.runtime import vocabulary
 
-    s, kernels, content = settings(shape, precision, **more), Kernels(threads()), text()
+    kernels, content = Kernels(threads()), text()
     corpus = make_corpus(kernels, content, vocabulary.of_text(content))
     found = Trainer(kernels, make_shape(s, len(corpus.vocabulary)), s, corpus.train, corpus.held_out)
     found.initialize()
@@ -64,7 +64,7 @@ def trainer(shape: dict[str, int], precision: str = "f32", **more: Any) -> Any:
 
 def ours(shape: dict[str, int], precision: str = "f32") -> Callable[[], object]:
     """A step of vibee's."""
-    t, done = trainer(shape, precision), 0
+    t, done = trainer(settings(shape, precision)), 0
 
     def call() -> object:
         nonlocal done
