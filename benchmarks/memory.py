@@ -87,19 +87,8 @@ def train(shape: dict[str, int]) -> Result:
     with tempfile.TemporaryDirectory() as temp:
         (Path(temp) / "text.txt").write_bytes(text())
         words = [w for name, value in shape.items() for w in (f"--{name}", str(value))]
-        command += [
-            "train",
-            "text.txt",
-            "--arch",
-            "gpt2",
-            "--tokenizer",
-            "char",
-            "--steps",
-            "3",
-            "--sample-every",
-            "0",
-            *words,
-        ]
+        said = "train text.txt --arch gpt2 --tokenizer char --steps 3 --sample-every 0"
+        command += [*said.split(), *words]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         watch = [sys.executable, "-I", "-S", "-c", WATCH, *command]
         done = subprocess.run(watch, cwd=temp, env=env, capture_output=True, text=True, check=False)
