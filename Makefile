@@ -35,9 +35,12 @@ demo: dist  ## build dist/vibee, train it on the built-in text for half a minute
 	@mkdir -p $(DEMO_DIR)
 	cd $(DEMO_DIR) && ../../dist/vibee train --minutes 0.5 && ../../dist/vibee infer --prompt "The " -n 200 --seed 1
 
+# One process more than there are processors: tests wait for what they start.
+WORKERS = $(shell echo $$(($$(nproc) + 1)))
+
 test: dist  ## run every test, those of dist/vibee and of specs/ too, and list the lines of vibee/ that no quick one reaches
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(PY) -m coverage run -m pytest -n auto --dist worksteal
+	$(PY) -m coverage run -m pytest -n $(WORKERS) --dist worksteal
 	@$(PY) -m coverage combine -q
 	@$(PY) -m coverage report
 

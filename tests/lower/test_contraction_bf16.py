@@ -60,17 +60,16 @@ SIZES = [(1, 1, 1), (5, 7, 3), (4, 32, 1), (12, 32, 2), (13, 33, 5), (50, 65, 51
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("spec") / "pairs.vibee"
-    path.write_text(SPEC)
-    return path
+def file(kept):
+    return kept("pairs.vibee", SPEC)
 
 
 @pytest.fixture(scope="module")
-def libraries(file):
+def libraries(file, quickly):
     program = load(file)
     program.raise_errors()
-    return {isa: Library(program, isa) for isa in ISAS}
+    with quickly():
+        return {isa: Library(program, isa) for isa in ISAS}
 
 
 def rounded(x):
@@ -105,6 +104,7 @@ def test_sums_are_those_of_exact_products_of_the_rounded_numbers(libraries, isa,
             assert f(a, b, threads=threads).tobytes() == got.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ISAS)
 def test_every_form_of_the_product_means_the_same(libraries, isa):
     k = libraries[isa]

@@ -116,10 +116,10 @@ def written() -> str:
 
 
 @pytest.fixture(scope="module")
-def k(tmp_path_factory):
-    path = tmp_path_factory.mktemp("spec") / "scheduled.vibee"
-    path.write_text(written())
-    return vibee.load(path)
+def k(kept, quickly):
+    path = kept("scheduled.vibee", written())
+    with quickly():
+        return vibee.load(path)
 
 
 # ---------------------------------------------------------------- the same results

@@ -9,7 +9,12 @@ from vibee.check import load_text
 from vibee.lower.unit import Unit
 
 
-@pytest.mark.parametrize("write", FAMILIES, ids=lambda write: write.__name__)
+LONG = {"product", "results"}  # to run
+
+
+@pytest.mark.parametrize("write", [
+    pytest.param(f, id=f.__name__, marks=[pytest.mark.slow] if f.__name__ in LONG else []) for f in FAMILIES
+])  # fmt: skip
 def test_runs_show_the_planted_faults_and_no_others(write):
     shown = 0
     for seed in range(4):
