@@ -8,7 +8,6 @@ from random_specs import FAMILIES, UNKNOWN, family, spec
 from vibee.check import load_text
 from vibee.lower.unit import Unit
 
-
 LONG = {"product", "results"}  # to run
 
 
