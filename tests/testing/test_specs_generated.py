@@ -11,7 +11,7 @@ import pytest
 from vibee.runtime.machine import supported_levels
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES = 2  # a test; `make test-specs` has more
+CASES = 4  # a test; with fewer, the gradient of a model may meet no point where differences converge
 
 
 def names(file):
