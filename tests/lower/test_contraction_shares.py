@@ -24,10 +24,10 @@ SHAPES = [
 
 
 @pytest.fixture(scope="module")
-def products(kept, quickly):
-    path = kept("shares.vibee", TEXT)
-    with quickly():
-        return vibee.load(path)
+def products(tmp_path_factory):
+    path = tmp_path_factory.mktemp("shares") / "shares.vibee"
+    path.write_text(TEXT)
+    return vibee.load(path)
 
 
 def drawn(*shape: int) -> np.ndarray:

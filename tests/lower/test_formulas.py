@@ -187,10 +187,10 @@ def cells(x: real[2 * N, D], N: size) -> y[N, D]:
 
 
 @pytest.fixture(scope="module")
-def k(kept, quickly):
-    path = kept("shapes.vibee", SPEC)
-    with quickly():
-        return vibee.load(path)
+def k(tmp_path_factory):
+    path = tmp_path_factory.mktemp("spec") / "shapes.vibee"
+    path.write_text(SPEC)
+    return vibee.load(path)
 
 
 def draw(*shape, dtype=np.float32, seed=0):

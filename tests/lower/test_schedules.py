@@ -311,6 +311,21 @@ def test_tiles_of_packed_products_are_whole_register_tiles():
     assert "if M < 4" not in text and "if M < 4" in notes_and_text("matmul", "simd(j)")[1]
 
 
+def test_threads_share_the_steps_of_an_unrolled_loop(tmp_path):
+    path = tmp_path / "steps.vibee"
+    path.write_text("""module("steps", version=1)
+
+
+def twice(x: f32[N, D]) -> y[N, D]:
+    y[n, d] = 2.0 * x[n, d]
+    with schedule(cpu): parallel(n); unroll(n)
+""")
+    k = vibee.load(path)
+    for rows in (1, 4, 13):
+        x = whole(rows, 700)
+        assert np.array_equal(k.twice(x, threads=3), 2 * x)
+
+
 def test_unrolled_loops():
     text = notes_and_text("masked", "unroll(j)")[1]
     assert "for j in range(0, D // 4 * 4, 4):" in text and "for j in range(D // 4 * 4, D):" in text
