@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vibee.api.arrays import NUMPY
 from vibee.check import load_text
 from vibee.lower import lower_with_report
 from vibee.prove.replay import Machine
@@ -50,13 +51,14 @@ def scattered():
     return c
 
 
-def result(text: str, given: dict, shape: tuple[int, ...]) -> np.ndarray:
+def result(text: str, given: dict, shape: tuple[int, ...], isa: str = "v2") -> np.ndarray:
     """The array c of the first definition, its lowered loops run step by step."""
     program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
     program.raise_errors()
     d = next(iter(program.defs.values()))[0]
-    p, _ = lower_with_report(program, d, "v2")
-    done = Machine(program.by_key).run(p, {n: SIZES[n] for n in d.sizes}, given)
+    p, _ = lower_with_report(program, d, isa)
+    sizes = {s.attr: n for x in d.params for s, n in zip(x.shape, given[x.name].shape, strict=True)}
+    done = Machine(program.by_key).run(p, sizes, given)
     assert done.fault is None
     assert not done.refused
     return np.array(done.array("c")).reshape(shape)
@@ -75,3 +77,17 @@ def test_tiles_are_the_products_that_are_written(name, words):
     text = f"def f({head(names)}) -> c[{out}]:\n    {equation}\n"
     text += f"    with schedule(cpu): {words}\n" if words else ""
     np.testing.assert_array_equal(result(text, {n: A[n] for n in names.split()}, want.shape), want)
+
+
+@pytest.mark.parametrize("isa", ["v2", "v3", "v4"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("a", ["a[i, k]", "a[k, i]"])
+@pytest.mark.parametrize("b", ["b[k, j]", "b[j, k]"])
+def test_whole_panels_are_copied_on_every_instruction_set(isa, dtype, a, b):
+    rng = np.random.default_rng(4)
+    x, y = (rng.integers(-3, 4, size).astype(NUMPY[dtype]) for size in ((13, 3), (3, 35)))
+    rows, columns = "MK" if a == "a[i, k]" else "KM", "KN" if b == "b[k, j]" else "NK"
+    given = {"a": x if rows == "MK" else x.T.copy(), "b": y if columns == "KN" else y.T.copy()}
+    shapes = (f"{n}: {dtype}[{', '.join(s)}]" for n, s in (("a", rows), ("b", columns)))
+    text = f"def f({', '.join(shapes)}) -> c[M, N]:\n    c[i, j] = sum[k]({a} * {b})\n"
+    np.testing.assert_array_equal(result(text, given, (13, 35), isa), x @ y)

@@ -195,16 +195,16 @@ class Tile:
         if p.b.op == "load" and stride(p.b.args, p.col) == 1:
             whole = [self._copy_vector(place, self._column(), v * self.width) for v in range(self.nv)]
         copies = self._k_loops(whole)
-        if len(self.ks) == 1 and p.b.op == "load" and stride(p.b.args, self.ks[0][0]) == 1:
+        if self._along_k(p.b):
             copies = [self._turned(place, element)]
         full = Expr("eq", (local(columns), i(self.nr)), None, "bool")
         return [Decl(columns, "i64", self._wide()), If(full, copies, self._k_loops([copy, pad]))]
 
     def _turned(self, place: tuple[Expr, ...], element: Store) -> For:
         """The columns of a panel that lie along k, TURN at a time: the reads of one k become one vector."""
-        group = self.fresh("group")
-        one = [subst_stmt(element, {self.jj: add(mul(local(group), i(TURN)), i(n))}) for n in range(TURN)]
-        return For(group, i(0), i(self.nr // TURN), self._k_loops(one))
+        group, turn = self.fresh("group"), min(TURN, self.nr)  # which divides nr: both are powers of two
+        one = [subst_stmt(element, {self.jj: add(mul(local(group), i(turn)), i(n))}) for n in range(turn)]
+        return For(group, i(0), i(self.nr // turn), self._k_loops(one))
 
     def _column(self) -> Expr:
         """The first column of panel jb."""
