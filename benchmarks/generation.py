@@ -12,7 +12,6 @@ from typing import Any
 from .elementwise import bound
 from .peers import threads, torch
 from .side import Case, Contestant, Goal, Result, Side, processors
-from .worker import Missing
 
 # tokens, context, layers, heads, width
 LARGE = {"tokens": 50257, "context": 1024, "layers": 12, "heads": 12, "width": 768}
@@ -29,8 +28,8 @@ def weights(shape: dict[str, int]) -> int:
 # ---------------------------------------------------------------- vibee
 
 
-def decoder(shape: dict[str, int], count: int) -> Any:
-    """vibee's, with initial weights; count: threads, 0 for what vibee chooses."""
+def decoder(shape: dict[str, int], count: int, precision: str) -> Any:
+    """vibee's, with initial weights kept in `precision`; count: threads, 0 for what vibee chooses."""
     import vibee.__main__  # noqa: F401  says how idle threads wait
     from vibee.cli.kernels import Decoder, Kernels, Lengths, sizes_of
     from vibee.runtime.buffers import zeros
@@ -40,14 +39,12 @@ def decoder(shape: dict[str, int], count: int) -> Any:
     s = Shape("gpt2", shape["tokens"], shape["context"], shape["layers"], shape["heads"], shape["width"])
     w = zeros(Lengths(kernels, "gpt2", s, B=1, T=1).weights)
     kernels.find("gpt2_init_f32")(weights=w, key=1, **sizes_of(s), threads=threads())
-    return Decoder(kernels, s, w)
+    return Decoder(kernels, s, w, precision)
 
 
 def ours(shape: dict[str, int], used: int, tokens: int = 1, count: int = 0, bf16: bool = False) -> Callable[[], object]:
     """`tokens` tokens evaluated after `used` others."""
-    if bf16:
-        raise Missing("not there yet")
-    d = decoder(shape, count)
+    d = decoder(shape, count, "bf16" if bf16 else "f32")
     d.feed([i % shape["tokens"] for i in range(used)])
     new = [i % shape["tokens"] for i in range(tokens)]
 

@@ -109,11 +109,18 @@ def test_the_command_builds_what_the_list_names(listed, tmp_path):
     assert {"double", "plain_forward"} <= set(described["TABLE"])
 
 
+def test_the_list_may_name_one_of_the_procedures_of_a_model(listed, tmp_path):
+    assert listed('"b.vibee" = ["plain.init", "plain.sizes"]\n', b=MODEL)[0] == 0
+    text = (tmp_path / "out" / "v2.so").read_text()
+    assert "def plain_init(" in text and "plain_forward" not in text
+
+
 MISTAKES = [
     ('"a.vibee" = ["triple"]', {}, "a.vibee has no definition 'triple' (named in kernels.toml)"),
     ('"a.vibee" = ["*"]\n"b.vibee" = ["*"]', {}, "b.vibee: 'double' is also in "),
     ('"a.vibee" = ["*"]', {"a": "def f(x: f32) -> y:\n    y = z\n"}, "a.vibee:2:"),
     ('"none.vibee" = ["*"]', {}, "none.vibee"),
+    ('"b.vibee" = ["plain.slope"]', {"b": MODEL}, "the model plain has no slope (named in kernels.toml)"),
 ]
 
 

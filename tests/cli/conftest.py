@@ -59,6 +59,7 @@ def fake_module() -> types.ModuleType:
         for name, f in (
             (f"{arch}_sizes_f32", measure), (f"{arch}_decode_sizes_f32", measure_decode), (f"{arch}_init_f32", init),
             (f"train_{arch}", train), (f"evaluate_{arch}", evaluate), (f"{arch}_decode_forward_f32", decode),
+            (f"{arch}_decode_bf16_sizes", measure_decode), (f"{arch}_decode_bf16_forward", decode),
         ):  # fmt: skip
             setattr(m, name, f)
 
@@ -76,7 +77,11 @@ def fake_module() -> types.ModuleType:
             for j in range(columns):
                 y[j, i] = x[i, j]
 
-    m.sample, m.transpose_f32 = sample, transpose  # type: ignore[attr-defined]
+    def narrow(x, y, threads):  # type: ignore[no-untyped-def]
+        assert (x.format, y.format, len(x)) == ("f", "H", len(y))
+        m.calls.append(("narrow", len(x)))  # type: ignore[attr-defined]
+
+    m.sample, m.transpose_f32, m.narrow = sample, transpose, narrow  # type: ignore[attr-defined]
     return m
 
 

@@ -58,7 +58,24 @@ def test_fast_leaves_the_unusual_to_typer(words: list[str]) -> None:
 
 
 WORDS = st.sampled_from(
-    ["-n", "--temp", "--prompt", "-p", "--stats", "5", "-1", "0.5", "x", "-", "--seed=3", "--top-k=0", "-t", "1e3", ""]
+    [
+        "-n",
+        "--temp",
+        "--prompt",
+        "-p",
+        "--stats",
+        "5",
+        "-1",
+        "0.5",
+        "x",
+        "-",
+        "--seed=3",
+        "--top-k=0",
+        "--precision=bf16",
+        "-t",
+        "1e3",
+        "",
+    ]
 )
 
 
@@ -80,6 +97,7 @@ WRONG = [
     (["infer"], "Missing option '-p' / '--prompt'"),
     (["infer", "--prompt", "a", "--temp", "-1"], "'--temp': -1.0 is not in the range"),
     (["infer", "--prompt", "a", "--temp", "nan"], "--temp"),
+    (["infer", "--prompt", "a", "--precision", "int8"], "'--precision': 'int8' is not one of"),
     (["infer", "--prompt"], "requires an argument"),
     (["no-such-command"], "No such command"),
     (["compile"], "Missing argument 'FILE'"),

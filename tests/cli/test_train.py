@@ -87,6 +87,16 @@ def test_infer_streams_the_prompt_and_what_follows(arch: str, here: Path, capfd:
     assert (stats["prompt_tokens"], stats["tokens"]) == (3, 20)
 
 
+def test_infer_keeps_weights_in_bf16_if_it_is_told_to(
+    here: Path, kernels: types.ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "text.txt", "--steps", "3", *SMALL) == 0
+    capfd.readouterr()
+    assert run("infer", "--prompt", "abc", "-n", "5", "--temp", "0", "--precision", "bf16") == 0
+    assert capfd.readouterr().out == "abcdefgh\n"
+    assert any(call[0] == "narrow" for call in kernels.calls)
+
+
 def test_a_long_prompt_and_a_long_answer_go_beyond_the_context(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("train", "text.txt", "--steps", "3", *SMALL) == 0
     capfd.readouterr()

@@ -68,6 +68,14 @@ def test_every_instruction_set_that_the_machine_has(isa: str, trained: Path) -> 
     assert done.stdout == vibee(*words, cwd=trained, env={"VIBEE_ISA": isa}).stdout
 
 
+def test_weights_may_be_kept_in_bf16(trained: Path) -> None:
+    words = ["infer", "--prompt", "the ", "-n", "40", "--temp", "0", "--precision"]
+    full, half = (vibee(*words, kind, cwd=trained) for kind in ("f32", "bf16"))
+    assert half.returncode == 0, half.stderr
+    assert half.stdout.startswith("the ") and len(half.stdout) == 45
+    assert half.stdout[:12] == full.stdout[:12]  # likely letters stay likely
+
+
 def test_from_a_read_only_folder_with_an_empty_environment(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "vibee-model", tmp_path / "m")
     for path in [*(tmp_path / "m").iterdir(), tmp_path / "m", tmp_path]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from model_case import Case
+
+import vibee
 
 PARTS = """
 module("parts")
@@ -281,6 +285,37 @@ def test_a_model_may_use_the_names_of_what_is_made_from_it() -> None:
     case = Case(NAMED, "named", N=2, C=2)
     case.check(off_w=rng.normal(size=(2, 2)), at_0=rng.normal(size=(2, 2)), grads=1.5)
     assert case.lowered.gradient.procedure.outs[-1].name == "grads_"
+
+
+def test_weights_that_are_kept_in_bf16(tmp_path: Path) -> None:
+    text = """
+def scaled(x: f32[N], w: bf16[N]) -> y[N]:
+    y[n] = x[n] * f32(w[n])
+@model
+def plain(x: f32[C], C: size) -> loss:
+    w: f32[C] = 1.001
+    loss = total(each(x, w))
+@model
+def kept(x: f32[C]) -> y[C]:
+    weights(plain, bf16)
+    y = scaled(x, w)
+def each(x: f32[N], w: f32[N]) -> y[N]:
+    y[n] = x[n] * w[n]
+def total(x: f32[N]) -> s:
+    s = sum[n](x[n])
+"""
+    (tmp_path / "kept.vibee").write_text(text)
+    m = vibee.load(tmp_path / "kept.vibee").kept
+    w = m.init(C=3)
+    assert w.dtype == np.uint16 and w.tolist() == [0x3F80] * 3  # the nearest to 1.001 is 1
+    w[1] = 0x4040
+    np.testing.assert_array_equal(m.forward(w, np.array([1, 2, 3], "f4")), [1, 6, 3])
+    np.testing.assert_array_equal(m.forward({"w": w}, np.array([1, 2, 3], "f4")), [1, 6, 3])
+    assert m.arena("forward", C=3).dtype == np.float32
+    with pytest.raises(ValueError, match="argument weights must be bf16, got f32"):
+        m.forward(np.ones(3, "f4"), np.ones(3, "f4"))
+    with pytest.raises(ValueError, match="there is no gradient"):
+        m.gradient(w, np.ones(3, "f4"))
 
 
 def test_initial_weights() -> None:

@@ -2,12 +2,13 @@
 
 import sys
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from vibee.check import load_text
 from vibee.lower.unit import Unit
-from vibee.prove import remembered
+from vibee.prove import linear, remembered
 from vibee.prove.bounds import check_bounds
 from vibee.prove.facts import compare
 from vibee.prove.linear import MANY, constant_apart, implied, proved_before
@@ -271,7 +272,7 @@ def test_a_proof_that_cannot_be_kept_is_a_proof(monkeypatch, tmp_path) -> None:
     which = remembered.key((), var("x"))
     remembered.remember(which)
     assert remembered.known(which)
-    remembered._known().discard(which)
+    remembered._known().found.discard(which)
 
 
 def test_expressions_differ_by_a_constant_or_not() -> None:
@@ -310,3 +311,26 @@ def test_a_vector_that_may_pass_the_end_is_no_checked_access_but_none() -> None:
               Decl("v", "f32x8", Expr("vload", zero, "x", "f32x8"))):  # fmt: skip
         with pytest.raises(VectorBounds):
             check_bounds(replace(p, body=[s]), unit.by_key)
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_what_small_numbers_deny_is_not_asked_for_long(monkeypatch) -> None:
+    asked: list[str] = []
+    impossible = linear._impossible
+    monkeypatch.setattr(linear, "_impossible", lambda kind, claim: asked.append(kind) or impossible(kind, claim))
+    n, m = var("n"), var("m")
+    area = Expr("mul", (n, m), None, "i64")
+    sizes = (compare("le", const(1, "i64"), n), compare("le", const(1, "i64"), m))
+    assert not implied(sizes, compare("lt", n, area))  # not for m = 1
+    assert "" not in asked  # nonlinear arithmetic was left alone
+    assert implied(sizes, compare("le", n, area))
+
+
+def test_what_another_process_proves_is_known_here(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(remembered, "_file", lambda: tmp_path / "proofs")
+    monkeypatch.setattr(remembered, "_known", cache(remembered._Answers))
+    which = remembered.key((), var("x"))
+    assert not remembered.known(which)
+    (tmp_path / "proofs").write_bytes(which + b"half of one")
+    assert remembered.known(which)
+    assert not remembered.known(remembered.key((), var("y")))

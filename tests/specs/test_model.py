@@ -112,6 +112,26 @@ def test_threads_do_not_change_a_bit(models, rng, arch):
 
 
 @ARCHITECTURES
+@pytest.mark.parametrize("chunks", [[33], [1] * 12])
+def test_decoding_with_weights_in_bf16(models, rng, arch, chunks):
+    s = lm.SIZES[arch]
+    w = lm.random_weights(arch, s, rng)
+    kept = ((w.view(np.uint32) + 0x7FFF + (w.view(np.uint32) >> 16 & 1)) >> 16).astype(np.uint16)
+    w = (kept.astype(np.uint32) << 16).view(np.float32)
+    tokens, _ = batch(rng, arch, 1, sum(chunks))
+    found = []
+    for name, weights in ((f"{arch}_decode", w), (f"{arch}_decode_bf16", kept)):
+        keys, values = (np.zeros((s["L"], s.get("G", s["H"]), s["S"], s["C"] // s["H"]), np.float32) for _ in range(2))
+        pos = 0
+        for n in chunks:
+            part = np.ascontiguousarray(tokens[0, pos : pos + n])
+            logits = getattr(models, name).forward(weights, part, keys, values, pos, **s)
+            pos += n
+        found.append(logits)
+    np.testing.assert_array_equal(*found)
+
+
+@ARCHITECTURES
 @pytest.mark.parametrize("chunks", [[33], [1] * 12, [7, 1, 20, 1, 4]])
 def test_decoding_with_a_cache(models, rng, arch, chunks):
     s = lm.SIZES[arch]

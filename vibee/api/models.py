@@ -51,6 +51,11 @@ class ModelFunctions:
     def _first(self) -> Model:
         return next(iter(self._models.values()))
 
+    @property
+    def _dtype(self) -> str:
+        """The dtype of the weights where nobody says which."""
+        return "f32" if "f32" in self._models else next(iter(self._models))
+
     # ------------------------------------------------------------ weights
 
     def parameters(self, **sizes: int) -> dict[str, tuple[int, ...]]:
@@ -66,9 +71,10 @@ class ModelFunctions:
         """The number of weights: the length of the flat array."""
         return sum(math.prod(s) for s in self.parameters(**sizes).values())
 
-    def init(self, key: int = 0, *, dtype: str = "f32", threads: int | None = None, **sizes: float) -> np.ndarray:
-        """New weights, one flat array: the same for the same key.  `sizes`: also the numbers that they depend on."""
-        f = self._function(dtype, "init")
+    def init(self, key: int = 0, *, dtype: str | None = None, threads: int | None = None, **sizes: float) -> np.ndarray:
+        """New weights, one flat array: the same for the same key.  `sizes`: also the numbers that they depend on;
+        `dtype`: of the weights, if there are several versions (f32 if it isn't told)."""
+        f = self._function(dtype or self._dtype, "init")
         wanted = {p.name for p in f.definitions[0].params}
         given = {k: v for k, v in self._told(sizes).items() if k in wanted}
         return f(key, threads=threads, **given)  # type: ignore[no-any-return]
@@ -122,9 +128,9 @@ class ModelFunctions:
         """The loss and its gradient by all weights: flat, or by name if the weights came by name."""
         return self._run("gradient", weights, inputs, arena, threads, named)
 
-    def arena(self, part: str = "gradient", dtype: str = "f32", **sizes: int) -> np.ndarray:
+    def arena(self, part: str = "gradient", dtype: str | None = None, **sizes: int) -> np.ndarray:
         """Memory that is enough for `forward`, `loss` or `gradient` with these sizes (inputs' sizes too)."""
-        return self._arena(self._planned(dtype, part), self._told(sizes), dtype)
+        return self._arena(self._planned(dtype or self._dtype, part), self._told(sizes))
 
     def _run(self, part: str, weights: Weights, inputs: tuple[Any, ...], arena: Any, threads: int | None,
              named: dict[str, Any]) -> Any:  # fmt: skip
@@ -152,16 +158,17 @@ class ModelFunctions:
                 sizes[name] = int(arrays.number(fn, m.param(name), given[name]))  # type: ignore[call-overload]
         by_name = isinstance(weights, Mapping)
         flat = self.flat(weights, **sizes) if by_name else arrays.view(fn, "weights", weights)
-        dtype = arrays.dtype_of(flat)
-        if dtype not in self._models:
-            raise ValueError(f"{fn}: argument weights must be {' or '.join(self._models)}, got {dtype}")
+        dtype = next((name for name in self._models if arrays.fits(arrays.dtype_of(flat), name)), None)
+        if dtype is None:
+            got = arrays.dtype_of(flat)
+            raise ValueError(f"{fn}: argument weights must be {' or '.join(self._models)}, got {got}")
         count = self.count(**sizes)
         if flat.ndim != 1 or flat.size != count:
             got = f"got shape {list(flat.shape)}"
             raise ValueError(f"{fn}: argument weights must have {count} elements in one axis, {got}")
         planned = self._planned(dtype, part)
         given["weights"] = flat
-        given["arena"] = self._arena(planned, sizes, dtype) if arena is None else arena
+        given["arena"] = self._arena(planned, sizes) if arena is None else arena
         f = self._function(dtype, part)
         params = [p.name for p in f.definitions[0].params if p.kind in ("in", "mut")]
         flats = {params[0]: given.pop("weights"), planned.procedure.params[_arena_at(planned)].name: given.pop("arena")}
@@ -171,8 +178,9 @@ class ModelFunctions:
             return loss, self.views(grads, **sizes) if by_name else grads
         return back
 
-    def _arena(self, planned: Any, sizes: Mapping[str, int], dtype: str) -> np.ndarray:
+    def _arena(self, planned: Any, sizes: Mapping[str, int]) -> np.ndarray:
         n = self._size(planned.arena, sizes)
+        dtype = planned.procedure.params[_arena_at(planned)].dtype
         try:
             return np.empty(n, arrays.NUMPY[dtype])
         except (MemoryError, ValueError):

@@ -60,6 +60,18 @@ def instances(program: Any, names: Sequence[str] = ("*",)) -> Iterable[Definitio
                 yield d
 
 
+def _procedures(d: Definition, part: str, unit: Any) -> list[Definition]:
+    """What is emitted of a root: of a model, the procedures derived from it, or the one that is named."""
+    if not isinstance(d, Model):
+        return [d]
+    from vibee.lower.model import lower_model
+
+    found = [p for p in lower_model(d, unit).procedures if part in ("", p.name.removeprefix(f"{d.name}_"))]
+    if not found:
+        raise BuildError(f"the model {d.name} has no {part} (named in {LIST.name})")
+    return [unit.add(p) for p in found]
+
+
 def collect(roots: Roots, isa: str) -> tuple[dict[str, Procedure], dict[str, dict[str, Any]]]:
     """Every lowered procedure that is needed, and the descriptions of the roots."""
     from vibee.check import load
@@ -72,13 +84,9 @@ def collect(roots: Roots, isa: str) -> tuple[dict[str, Procedure], dict[str, dic
         program.raise_errors()
         unit = Unit(program, isa)
         definitions: list[Definition] = []
-        for d in instances(program, names):
-            if isinstance(d, Model):
-                from vibee.lower.model import lower_model
-
-                definitions += [unit.add(p) for p in lower_model(d, unit).procedures]
-            else:
-                definitions.append(d)
+        for name, _, part in (n.partition(".") for n in names):
+            for d in instances(program, [name]):
+                definitions += _procedures(d, part, unit)
         for p in unit.reach(definitions):
             other = found.setdefault(p.key, p)
             if (other.source, other.span.line) != (p.source, p.span.line):

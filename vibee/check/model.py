@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vibee.tree.defs import Carry, Formula, Layers, Model, ModelCall, Param, Procedure, View, Weight
 from vibee.tree.expr import Expr, Span, const, free_vars
-from vibee.tree.types import is_float
+from vibee.tree.types import REAL, is_float
 
 from . import laws
 from .body import BodyChecker
@@ -16,7 +16,7 @@ from .model_whole import WholeArrays
 from .scope import Scope, Symbol
 from .signature import fill
 from .sizes import shape_text
-from .surface import SAssign, SExpr, SFor, SLocal
+from .surface import RawDef, SAssign, SExpr, SFor, SLocal
 
 __all__ = ["ModelChecker", "instantiate"]
 
@@ -199,17 +199,18 @@ class ModelChecker(WholeArrays, BodyChecker):
         return Expr("call", tuple(a for a in bound.args[2:] if isinstance(a, Expr)), f.key, dtype, e.span)
 
     def _weights_of(self, e: Expr) -> None:
-        if len(e.args) != 1 or e.args[0].op != "var" or len(e.attr) != 1:  # type: ignore[arg-type]
-            raise SpecError(e.span, "write weights(other_model)")
+        if not 1 <= len(e.args) <= 2 or any(a.op != "var" for a in e.args) or len(e.attr) != 1:  # type: ignore[arg-type]
+            raise SpecError(e.span, "write weights(other_model), or weights(other_model, bf16)")
         name = str(e.args[0].attr)
         found = [r for r in self.scope.program.find(self.scope.module, name) if r.kind == "model"]
         if not found:
             raise SpecError(e.args[0].span, f"there is no model '{name}'{suggest(name, self.scope.names())}")
         if self.model.weights or self.place.layers:
             raise SpecError(e.span, "weights(...) comes first, outside of loops; a model has no weights beside them")
-        other = self.scope.program.instantiate(found[0], self.scope.types, e.span)
+        other = self.scope.program.instantiate(found[0], self._others_types(e, found[0]), e.span)
         assert isinstance(other, Model)
         for w in other.weights:
+            w = replace(w, dtype="bf16") if len(e.args) == 2 else w
             for x in (*w.shape, *([w.copies] if w.copies is not None else [])):
                 missing = free_vars(x) - set(self.model.sizes)
                 if missing:
@@ -222,6 +223,16 @@ class ModelChecker(WholeArrays, BodyChecker):
             else:
                 self.scope.tables[-1][w.name] = Symbol(w.name, "in", w.dtype, w.shape, w.span, w.name)
         self.model.shares = other.key
+
+    def _others_types(self, e: Expr, other: RawDef) -> dict[str, str]:
+        """The types of the model whose weights these are; kept in bf16, they are of its f32 instance."""
+        if len(e.args) == 1:
+            return self.scope.types
+        if e.args[1].attr not in ("bf16", "bfloat16"):
+            raise SpecError(e.args[1].span, f"weights are kept as they are or in bf16, not in {e.args[1].attr}")
+        if self.scope.raw.uses_real:
+            raise SpecError(e.span, "a model whose weights are kept in bf16 is of f32; write f32 for real")
+        return {REAL: "f32"} if other.uses_real else {}
 
     # ------------------------------------------------------------ layers
 

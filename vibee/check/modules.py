@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from vibee.tree.expr import Span
+from vibee.tree.types import REAL
 
 from .errors import Errors, SpecError, suggest
 from .parse import parse, read_text
@@ -186,25 +187,23 @@ class Modules:
                     )
                 )
         for name, versions in module.own.items():
+            first = next((d for d in versions if d.uses_real), None)
             seen: dict[tuple, RawDef] = {}
             for d in versions:
-                if len({v.uses_real for v in versions}) > 1 or (d.uses_real and len(versions) > 1):
-                    if d is not versions[0]:
-                        self.log.add(
-                            SpecError(
-                                d.span,
-                                f"'{name}' is defined twice (line {versions[0].span.line}); a definition with "
-                                f"'real' has both float versions already",
-                            )
-                        )
-                    continue
-                shape = tuple((p.type.base, len(p.type.shape or ())) for p in d.params)
-                if shape in seen:
-                    self.log.add(
-                        SpecError(
-                            d.span,
-                            f"'{name}' is defined twice for the same types (line {seen[shape].span.line}); choose "
-                            f"another name",
-                        )
-                    )
-                seen.setdefault(shape, d)
+                again = next((seen[heads] for heads in _heads(d) if heads in seen), None)
+                if d.uses_real and d is not first:
+                    what = f"(line {first.span.line}); a definition with 'real' has both float versions already"  # type: ignore[union-attr]
+                    self.log.add(SpecError(d.span, f"'{name}' is defined twice {what}"))
+                elif again is not None:
+                    what = f"for the same types (line {again.span.line}); choose another name"
+                    self.log.add(SpecError(d.span, f"'{name}' is defined twice {what}"))
+                for heads in _heads(d):
+                    seen.setdefault(heads, d)
+
+
+def _heads(d: RawDef) -> list[tuple]:
+    """Types and ranks of the parameters: of both instances, if it has 'real'."""
+    choices = ("f32", "f64") if d.uses_real else ("",)
+    return [
+        tuple((t if p.type.base == REAL else p.type.base, len(p.type.shape or ())) for p in d.params) for t in choices
+    ]

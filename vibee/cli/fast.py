@@ -6,7 +6,7 @@ words and says what is wrong.
 
 from __future__ import annotations
 
-from .options import INFER_FLAGS, INFER_TABLE, InferOptions, in_range
+from .options import INFER_FLAGS, INFER_PRECISIONS, INFER_TABLE, InferOptions, in_range
 
 
 def parse_infer(words: list[str]) -> InferOptions | None:
@@ -35,6 +35,11 @@ def parse_infer(words: list[str]) -> InferOptions | None:
                 return None
             given_prompt = given_prompt or attribute == "prompt"
             setattr(options, attribute, value)
+            continue
+        if attribute == "precision":
+            if value not in INFER_PRECISIONS:
+                return None
+            options.precision = value
             continue
         _, kind, low, high = INFER_TABLE[attribute]
         try:

@@ -67,14 +67,16 @@ def infer(options: InferOptions) -> int:
     prompt = read_prompt(options)
     kernels = Kernels(options.threads)
     model = load_model(kernels, options.model)
-    tokens = model.tokenizer.encode(prompt)
-    decoder = Decoder(kernels, model.shape, model.weights)
+    tokenizer = model.tokenizer
+    tokens = tokenizer.encode(prompt)
+    decoder = Decoder(kernels, model.shape, model.weights, options.precision)
+    del model  # and with it weights in f32, where they are kept in bf16
     loaded = perf_counter()
     sys.stdout.flush()
     output = Output()
     output.write(prompt)
     # A model needs something to go on from: a line break, where nothing was said.
-    decoder.feed(tokens or model.tokenizer.encode_start())
+    decoder.feed(tokens or tokenizer.encode_start())
     prompted = perf_counter()
     first = prompted
     made = 0
@@ -83,7 +85,7 @@ def infer(options: InferOptions) -> int:
         while made != options.n_predict:
             token = decoder.sample(options, seed, made)
             made += 1
-            output.write(model.tokenizer.decode((token,)))
+            output.write(tokenizer.decode((token,)))
             if made == 1:
                 first = perf_counter()
             if made != options.n_predict:

@@ -59,6 +59,12 @@ class Kernels:
             x=view(source, rows, columns), y=view(target, columns, rows), threads=self.asked or 1
         )
 
+    def narrow(self, weights: memoryview) -> memoryview:
+        """f32 rounded to bf16."""
+        target = zeros(len(weights), "H")
+        self.find("narrow")(x=weights, y=target, threads=self.threads)
+        return target
+
     def learn_pairs(self, data: bytes, tokens: int) -> list[tuple[int, int]]:
         """The merges of a byte-pair vocabulary of up to `tokens` tokens."""
         room = 1 << 14
@@ -114,7 +120,7 @@ class Lengths:
     """Elements of a model's flat array of weights, and of the arenas that its procedures work in."""
 
     def __init__(self, kernels: Kernels, name: str, shape: Shape, **sizes: int) -> None:
-        f = kernels.find(f"{name}_sizes_f32")
+        f = kernels.find(f"{name}_sizes" if name.endswith("_bf16") else f"{name}_sizes_f32")
         given = {**sizes_of(shape), **sizes}
         # A size that no length depends on is no argument.
         wanted = f.__code__.co_varnames[: f.__code__.co_argcount]
@@ -137,11 +143,15 @@ def view(flat: memoryview, *shape: int) -> memoryview:
 
 
 class Decoder:
-    """A model that is fed tokens and says what may follow; it keeps what it has seen in a cache."""
+    """A model that is fed tokens and says what may follow; it keeps what it has seen in a cache.
 
-    def __init__(self, kernels: Kernels, shape: Shape, weights: memoryview) -> None:
-        self.kernels, self.shape, self.weights = kernels, shape, weights
-        self.step_fn = kernels.find(f"{shape.arch}_decode_forward_f32")
+    `precision`: in which the weights (f32) are kept, f32 or bf16."""
+
+    def __init__(self, kernels: Kernels, shape: Shape, weights: memoryview, precision: str = "f32") -> None:
+        self.kernels, self.shape = kernels, shape
+        self.weights = weights if precision == "f32" else kernels.narrow(weights)
+        self.model, kind = (f"{shape.arch}_decode", "_f32") if precision == "f32" else (f"{shape.arch}_decode_bf16", "")
+        self.step_fn = kernels.find(f"{self.model}_forward{kind}")
         self.sample_fn = kernels.find("sample")
         self.sizes = {**sizes_of(shape), **numbers_of(shape)}
         cache = shape.L * shape.G * shape.S * (shape.C // shape.H)
@@ -171,7 +181,7 @@ class Decoder:
     def _arena(self, count: int) -> memoryview:
         """Work memory for `count` tokens."""
         if count not in self.arenas:
-            found = Lengths(self.kernels, f"{self.shape.arch}_decode", self.shape, T=count)
+            found = Lengths(self.kernels, self.model, self.shape, T=count)
             self.arenas = {1: self.arenas[1]} if 1 in self.arenas else {}
             self.arenas[count] = zeros(found.forward)
         return self.arenas[count]

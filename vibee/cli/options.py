@@ -10,7 +10,7 @@ class InferOptions:
     """What one `vibee infer` was asked to do."""
 
     __slots__ = (
-        "min_p", "model", "n_predict", "prompt", "repeat_last_n", "repeat_penalty",
+        "min_p", "model", "n_predict", "precision", "prompt", "repeat_last_n", "repeat_penalty",
         "seed", "stats", "temp", "threads", "top_k", "top_p",
     )  # fmt: skip
 
@@ -25,6 +25,7 @@ class InferOptions:
         self.repeat_penalty = 1.0
         self.repeat_last_n = 64
         self.seed = -1
+        self.precision = "f32"
         self.threads = 0
         self.stats = False
 
@@ -42,12 +43,15 @@ INFER_TABLE: dict[str, tuple[str, type, float, float]] = {
     "threads": ("threads", int, 0, 1024),
 }
 
+# In which weights may be kept in memory.
+INFER_PRECISIONS = ("f32", "bf16")
+
 INFER_FLAGS: dict[str, str] = {
     "-n": "n_predict", "--n-predict": "n_predict", "--predict": "n_predict",
     "--temp": "temp", "--top-k": "top_k", "--top-p": "top_p", "--min-p": "min_p",
     "--repeat-penalty": "repeat_penalty", "--repeat-last-n": "repeat_last_n",
     "-s": "seed", "--seed": "seed", "-t": "threads", "--threads": "threads",
-    "-p": "prompt", "--prompt": "prompt", "-m": "model", "--model": "model",
+    "-p": "prompt", "--prompt": "prompt", "-m": "model", "--model": "model", "--precision": "precision",
 }  # fmt: skip
 
 

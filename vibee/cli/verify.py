@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import repeat
 from multiprocessing import get_context
 from typing import Any
 
@@ -50,27 +52,58 @@ def verify_specs(paths: list[str], as_json: bool, timeout: int | None, isa: str)
 
 
 def _all(paths: list[str], isa: str, timeout: int) -> Iterator[tuple[str, list[str], list[Any]]]:
-    """What came of each file, in the order of the paths; several at a time where there are processors for it."""
-    jobs = [(path, isa, timeout) for path in paths]
-    workers = min(len(jobs), len(os.sched_getaffinity(0)))
-    if workers < 2:
-        yield from map(_one, jobs)
+    """What came of each file, in the order of the paths; of a folder, several at a time where there are processors.
+
+    A file is divided too, for one may take as long as all others, but not into its definitions: neighbours ask the
+    same things."""
+    workers = len(os.sched_getaffinity(0))
+    if workers < 2 or len(paths) < 2:
+        _unit.cache_clear()  # a file may have changed
+        for path in paths:
+            errors, names, _ = _look(path, isa)
+            yield path, errors, _some(path, isa, names, timeout)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        started = {job: pool.submit(_one, job) for job in sorted(jobs, key=lambda j: -os.path.getsize(j[0]))}
-        yield from (started[job].result() for job in jobs)
+        looks = list(pool.map(_look, paths, repeat(isa)))
+        # What stands on most text first: it takes longest, and at the end there is little left to wait for.
+        order = sorted(range(len(paths)), key=lambda k: -looks[k][2])
+        started = {
+            k: [pool.submit(_some, paths[k], isa, part, timeout) for part in _parts(looks[k][1], workers)]
+            for k in order
+        }
+        for k, (errors, _, _) in enumerate(looks):
+            yield paths[k], errors, [found for part in started[k] for found in part.result()]
 
 
-def _one(job: tuple[str, str, int]) -> tuple[str, list[str], list[Any]]:
-    """The mistakes of a file, or its definitions with their verdicts."""
+def _parts(names: list[str], count: int) -> list[list[str]]:
+    """The names in as many parts, one after the other."""
+    size = -(-len(names) // count) or 1
+    return [names[n : n + size] for n in range(0, len(names), size)]
+
+
+@cache
+def _unit(path: str, isa: str) -> Any:
+    """A file's definitions, ready to be lowered and proved; kept by a process for all that it proves of them."""
     from vibee.check import load
-    from vibee.prove import linear
-    from vibee.prove.verify import verify_program
+    from vibee.lower.unit import Unit
 
-    path, isa, timeout = job
+    return Unit(load(path), isa, thorough=True)
+
+
+def _look(path: str, isa: str) -> tuple[list[str], list[str], int]:
+    """The mistakes of a file, or the names of its definitions; and how much text they and all that they use have."""
+    program = _unit(path, isa).program
+    size = sum(os.path.getsize(m.path) for m in program.modules.all())
+    return list(map(str, program.errors)), [] if program.errors else list(program.defs), size
+
+
+def _some(path: str, isa: str, names: list[str], timeout: int) -> list[Any]:
+    """The verdicts on all versions of some definitions."""
+    from vibee.prove import linear
+    from vibee.prove.verify import verify_versions
+
     with linear.limit(timeout):
-        program = load(path)
-        return path, list(map(str, program.errors)), [] if program.errors else verify_program(program, isa)
+        return [found for name in names for found in verify_versions(_unit(path, isa), name)]
 
 
 def _table(rows: list[tuple[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..tree.defs import Call, Model, Param, Procedure, Store, View
+from ..tree.defs import Alloc, Call, Model, Param, Procedure, Store, View
 from ..tree.expr import Expr, const, free_vars, loads, var
 from ..tree.poly import Sizes
 from ..tree.types import is_float
@@ -13,7 +13,7 @@ from .model_emit import Planned, finish, free_name
 from .model_forward import forward, op
 from .model_layout import layout, weights_length
 from .model_rules import suffixed
-from .model_small import fill
+from .model_small import fill, narrowed
 from .model_steps import Registry, Work
 
 
@@ -50,14 +50,24 @@ class Lowered:
 
 def loss_of(m: Model) -> str | None:
     """The output that is differentiated: the first one that is a float number."""
-    if any(p.kind == "mut" for p in m.params):
+    if any(p.kind == "mut" for p in m.params) or narrow(m):
         return None
     return next((o.name for o in m.outs if not o.shape and is_float(o.dtype)), None)
 
 
-def model_dtype(m: Model) -> str:
-    """The dtype of the weights and of the arena."""
+def weights_dtype(m: Model) -> str:
+    """The dtype of the weights."""
     return m.weights[0].dtype if m.weights else "f32"
+
+
+def narrow(m: Model) -> bool:
+    """Are the weights kept in bf16?"""
+    return weights_dtype(m) == "bf16"
+
+
+def model_dtype(m: Model) -> str:
+    """The dtype of the arena, and of the weights if they are not kept in another one."""
+    return "f32" if narrow(m) else weights_dtype(m)
 
 
 def _work(m: Model, program: Registry) -> Work:
@@ -115,15 +125,17 @@ def _init(m: Model, program: Registry) -> Procedure:
     own = {p.name for p in m.params if p.kind == "size"}  # all of them: callers pass what they have
     params += [by_name[n] if n in own else Param(n, "size", "i64") for n in m.sizes if n in names | own]
     params += [p for p in home.params if p.kind == "scalar" and p.name in names]
-    flat = "weights" if "weights" not in names else "weights_"
-    body: list = []
+    flat, wide = (free_name(x, set(names)) for x in ("weights", "wide"))
+    into = wide if narrow(m) else flat
+    total = weights_length(m)
+    body: list = [Alloc(wide, dtype, (total,), zero=False)] if narrow(m) else []
 
-    def part(lo: Expr, n: Expr) -> View:
-        return View(flat, (), (lo, op("add", lo, n)), (n,))
+    def part(array: str, lo: Expr, n: Expr) -> View:
+        return View(array, (), (lo, op("add", lo, n)), (n,))
 
     places = layout(m)
     for stream, p in enumerate(places):
-        target = part(p.offset, p.total)
+        target = part(into, p.offset, p.total)
         x = p.weight.init if p.weight.init is not None else const(0.0, dtype)
         if x.op == "call":
             f = program.by_key(str(x.attr))
@@ -131,8 +143,11 @@ def _init(m: Model, program: Registry) -> Procedure:
             body.append(Call(f.key, args, [target], dict.fromkeys(f.sizes, p.total), p.weight.span))
         else:
             body.append(Call(fill(program, dtype), [x], [target], {"N": p.total}, p.weight.span))
+    if narrow(m):
+        whole = [part(array, const(0, "i64"), total) for array in (wide, flat)]
+        body.append(Call(narrowed(program, dtype), whole[:1], whole[1:], {"N": total}, m.span))
     sizes = {p.name: ("param", p.name) for p in params if p.kind == "size"}
-    out = Param(flat, "out", dtype, (weights_length(m),))
+    out = Param(flat, "out", weights_dtype(m), (total,))
     return Procedure(f"{m.name}_init", suffixed(m.key, m.name, "init"), params, [out], sizes, _known(m, params),
                      doc=f"Initial weights of {m.name}; derived.", module=m.module, span=m.span,
                      body=body)  # fmt: skip

@@ -32,6 +32,16 @@ def sum_of(program: Registry, terms: int, dtype: str) -> str:
     return program.add(f).key
 
 
+def narrowed(program: Registry, dtype: str) -> str:
+    """Key of `y = x rounded to bf16` for one-axis arrays."""
+    value = Expr("cast", (load("x", (I,), dtype),), "bf16", "bf16")
+    f = Formula("vb_narrow", f"vb_narrow_{dtype}", [_array("x", "in", dtype)], [_array("y", "out", "bf16")],
+                {"N": ("arg", "x", 0)}, doc="Derived from a model.",
+                equations=[Equation("y", ("i",), (N,), (I,), value)],
+                schedule={"parallel": ("i",), "simd": ("i",)})  # fmt: skip
+    return program.add(f).key
+
+
 def fill(program: Registry, dtype: str) -> str:
     """Key of a procedure that writes one number everywhere."""
     store = Store("y", (I,), var("value", dtype))

@@ -31,6 +31,8 @@ TIMEOUT_MS = 800  # some twice what the slowest proof in specs/ takes
 STEPS = 6000  # of the solver, for a millisecond: what is proved does not depend on how busy the machine is
 LATE = 500  # times the timeout after which a question is given up on all the same
 PATIENCE = 3  # times as long for numbers that satisfy something
+HURRY = 2  # times less to see whether numbers up to FEW deny it
+FEW = 2
 SMALL = 4
 MANY = 40  # products beyond which lemmas about all pairs, and nonlinear arithmetic, are not tried
 
@@ -327,6 +329,8 @@ def _attempts(facts: tuple[Expr, ...], goal: Expr) -> Iterable[tuple[str, list[A
         return
     if asked:
         yield "QF_LIA", claim + [x for m in asked for n in products if m != n for x in order(m, n)]
+    if _happens([*claim, *map(meaning, products)], {name for m in products for name in m}):
+        return
     if len(products) <= MANY:
         claim += [x for m, n in itertools.combinations(products, 2) for x in order(m, n)]
         if asked.keys() != products.keys():
@@ -360,6 +364,16 @@ def _impossible(kind: str, claim: list[Any]) -> bool:
     _limited(solver, TIMEOUT_MS)
     solver.add(*claim)
     return bool(solver.check() == z3.unsat)
+
+
+def _happens(claim: list[Any], names: Iterable[str]) -> bool:
+    """Do small numbers satisfy a claim?  Then nothing proves the contrary, and asking for it takes longest."""
+    import z3
+
+    solver = z3.Solver()
+    _limited(solver, TIMEOUT_MS // HURRY)
+    solver.add(*claim, *(x for n in sorted(names) for x in (integer((n,)) >= 0, integer((n,)) <= FEW)))
+    return bool(solver.check() == z3.sat)
 
 
 def satisfiable(facts: Iterable[Expr], more: Iterable[Expr] = ()) -> dict[str, int] | None:

@@ -36,13 +36,13 @@ def _digest(data: bytes, size: int = SIZE) -> bytes:
 
 
 def known(which: bytes) -> bool:
-    """Was this found before?"""
-    return which in _known()
+    """Was this found before, or by another process meanwhile?"""
+    return which in _known().found or which in _known().read_on()
 
 
 def remember(which: bytes) -> None:
     """Keep an answer; a full or read-only disk only means that it is found again."""
-    _known().add(which)
+    _known().found.add(which)
     try:
         fd = os.open(_file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -53,13 +53,31 @@ def remember(which: bytes) -> None:
         pass
 
 
+class _Answers:
+    """The keys in the file, which other processes write to as well."""
+
+    def __init__(self) -> None:
+        self.found: set[bytes] = set()
+        self.length = 0  # bytes of the file that were read
+
+    def read_on(self) -> set[bytes]:
+        """All keys, with those that were added since the last look."""
+        try:
+            if os.stat(_file()).st_size - self.length >= SIZE:
+                with open(_file(), "rb") as f:
+                    f.seek(self.length)
+                    data = f.read()
+                whole = len(data) - len(data) % SIZE
+                self.found.update(data[n : n + SIZE] for n in range(0, whole, SIZE))
+                self.length += whole
+        except OSError:
+            pass
+        return self.found
+
+
 @cache
-def _known() -> set[bytes]:
-    try:
-        data = _file().read_bytes()
-    except OSError:
-        data = b""
-    return {data[n : n + SIZE] for n in range(0, len(data) - SIZE + 1, SIZE)}
+def _known() -> _Answers:
+    return _Answers()
 
 
 @cache

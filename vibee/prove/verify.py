@@ -68,22 +68,27 @@ class Verified:
 
 def verify_program(program: Any, isa: str = "v3") -> list[Verified]:
     """Every definition of a spec's own, with the procedures derived from models."""
-    from vibee.lower.model import lower_model
     from vibee.lower.unit import Unit
 
     unit = Unit(program, isa, thorough=True)
+    return [found for name in program.defs for found in verify_versions(unit, name)]
+
+
+def verify_versions(unit: Any, name: str) -> list[Verified]:
+    """The versions of one of the definitions of a unit's program, with the procedures derived from models."""
+    from vibee.lower.model import lower_model
+
     out = []
-    for versions in program.defs.values():
-        for d in versions:
-            start = time.perf_counter()
-            lowered = lower_model(d, unit) if isinstance(d, Model) else None
-            plans = {x.procedure.key: x for x in lowered.planned} if lowered else {}
-            for part in [unit.add(p) for p in lowered.procedures] if lowered else [d]:
-                more = plan_obligations(plans[part.key]) if part.key in plans else []
-                found = Verified(part, verify(unit, part, more))
-                now = time.perf_counter()
-                found.ms, start = 1000 * (now - start), now
-                out.append(found)
+    for d in unit.program.defs[name]:
+        start = time.perf_counter()
+        lowered = lower_model(d, unit) if isinstance(d, Model) else None
+        plans = {x.procedure.key: x for x in lowered.planned} if lowered else {}
+        for part in [unit.add(p) for p in lowered.procedures] if lowered else [d]:
+            more = plan_obligations(plans[part.key]) if part.key in plans else []
+            found = Verified(part, verify(unit, part, more))
+            now = time.perf_counter()
+            found.ms, start = 1000 * (now - start), now
+            out.append(found)
     return out
 
 

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vibee.api.arrays import NUMPY
 from vibee.api.models import ModelFunctions
 from vibee.api.values import value
-from vibee.tree.defs import Definition, Formula, Layers, Model, ModelCall, Procedure, View
+from vibee.tree.defs import Definition, Formula, Layers, Model, ModelCall, Param, Procedure, View
 from vibee.tree.expr import Expr
 
 from .checks import THREADS, drawn, sizes_of
 from .draw import Case, nums
 from .gradients import SHARP, STEP
-from .numbers import Failure, Num, Undetermined
+from .numbers import Failure, Num, Undetermined, nearest_bf16
 from .oracle import Oracle, Space
 from .subject import Subject, compare, written
 
@@ -133,14 +134,15 @@ class Run:
         flat = case.weights
         if flat is None:
             flat = self.rng.standard_normal(functions.count(**self.sizes)) * 0.5
-        self.flat = flat.astype("f4" if self.dtype == "f32" else "f8")
+        self.flat = nearest_bf16(flat) if self.dtype == "bf16" else flat.astype(NUMPY[self.dtype])
 
     def part(self, part: str, threads: int) -> dict[str, np.ndarray]:
         """`forward` or `gradient` by the kernels: outputs and changed inputs by name."""
         arrays = {n: self.subject._raw(self.m.param(n), x).copy() for n, x in self.case.arrays.items()}
         taken = {p.name for p in self.functions._function(self.dtype, part).definitions[0].params}
         numbers = {n: x for n, x in self.inputs.items() if n in taken}
-        back = getattr(self.functions, part)(self.flat, threads=threads, **arrays, **numbers)
+        flat = self.subject._raw(Param("weights", "in", self.dtype), self.flat)
+        back = getattr(self.functions, part)(flat, threads=threads, **arrays, **numbers)
         back = back if isinstance(back, tuple) else (back,)
         if part == "gradient":
             return {"loss": np.asarray(back[0]), "gradient": back[1]}
