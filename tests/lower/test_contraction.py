@@ -85,9 +85,9 @@ def test_tiles_are_the_products_that_are_written(name, words):
 @pytest.mark.parametrize("b", ["b[k, j]", "b[j, k]"])
 def test_whole_panels_are_copied_on_every_instruction_set(isa, dtype, a, b):
     rng = np.random.default_rng(4)
-    x, y = (rng.integers(-3, 4, size).astype(NUMPY[dtype]) for size in ((13, 3), (3, 35)))
+    x, y = (rng.integers(-3, 4, size).astype(NUMPY[dtype]) for size in ((5, 3), (3, 35)))
     rows, columns = "MK" if a == "a[i, k]" else "KM", "KN" if b == "b[k, j]" else "NK"
     given = {"a": x if rows == "MK" else x.T.copy(), "b": y if columns == "KN" else y.T.copy()}
     shapes = (f"{n}: {dtype}[{', '.join(s)}]" for n, s in (("a", rows), ("b", columns)))
     text = f"def f({', '.join(shapes)}) -> c[M, N]:\n    c[i, j] = sum[k]({a} * {b})\n"
-    np.testing.assert_array_equal(result(text, given, (13, 35), isa), x @ y)
+    np.testing.assert_array_equal(result(text, given, (5, 35), isa), x @ y)
