@@ -209,6 +209,10 @@ class ModelChecker(WholeArrays, BodyChecker):
             raise SpecError(e.span, "weights(...) comes first, outside of loops; a model has no weights beside them")
         other = self.scope.program.instantiate(found[0], self._others_types(e, found[0]), e.span)
         assert isinstance(other, Model)
+        wide = [w.dtype for w in other.weights if len(e.args) == 2 and w.dtype != "f32"]
+        if wide:
+            what = f"the weights of {name} are {wide[0]}; only those of f32 can be kept in bf16"
+            raise SpecError(e.args[1].span, what)
         for w in other.weights:
             w = replace(w, dtype="bf16") if len(e.args) == 2 else w
             for x in (*w.shape, *([w.copies] if w.copies is not None else [])):

@@ -371,7 +371,7 @@ def _happens(claim: list[Any], names: Iterable[str]) -> bool:
     import z3
 
     solver = z3.Solver()
-    _limited(solver, TIMEOUT_MS // HURRY)
+    _limited(solver, max(1, TIMEOUT_MS // HURRY))  # 0 would be no limit
     solver.add(*claim, *(x for n in sorted(names) for x in (integer((n,)) >= 0, integer((n,)) <= FEW)))
     return bool(solver.check() == z3.sat)
 
