@@ -57,26 +57,10 @@ def test_fast_leaves_the_unusual_to_typer(words: list[str]) -> None:
     assert parse_infer(words) is None
 
 
-WORDS = st.sampled_from(
-    [
-        "-n",
-        "--temp",
-        "--prompt",
-        "-p",
-        "--stats",
-        "5",
-        "-1",
-        "0.5",
-        "x",
-        "-",
-        "--seed=3",
-        "--top-k=0",
-        "--precision=bf16",
-        "-t",
-        "1e3",
-        "",
-    ]
-)
+WORDS = st.sampled_from([
+    "-n", "--temp", "--prompt", "-p", "--stats", "5", "-1", "0.5", "x", "-", "--seed=3", "--top-k=0", "-t", "1e3", "",
+    "--precision=bf16",
+])  # fmt: skip
 
 
 @given(st.lists(WORDS, max_size=7))

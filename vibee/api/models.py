@@ -38,7 +38,7 @@ class ModelFunctions:
         self._models: dict[str, Model] = {}
         for d in definitions:
             assert isinstance(d, Model)
-            self._models[d.weights[0].dtype if d.weights else "f32"] = d
+            self._models[d.weights_dtype] = d
         self._lowered: dict[str, Lowered] = {}
         self._functions: dict[tuple[str, str], Function] = {}
         self.source = definitions[0].source

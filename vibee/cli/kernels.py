@@ -116,11 +116,16 @@ def numbers_of(shape: Shape) -> dict[str, float]:
     return {"theta": shape.theta, "eps": shape.eps} if shape.arch == "llama" else {}
 
 
+def derived(model: str, part: str) -> str:
+    """The name of a model's procedure: of its f32 instance, if it has not only one."""
+    return f"{model}_{part}" if model.endswith("_bf16") else f"{model}_{part}_f32"
+
+
 class Lengths:
     """Elements of a model's flat array of weights, and of the arenas that its procedures work in."""
 
     def __init__(self, kernels: Kernels, name: str, shape: Shape, **sizes: int) -> None:
-        f = kernels.find(f"{name}_sizes" if name.endswith("_bf16") else f"{name}_sizes_f32")
+        f = kernels.find(derived(name, "sizes"))
         given = {**sizes_of(shape), **sizes}
         # A size that no length depends on is no argument.
         wanted = f.__code__.co_varnames[: f.__code__.co_argcount]
@@ -150,8 +155,8 @@ class Decoder:
     def __init__(self, kernels: Kernels, shape: Shape, weights: memoryview, precision: str = "f32") -> None:
         self.kernels, self.shape = kernels, shape
         self.weights = weights if precision == "f32" else kernels.narrow(weights)
-        self.model, kind = (f"{shape.arch}_decode", "_f32") if precision == "f32" else (f"{shape.arch}_decode_bf16", "")
-        self.step_fn = kernels.find(f"{self.model}_forward{kind}")
+        self.model = f"{shape.arch}_decode" + ("" if precision == "f32" else f"_{precision}")
+        self.step_fn = kernels.find(derived(self.model, "forward"))
         self.sample_fn = kernels.find("sample")
         self.sizes = {**sizes_of(shape), **numbers_of(shape)}
         cache = shape.L * shape.G * shape.S * (shape.C // shape.H)

@@ -55,19 +55,14 @@ def loss_of(m: Model) -> str | None:
     return next((o.name for o in m.outs if not o.shape and is_float(o.dtype)), None)
 
 
-def weights_dtype(m: Model) -> str:
-    """The dtype of the weights."""
-    return m.weights[0].dtype if m.weights else "f32"
-
-
 def narrow(m: Model) -> bool:
     """Are the weights kept in bf16?"""
-    return weights_dtype(m) == "bf16"
+    return m.weights_dtype == "bf16"
 
 
 def model_dtype(m: Model) -> str:
     """The dtype of the arena, and of the weights if they are not kept in another one."""
-    return "f32" if narrow(m) else weights_dtype(m)
+    return "f32" if narrow(m) else m.weights_dtype
 
 
 def _work(m: Model, program: Registry) -> Work:
@@ -147,7 +142,7 @@ def _init(m: Model, program: Registry) -> Procedure:
         whole = [part(array, const(0, "i64"), total) for array in (wide, flat)]
         body.append(Call(narrowed(program, dtype), whole[:1], whole[1:], {"N": total}, m.span))
     sizes = {p.name: ("param", p.name) for p in params if p.kind == "size"}
-    out = Param(flat, "out", weights_dtype(m), (total,))
+    out = Param(flat, "out", m.weights_dtype, (total,))
     return Procedure(f"{m.name}_init", suffixed(m.key, m.name, "init"), params, [out], sizes, _known(m, params),
                      doc=f"Initial weights of {m.name}; derived.", module=m.module, span=m.span,
                      body=body)  # fmt: skip

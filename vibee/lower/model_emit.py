@@ -204,7 +204,7 @@ def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False)
     used |= {n for g in given for n in free_vars(g)}
     numbers = [p for p in m.params if p.kind == "scalar" and p.default is not None and p.name in used]
     params = [
-        Param(flat, "in", m.weights[0].dtype if m.weights else w.dtype, (var(length),)),
+        Param(flat, "in", m.weights_dtype, (var(length),)),
         *(p for p in m.params if p.kind != "size" and p.default is None),
         Param(arena, "mut", w.dtype, (var(room_name),)),
         *(p for p in m.params if p.kind == "size"),

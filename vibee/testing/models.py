@@ -126,7 +126,7 @@ class Run:
         functions = getattr(subject.spec.library(isa), self.m.name)
         assert isinstance(functions, ModelFunctions)
         self.functions = functions
-        self.dtype = next((w.dtype for w in self.m.weights), "f32")
+        self.dtype = self.m.weights_dtype
         self.rng = np.random.default_rng(case.seed)
         own = {p.name for p in self.m.params if p.kind == "size"}
         self.sizes = dict(case.sizes)

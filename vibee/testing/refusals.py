@@ -40,11 +40,10 @@ def raises(subject: Subject, line: int) -> None:
 def _forward(subject: Subject, m: Model) -> Callable[..., Any]:
     """A model's forward pass with weights of 0: what `given` asks for is asked before any weight is read."""
     functions = getattr(subject.spec.library(), m.name)
-    dtype = next((w.dtype for w in m.weights), "f32")
 
     def call(**named: Any) -> Any:
         sizes = {n: named[at[1]].shape[at[2]] if at[0] == "arg" else named[n] for n, at in m.sizes.items()}
-        return functions.forward(np.zeros(functions.count(**sizes), NUMPY[dtype]), **named)
+        return functions.forward(np.zeros(functions.count(**sizes), NUMPY[m.weights_dtype]), **named)
 
     return call
 

@@ -332,3 +332,8 @@ class Model(Definition):
     values: dict[str, Param] = field(default_factory=dict)  # every intermediate value
     results: dict[str, str] = field(default_factory=dict)
     shares: str = ""  # the model whose parameters these are (`weights(other)`)
+
+    @property
+    def weights_dtype(self) -> str:
+        """The dtype of the flat array of weights."""
+        return self.weights[0].dtype if self.weights else "f32"
