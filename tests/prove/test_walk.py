@@ -301,6 +301,11 @@ def test_of_very_many_products_only_those_asked_for_have_lemmas() -> None:
     facts += [compare("lt", const(0, "i64"), var("f")), compare("lt", var("x"), var("y"))]
     assert implied(tuple(facts), compare("lt", times("f", "x"), times("f", "y")))
     assert not implied(tuple(facts), compare("lt", times("f", "y"), times("f", "x")))
+    large = [compare("le", const(3, "i64"), var(name)) for name in ("x", "y")]
+    never = (*large, compare("le", times("x", "y"), const(8, "i64")))
+    absurd = compare("lt", var("x"), const(0, "i64"))
+    assert implied(never, absurd)  # by nonlinear arithmetic
+    assert not implied((*never, *facts), absurd)
 
 
 def test_a_vector_that_may_pass_the_end_is_no_checked_access_but_none() -> None:
