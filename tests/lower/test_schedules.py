@@ -91,12 +91,13 @@ SCHEDULES = {
     "conv": ("parallel(p)", "simd(q)", "simd(s)", "simd(r)", "tile(p=8, q=32)", "unroll(r, s)", "parallel(r)",
              "tile(p=2, q=5, r=2); simd(q)"),
     "total": ("parallel(n)", "parallel(d)", "simd(n)", "tile(n=8, d=32)", "unroll(d)",
-              "tile(d=5); simd(d); parallel(n)", "parallel(n); simd(n)"),
+              "tile(d=5); simd(d); parallel(n)", "parallel(n); simd(n)", "parallel(d); prefetch(x)"),
     "triangle": ("parallel(i)", "parallel(j)", "simd(j)", "simd(i)", "tile(i=8, j=8)", "unroll(j)", "tile(j=5)"),
     "masked": ("parallel(j)", "simd(i)", "tile(i=8, j=8)", "unroll(j)", "tile(j=7); simd(i); parallel(j)",
                "parallel(i, j); simd(j)", "unroll(i, j)"),
     "transpose": ("tile(c=8, r=8); parallel(c)", "simd(c)", "parallel(r); simd(r)", "unroll(r); tile(r=16)"),
-    "rows": ("parallel(d)", "simd(n)", "tile(n=4, d=20)", "parallel(n, d)", "unroll(d)", "tile(d=5)"),
+    "rows": ("parallel(d)", "simd(n)", "tile(n=4, d=20)", "parallel(n, d)", "unroll(d)", "tile(d=5)",
+             "prefetch(x)", "prefetch(x); unroll(d); tile(n=3)"),
     "columns": ("simd(n)", "parallel(n)", "parallel(d); simd(d); tile(d=16)", "tile(n=3)", "unroll(n)", "unroll(d)"),
     "scan": ("parallel(n)", "tile(n=4, d=8)", "unroll(d)", "simd(n)"),
     "scatter": ("parallel(c)", "parallel(n)", "tile(c=8, n=3)", "simd(n)", "unroll(c)", "simd(c)"),
@@ -339,6 +340,30 @@ def test_unrolled_loops():
     assert "for k_2_k in range(0, k_2_run // 4 * 4, 4):" in text
 
 
+def test_sums_through_memory_ask_for_what_comes_next():
+    """Where the schedule says so; with few rows, the second factor of a product without saying."""
+    asked = lambda name, words: re.findall("prefetch .*", notes_and_text(name, words)[1])  # noqa: E731 - one form
+    assert asked("rows", "prefetch(x)") == ["prefetch x[n, d_0] + 4096 bytes"]
+    assert asked("rows", "prefetch(x); simd(n)") == asked("rows", "parallel(n)") == []
+    assert asked("matmul_nt", "parallel(j)") == ["prefetch b[j, k_0] + 4096 bytes"]
+    assert asked("matmul_nt", "pack(a, b)") == asked("matmul", "parallel(i)") == []
+
+
+def test_what_data_may_leave_out_is_not_prefetched():
+    text = """(x: f32[N, D], w: f32[V, D], t: i32[N]) -> (y[N], z[N]):
+    given(0 <= t[n] < V, N <= V)
+    y[n] = sum[d](where(x[n, d] > 0.0, w[n, d], 0.0))
+    z[n] = sum[d](w[t[n], d] * x[n, d])
+    with schedule(cpu): prefetch(x, w)"""
+    program = load_text(f'module("case", version=1)\n\n\ndef f{text}\n', "case.vibee")
+    p, report = lower_with_report(program, program.by_key("f"))
+    found = re.findall("prefetch .*", definition(p))
+    assert found == ["prefetch x[n, d_0] + 4096 bytes", "prefetch x[n, d_1_0] + 4096 bytes"]
+    assert unproved(report) == [
+        "w is not prefetched: that serves a float sum, product, maximum or minimum whose last index runs along memory"
+    ]
+
+
 @pytest.mark.parametrize("turn,isa", list(enumerate(["v2", "v3", "v4", "plain"])))
 def test_every_access_is_proved(turn, isa):
     """No schedule leaves a check: all that a report holds are notes on loops.  Every fourth definition a level."""
@@ -383,6 +408,8 @@ def test_a_derived_gradient_has_no_schedule():
          "the loop over k runs serially: sums along j lie side by side, and each runs over k"),
         ("total", "parallel(n, d)",
          "the loop over d runs serially: threads take parts of one index of a reduction"),
+        ("whole", "prefetch(x)", "x is not prefetched: that serves a float sum, product, maximum or minimum whose last "
+         "index runs along memory"),
         ("unused", "parallel(m)", "the loop over m is not there: no output depends on it"),
         ("swapped", "unroll(i)", "the loop over i is not unrolled: it has no loop of its own here"),
         ("bilinear", "tile(i=8, l=2)",

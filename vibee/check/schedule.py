@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vibee.tree.defs import Equation
+from vibee.tree.defs import OF_ARRAYS, Equation
 from vibee.tree.expr import Expr, bound_vars, free_vars, walk
 
 from .errors import SpecError, suggest
@@ -13,6 +13,7 @@ from .surface import SSchedule
 WORDS = {
     "parallel": "indices, as in parallel(n)", "simd": "an index, as in simd(d)", "unroll": "indices, as in unroll(k)",
     "tile": "sizes by index, as in tile(i=8, j=32)", "pack": "arrays, as in pack(a, b)",
+    "prefetch": "arrays, as in prefetch(w)",
 }  # fmt: skip
 TARGETS = ("cpu",)
 
@@ -42,7 +43,7 @@ def _item(item: Expr, into: dict[str, object], indices: set[str], arrays: set[st
         )
     if word in into:
         raise SpecError(item.span, f"{word} stands twice in the schedule; write it once")
-    known, what = (arrays, "an array") if word == "pack" else (indices, "an index")
+    known, what = (arrays, "an array") if word in OF_ARRAYS else (indices, "an index")
     if word == "tile":
         if not keys or len(keys) != len(item.args):
             raise SpecError(item.span, f"tile takes {WORDS[word]}")
@@ -64,7 +65,7 @@ def _item(item: Expr, into: dict[str, object], indices: set[str], arrays: set[st
     if word == "simd":
         _one_innermost(item.args, now, nests)
     names = [str(a.attr) for a in item.args]
-    into[word] = tuple(names if word == "pack" else dict.fromkeys(v for n in names for v in _versions(n, now)))
+    into[word] = tuple(names if word in OF_ARRAYS else dict.fromkeys(v for n in names for v in _versions(n, now)))
 
 
 def _known(name: str, known: set[str], what: str, at: Expr) -> None:

@@ -86,6 +86,12 @@ static inline void *vb_alloc(int64_t count, size_t width, int *err) {
     return p;
 }"""
 
+PREFETCH = """
+/* What lies so many bytes after p will be read soon.  There may be no memory. */
+static inline void vb_prefetch(const void *p, int ahead) {
+    __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead));
+}"""
+
 OVERLAP = """
 static inline int vb_overlap(const void *a, int64_t na, const void *b, int64_t nb) {
     return na > 0 && nb > 0 && (const char *)a < (const char *)b + nb && (const char *)b < (const char *)a + na;
@@ -150,6 +156,7 @@ FIXED = {
     "vb_alloc": Helper(ALLOC, "void* vb_alloc(int64_t, size_t, int*) noexcept nogil", ("vb_note",)),
     "free": Helper("", "void free(void*) noexcept nogil"),
     "memset": Helper("", "void* memset(void*, int, size_t) noexcept nogil"),
+    "vb_prefetch": Helper(PREFETCH, "void vb_prefetch(const void*, int) noexcept nogil"),
     "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),
     "vb_f32_of_bf16": Helper(BF16, "float vb_f32_of_bf16(uint16_t) noexcept nogil"),
     "vb_bf16_of_f32": Helper(TO_BF16, "uint16_t vb_bf16_of_f32(float) noexcept nogil"),

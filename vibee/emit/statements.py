@@ -14,6 +14,7 @@ from vibee.tree.defs import (
     For,
     If,
     Jump,
+    Prefetch,
     Procedure,
     Store,
     View,
@@ -42,6 +43,11 @@ def emit_body(statements: list, b: Body) -> None:
 def _comment(s: Comment, b: Body) -> None:
     for text in s.text.splitlines():
         b.line(f"# {text}".rstrip())
+
+
+def _prefetch(s: Prefetch, b: Body) -> None:
+    target, _ = element(s.at, b)
+    b.line(f"{b.module.header.use('vb_prefetch')}(&{target}, {s.ahead})")
 
 
 def _decl(s: Decl, b: Body) -> None:
@@ -238,5 +244,5 @@ def _call(s: Call, b: Body) -> None:
 
 STATEMENTS: dict[type, Callable[..., None]] = {
     Comment: _comment, Decl: _decl, Assign: _assign, Store: _store, Alloc: _alloc, For: _for, While: _while,
-    If: _if, Jump: _jump, Call: _call,
+    If: _if, Jump: _jump, Call: _call, Prefetch: _prefetch,
 }  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 
-from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Store, While
+from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Prefetch, Store, While
 from vibee.tree.expr import Expr, const, free_vars, walk
 
 from .context import known, plus, times
@@ -54,7 +54,7 @@ def _work(statements: list, names: Mapping[str, Expr | None]) -> Expr | None:
             case Store():
                 own += _cost(s.value) + 1
                 continue
-            case Alloc() | Comment() | Jump():
+            case Alloc() | Comment() | Jump() | Prefetch():
                 continue
             case If():
                 inner = _work([*s.then, *s.orelse], env)

@@ -161,7 +161,7 @@ def subst_stmt(s: object, names: dict[str, Expr]) -> object:
 
     def one(t: object) -> object:
         changes: dict[str, object] = {}
-        for part in ("value", "init", "lo", "hi", "cond", "work"):
+        for part in ("value", "init", "lo", "hi", "cond", "work", "at"):
             e = getattr(t, part, None)
             if isinstance(e, Expr):
                 changes[part] = substitute(e, names)

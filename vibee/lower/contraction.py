@@ -67,6 +67,13 @@ def is_contraction(e: Equation) -> bool:
     return split(e) is not None
 
 
+def streamed(e: Equation) -> set[str]:
+    """The arrays of which each row of c reads other elements in each column: with few rows, they come from memory."""
+    p = split(e)
+    assert p is not None
+    return {str(ld.attr) for ld in loads(p.b) if p.col in free_vars(ld)}
+
+
 def tiles(e: Equation, plan: Plan) -> bool:
     """Does the plan leave this contraction to a register tile over panels?"""
     p = split(e)

@@ -9,7 +9,7 @@ from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, rebuild, s
 from vibee.tree.normal import neutral
 
 from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, serial, sub, subst_stmt
-from .contraction import is_contraction, lower_contraction, tiles
+from .contraction import is_contraction, lower_contraction, streamed, tiles
 from .direct import Direct, direct_parts, in_place_tiles
 from .group import Group, fuse, local_temps, refit, rename
 from .reduction import contiguous_along, expanded, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
@@ -62,6 +62,7 @@ class Nests:
         e = g.equations[0]
         if is_contraction(e) and self.isa != "plain":
             if self.parallel and tiles(e, self.plan):
+                self.plan.prefetch |= streamed(e)
                 plain = [] if self.plan.pack else self._alone(e)
                 return lower_contraction(e, self.isa, self.fresh, plain, self.plan)
             if self.parallel and in_place_tiles(e, self.plan):

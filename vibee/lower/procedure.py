@@ -191,7 +191,7 @@ def renamed(t: object, old: str, new: str, dtype: str) -> object:
         return rebuild(e, go)
 
     changes: dict[str, object] = {}
-    for part in ("value", "init", "lo", "hi", "cond"):
+    for part in ("value", "init", "lo", "hi", "cond", "at"):
         e = getattr(t, part, None)
         if isinstance(e, Expr):
             changes[part] = go(e)

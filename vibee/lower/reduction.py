@@ -8,9 +8,10 @@ l + LANES/2, and so on).  The order depends on the sizes alone, never on threads
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from vibee.tree.defs import Alloc, Assign, Decl, For, If, Store
+from vibee.tree.defs import Alloc, Assign, Decl, For, If, Prefetch, Store
 from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, rebuild, substitute, walk
 from vibee.tree.normal import neutral
 from vibee.tree.types import DTYPES, is_float
@@ -19,6 +20,7 @@ from .build import Fresh, add, at_least_zero, combine, div, i, is_const, local, 
 from .schedule import Plan
 
 LANES = 16
+AHEAD = 4096  # bytes between what is added and what is asked for, where a sum runs through memory
 BLOCKS = 64  # partial results of a parallel reduction, whatever the number of threads
 
 
@@ -83,7 +85,7 @@ def reduce_scalar(e: Expr, fresh: Fresh, plan: Plan | None = None) -> tuple[list
     along = contiguous_along(e.args[0], last) or (plan is not None and plan.vector([last]) is not None)
     short = _short(ranges[-1]) or (plan is not None and (plan.size(last) or LANES) < LANES)
     if is_float(e.dtype) and along and not short:
-        return _lanes(op, e, loops, fresh)
+        return _lanes(op, e, loops, fresh, plan)
     acc = local(fresh("acc"), e.dtype)
     step = [Assign(str(acc.attr), combine(op, acc, e.args[0]))]
     return [Decl(str(acc.attr), e.dtype, neutral(op, e.dtype)), *nest(loops, step)], acc
@@ -142,7 +144,7 @@ def _short(r: tuple[str, Expr, Expr]) -> bool:
     return is_const(r[1]) and is_const(r[2]) and int(r[2].attr) - int(r[1].attr) < LANES  # type: ignore[call-overload]
 
 
-def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
+def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh, plan: Plan | None) -> tuple[list, Expr]:
     name, lo, hi = ranges[-1]
     lanes, lane, base = fresh("lanes"), fresh("lane"), fresh.part(name, "0")
     fresh.rests.add(name)
@@ -152,7 +154,7 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
     whole = add(lo, mul(div(at_least_zero(sub(hi, lo), fresh.signed), i(LANES)), i(LANES)))
     in_lane = substitute(body, {name: add(local(base), local(lane))})
     first, step, last = _partials(op, e.dtype, lanes, lane, in_lane, fresh)
-    main = For(base, lo, whole, step, step=LANES)
+    main = For(base, lo, whole, [*_soon(body, name, base, plan), *step], step=LANES)
     tail = For(name, whole, hi, [Assign(str(acc.attr), combine(op, acc, body))])
     out = [
         Alloc(lanes, e.dtype, (i(LANES),), zero=False),
@@ -168,6 +170,24 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh) -> tuple[list, Expr]:
         half //= 2
     out.append(Assign(str(acc.attr), combine(op, at(i(0)), acc)))
     return out, acc
+
+
+def _soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]:
+    """What a loop along memory asks for ahead.  LANES elements are at most a line of 64 bytes, but for f64."""
+    if plan is None:
+        return []
+    streams = dict.fromkeys(ld for ld in _always_read(body) if stride(ld.args, name) == 1 and plan.soon(str(ld.attr)))
+    return [Prefetch(substitute(ld, {name: local(base)}), AHEAD) for ld in streams]
+
+
+def _always_read(e: Expr) -> Iterator[Expr]:
+    """The loads that `e` evaluates whatever the data, and whose index no data decides."""
+    if e.op == "load":
+        if not [n for a in e.args for n in loads(a)]:
+            yield e
+        return
+    for a in e.args[:1] if e.op in ("where", "and", "or") else e.args:
+        yield from _always_read(a)
 
 
 def _partials(op: str, dtype: str, lanes: str, lane: str, value: Expr, fresh: Fresh) -> tuple[list, list, list]:

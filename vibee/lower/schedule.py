@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from vibee.tree.defs import Equation, For, If
+from vibee.tree.defs import OF_ARRAYS, Equation, For, If
 from vibee.tree.expr import Expr, Span, bound_vars, loads, walk
 
 from .build import Fresh, add, at_least_zero, ceil_div, div, i, is_const, ix, local, mul, serial, sub, subst_stmt
@@ -31,7 +31,8 @@ class Schedule:
         self.fresh = fresh
         self.notes: list[tuple[str, Span]] = []
         self.met: set[str] = set()  # indices of the loops, and arrays that were copied
-        self.indices = {str(v) for word, names in words.items() if word != "pack" for v in names}  # type: ignore[attr-defined]
+        self.ahead: set[str] = set()  # arrays that are asked for ahead
+        self.indices = {str(v) for word, names in words.items() if word not in OF_ARRAYS for v in names}  # type: ignore[attr-defined]
 
     def base(self, name: str) -> str:
         """The index that a loop variable comes from, as the schedule names it."""
@@ -71,6 +72,13 @@ class Schedule:
                     "sum[k](a[i, k] * b[k, j]), with vectors along j and threads over i or j",
                     span,
                 )
+        for a in self.words.get("prefetch", ()):  # type: ignore[attr-defined]
+            if a not in self.ahead:
+                self.note(
+                    f"{a} is not prefetched: that serves a float sum, product, maximum or minimum whose "
+                    "last index runs along memory",
+                    span,
+                )
 
 
 class Plan:
@@ -84,6 +92,7 @@ class Plan:
         self.tile = {v: n for v, n in dict(words.get("tile", {})).items() if v in here}  # type: ignore[call-overload]
         self.unroll = set(words.get("unroll", ())) & here  # type: ignore[call-overload]
         self.pack = set(words.get("pack", ())) & read  # type: ignore[call-overload]
+        self.prefetch = set(words.get("prefetch", ())) & read  # type: ignore[call-overload]
 
     def base(self, name: str) -> str:
         """The index that a loop variable comes from."""
@@ -130,6 +139,12 @@ class Plan:
             names = [str(ld.attr) for ld in loads(factor)]
             if self.pack and names and not self.pack & set(names):
                 self.schedule.note(f"the loops copy {names[0]} too: a register tile reads both factors in panels", span)
+
+    def soon(self, array: str) -> bool:
+        """Is an array that a sum runs through asked for ahead?"""
+        if array in self.prefetch:
+            self.schedule.ahead.add(array)
+        return array in self.prefetch
 
     # ---- loops
 

@@ -16,7 +16,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vibee.tree.defs import Alloc, Assign, Call, Comment, Decl, For, If, Jump, Procedure, Store, View, While, statements
+from vibee.tree.defs import (
+    Alloc,
+    Assign,
+    Call,
+    Comment,
+    Decl,
+    For,
+    If,
+    Jump,
+    Prefetch,
+    Procedure,
+    Store,
+    View,
+    While,
+    statements,
+)
 from vibee.tree.expr import Expr, Span, load, loads, rebuild, show, substitute, var, walk
 
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
@@ -186,7 +201,7 @@ class Machine(Views):
 
     def block(self, stmts: list) -> Step:
         """Statements in order."""
-        steps = [self.stmt(s) for s in stmts if not isinstance(s, Comment) and not _is_test(s)]
+        steps = [self.stmt(s) for s in stmts if not isinstance(s, (Comment, Prefetch)) and not _is_test(s)]
         if len(steps) == 1:
             return steps[0]
 

@@ -153,6 +153,18 @@ class Comment:
 
 
 @dataclass(slots=True)
+class Prefetch:
+    """Memory that will be read soon: what lies `ahead` bytes after the element that the load `at` names.
+
+    It changes nothing and cannot fail, whatever the address, so that nothing is to be proved of it.  The index of `at`
+    is that of a load which is evaluated just after.
+    """
+
+    at: Expr
+    ahead: int
+
+
+@dataclass(slots=True)
 class View:
     """An array argument: a contiguous part of `array`, seen with another shape if need be.
 
@@ -239,6 +251,9 @@ class Definition:
     def is_scalar(self) -> bool:
         """True if all parameters are numbers and there is one number out: usable in expressions."""
         return all(p.kind == "scalar" for p in self.params) and len(self.outs) == 1 and not self.outs[0].shape
+
+
+OF_ARRAYS = ("pack", "prefetch")  # words of a schedule that name arrays; the others name indices
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from .defs import (
     Model,
     ModelCall,
     Param,
+    Prefetch,
     Procedure,
     Store,
     View,
@@ -117,6 +118,8 @@ def block_lines(body: list, pad: str) -> list[str]:
                 out.append(pad + s.kind)
             case Comment():
                 out.append(f"{pad}# {s.text}")
+            case Prefetch():
+                out.append(f"{pad}prefetch {show(s.at)} + {s.ahead} bytes")
             case Call() | ModelCall():
                 left = f"{', '.join(map(_argument, s.outs))} = " if s.outs else ""
                 sizes = f"   with {', '.join(f'{k}={show(v)}' for k, v in s.sizes.items())}" if s.sizes else ""
