@@ -172,9 +172,11 @@ def test_a_definition_of_numbers_is_measured_over_an_array() -> None:
 
 # ---------------------------------------------------------------- processes
 
+LONG = 120  # seconds: where lines are counted, a process that ends writes down all that its parent ever ran
+
 
 def test_a_job_answers_from_its_own_process() -> None:
-    assert isolated(lambda: {"pid": os.getpid()}, 10)["pid"] != os.getpid()
+    assert isolated(lambda: {"pid": os.getpid()}, LONG)["pid"] != os.getpid()
 
 
 def test_a_job_that_never_ends_is_ended() -> None:
@@ -188,21 +190,21 @@ def test_a_job_that_crashes_is_told() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         return {}
 
-    assert "signal 15" in isolated(crash, 10)["reason"]
+    assert "signal 15" in isolated(crash, LONG)["reason"]
 
 
 def test_an_error_of_a_job_is_one_line() -> None:
     def fail() -> dict[str, Any]:
         raise ValueError("two\nlines")
 
-    assert isolated(fail, 10)["reason"] == "two lines"
+    assert isolated(fail, LONG)["reason"] == "two lines"
 
 
 def test_a_job_without_memory_is_tried_with_smaller_sizes() -> None:
     def fail() -> dict[str, Any]:
         raise MemoryError
 
-    found = isolated(fail, 10)
+    found = isolated(fail, LONG)
     assert "out of memory" in found["reason"] and found["smaller"] > 0
 
 
