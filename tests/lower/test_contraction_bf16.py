@@ -15,6 +15,7 @@ from vibee.lower import lower_with_report
 from vibee.prove.replay import Machine
 from vibee.runtime.machine import supported_levels
 from vibee.tree.expr import walk
+from vibee.tree.product import FEATURE
 
 SPEC = '''
 module("pairs", version=1)
@@ -131,7 +132,8 @@ def test_infinities_and_nan_stay(libraries, isa):
     assert np.array_equal(got[infinite], want[infinite])
 
 
-def test_a_processor_without_the_instruction_computes_the_same(file):
+@pytest.mark.parametrize("without", ["VIBEE_NO_BF16", "VIBEE_NO_AMX"])
+def test_a_processor_without_the_instruction_computes_the_same(file, without):
     """Within rounding: the halves are multiplied one after the other."""
     code = (
         "import sys, numpy as np, vibee\n"
@@ -142,7 +144,7 @@ def test_a_processor_without_the_instruction_computes_the_same(file):
     names = [str(file.parent / f"{n}.npy") for n in ("x", "w", "y")]
     for name, a in zip(names, (x, w), strict=False):
         np.save(name, a)
-    env = {**os.environ, "VIBEE_NO_BF16": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    env = {**os.environ, without: "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code, str(file), *names], check=True, env=env)
     near(np.load(names[2]), "nc,oc->no", x, w)
 
@@ -186,13 +188,15 @@ def test_a_factor_that_is_not_rounded_has_no_pairs():
     assert not uses("v4", "half")
 
 
+@pytest.mark.parametrize("lacks", [set(), {FEATURE}])
 @pytest.mark.parametrize("name", ["nt", "tn"])
-def test_a_replay_computes_what_the_kernel_does(name):
+def test_a_replay_computes_what_the_kernel_does(name, lacks):
     program = load_text(SPEC, "pairs.vibee")
     p, _ = lower_with_report(program, program.by_key(name), "v4")
     x, w = draw(5, 3), draw(6, 3, seed=1)
     given = (x, w) if name == "nt" else (x.T.copy(), w.T.copy())
     machine = Machine(program.by_key)
+    machine.lacks = lacks
     result = machine.run(p, {"N": 5, "C": 3, "O": 6}, dict(zip(("x", "w"), given, strict=True)))
     assert result.fault is None
     assert not result.refused

@@ -74,6 +74,7 @@ class Body:
         self.hoisted: dict[int, Local] = {}
         self.children = 0
         self.in_while = 0
+        self.tiles = False  # does it use registers for tiles, from beginning to end?
 
     # ------------------------------------------------------------ names
 

@@ -36,6 +36,9 @@ def pointer_of(v: Local, module: Module) -> str:
 
 def finish(b: Body, head: str, before: list[str]) -> str:
     """The text of a function: declarations, lines, and the release of its work memory."""
+    if b.tiles:
+        b.lines.insert(0, f"    {b.module.header.use('vb_tiles')}()")
+        b.line(f"{b.module.header.use('vb_no_tiles')}()")
     for p in b.heap:
         b.line(f"{b.module.header.use('free')}({p})")
     if b.result:

@@ -137,6 +137,49 @@ static inline vb_v16f vb_dot2_avx512bf16(vb_v16f sum, vb_v16u32 a, vb_v16u32 b) 
     return sum;
 }"""
 
+HAS_AMX_BF16 = """
+/* Has this processor AMX with products of bf16, and does the system let this process use it?  Asked once. */
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static inline int vb_may_use_tiles(void) {
+    unsigned a, b, c, d, low, high;
+    if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c >> 27 & 1)) return 0;         /* XGETBV */
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d >> 22 & 5) != 5) return 0;     /* AMX-BF16, AMX-TILE */
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low >> 17 & 3) != 3) return 0;                                               /* tiles are saved */
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;                                  /* and given to who asks */
+}
+#else
+static inline int vb_may_use_tiles(void) { return 0; }
+#endif
+static inline int vb_has_amx_bf16(void) {
+    static int known;
+    int found = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!found) {
+        found = !getenv("VIBEE_NO_BF16") && !getenv("VIBEE_NO_AMX") && vb_may_use_tiles() ? 1 : -1;
+        __atomic_store_n(&known, found, __ATOMIC_RELAXED);
+    }
+    return found > 0;
+}"""
+
+TILES = """
+/* All registers for tiles are 16 rows of 64 bytes, until there are none again.  Assembly, as for vdpbf16ps. */
+static inline void vb_tiles(void) {
+    struct { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {1, 0, {0}, {0}, {0}};
+    if (!vb_has_amx_bf16()) return;
+    for (int t = 0; t < 8; t++) { shape.bytes[t] = 64; shape.rows[t] = 16; }
+    __asm__ volatile("ldtilecfg %0" :: "m"(shape));
+}
+static inline void vb_no_tiles(void) { if (vb_has_amx_bf16()) __asm__ volatile("tilerelease"); }
+#define vb_tile_zero(t) __asm__ volatile("tilezero %%tmm%c0" :: "i"(t))
+#define vb_tile_load(t, p, row) \\
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" :: "r"(p), "r"((int64_t)(row)), "i"(t) : "memory")
+#define vb_tile_store(t, p, row) \\
+    __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" :: "r"(p), "r"((int64_t)(row)), "i"(t) : "memory")
+#define vb_tile_dot2(c, a, b) __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" :: "i"(c), "i"(a), "i"(b))"""
+
 ROUNDED = """
 /* The bfloat16 nearest to a number, as a float: the same as to bfloat16 and back, in lanes of one width. */
 static inline float vb_rounded_bf16(float f) {
@@ -162,6 +205,13 @@ FIXED = {
     "vb_bf16_of_f32": Helper(TO_BF16, "uint16_t vb_bf16_of_f32(float) noexcept nogil"),
     "vb_rounded_bf16": Helper(ROUNDED, "float vb_rounded_bf16(float) noexcept nogil"),
     "vb_has_avx512bf16": Helper(HAS_BF16, "bint vb_has_avx512bf16() noexcept nogil"),
+    "vb_has_amx_bf16": Helper(HAS_AMX_BF16, "bint vb_has_amx_bf16() noexcept nogil"),
+    "vb_tiles": Helper(TILES, "void vb_tiles() noexcept nogil", ("vb_has_amx_bf16",)),
+    "vb_no_tiles": Helper("", "void vb_no_tiles() noexcept nogil", ("vb_tiles",)),
+    "vb_tile_zero": Helper("", "void vb_tile_zero(int) noexcept nogil", ("vb_tiles",)),
+    "vb_tile_load": Helper("", "void vb_tile_load(int, const void*, int64_t) noexcept nogil", ("vb_tiles",)),
+    "vb_tile_store": Helper("", "void vb_tile_store(int, void*, int64_t) noexcept nogil", ("vb_tiles",)),
+    "vb_tile_dot2": Helper("", "void vb_tile_dot2(int, int, int) noexcept nogil", ("vb_tiles",)),
     "vb_dot2": Helper(DOT2, "vb_v16f vb_dot2(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"),
     "vb_dot2_avx512bf16": Helper(
         DOT2_AVX512BF16, "vb_v16f vb_dot2_avx512bf16(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"

@@ -230,7 +230,7 @@ def _vector_load(e: Expr, b: Body) -> Text:
 def _dot2(e: Expr, b: Body) -> Text:
     for x in e.args:
         b.ctype(x.dtype)  # the types come before what takes them
-    name = b.module.header.use(f"vb_dot2_{e.attr}" if e.attr else "vb_dot2")
+    name = b.module.header.use("vb_dot2_avx512bf16" if e.attr == "avx512bf16" else "vb_dot2")
     return f"{name}({', '.join(ex(a, b) for a in e.args)})", ATOM
 
 

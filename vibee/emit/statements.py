@@ -21,12 +21,14 @@ from vibee.tree.defs import (
     While,
 )
 from vibee.tree.expr import Expr, free_vars, load
+from vibee.tree.product import product_of
 from vibee.tree.types import DTYPES
 
 from . import parallel
 from .context import Body, InternalError, Local, flat, i64, known, product
 from .ctypes import mangle, native, vector_of
 from .ops import element, ex, in_bounds, nonnegative, numbers
+from .tiles import emit_product
 
 STACK_BYTES = 16 * 1024
 
@@ -142,6 +144,10 @@ def _hoist_in(statements: list, b: Body) -> None:
 def _for(s: For, b: Body) -> None:
     if s.parallel and b.threads != "1":
         parallel.outline(s, b)
+        return
+    found = product_of(s)
+    if found is not None:
+        emit_product(found, b)
         return
     lo, hi = ex(s.lo, b), ex(s.hi, b)
     step = f", {s.step}" if s.step != 1 else ""

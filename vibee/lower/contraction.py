@@ -394,14 +394,27 @@ class Tile:
         ]
 
 
-def lower_contraction(e: Equation, isa: str, fresh: Fresh, plain: list, plan: Plan) -> list:
-    """The tiled contraction, with the `plain` nest for very few rows (without one, tiles for all)."""
+def _tiled(e: Equation, parts: Parts, isa: str, fresh: Fresh, plan: Plan) -> list:
+    """The tile that serves the factors; where the processor decides, both."""
+    from vibee.tree.product import FEATURE
+
+    from .contraction_amx import MatrixTile
     from .contraction_bf16 import PairTile, of_pairs
 
+    if not of_pairs(parts.a, parts.b, isa):
+        return Tile(e, isa, fresh, plan).lower()
+    pairs = PairTile(e, isa, fresh, plan).lower()
+    if len(bound_vars(e.rhs)) > 1:
+        return pairs
+    return [If(Expr("has", (), FEATURE, "bool"), MatrixTile(e, isa, fresh, plan).lower(), pairs)]
+
+
+def lower_contraction(e: Equation, isa: str, fresh: Fresh, plain: list, plan: Plan) -> list:
+    """The tiled contraction, with the `plain` nest for very few rows (without one, tiles for all)."""
     parts = split(e)
     assert parts is not None
     plan.copies(parts.a, parts.b, e.span)
-    tiled = (PairTile if of_pairs(parts.a, parts.b, isa) else Tile)(e, isa, fresh, plan).lower()
+    tiled = _tiled(e, parts, isa, fresh, plan)
     if not plain:
         return [Comment("register tiles over packed panels"), *tiled]
     rows = e.dims[e.vars.index(parts.row)]

@@ -44,6 +44,8 @@ def half(e: Expr, upper: bool) -> Expr:
 class PairTile(Tile):
     """The lowered tile of a contraction of pairs."""
 
+    unit = 1  # pairs along k come in multiples of it, with zeros at the end
+
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
         super().__init__(e, isa, fresh, plan)
         self.run += self.run % 2
@@ -52,17 +54,21 @@ class PairTile(Tile):
 
     def run_of_k(self) -> list:
         """The length of the run, in numbers and in pairs."""
-        return [*super().run_of_k(), Decl(self.pairs, "i64", ceil_div(local(self.k_run), 2))]
+        return [*super().run_of_k(), Decl(self.pairs, "i64", ceil_div(local(self.k_run), 2 * self.unit))]
 
     # ---- along k
 
     def depth(self) -> list[Expr]:
         """Axes of a copy that run over pairs of the first k and over the others."""
         first, *rest = super().depth()
-        return [ceil_div(first, 2), *rest]
+        return [mul(ceil_div(first, 2 * self.unit), i(self.unit)), *rest]
+
+    def all_pairs(self) -> Expr:
+        """How many pairs a run has."""
+        return mul(local(self.pairs), i(self.unit))
 
     def _k_loops(self, body: list) -> list:
-        return nest([(self.kk, i(0), local(self.pairs)), *self.ks[1:]], body)
+        return nest([(self.kk, i(0), self.all_pairs()), *self.ks[1:]], body)
 
     def at_each_k(self, e: Expr, body: Callable[[Expr], list]) -> list:
         """`body(word)` for each pair of a factor at kk; a number that is left over at the end has 0 beside it."""
@@ -71,8 +77,12 @@ class PairTile(Tile):
         word = Expr("bitor", (half(low, False), half(high, True)), None, "u32")
         whole = div(local(self.k_run), i(2))
         pairs = nest([(self.kk, i(0), whole), *self.ks[1:]], body(word))
-        rest = nest([(self.kk, whole, local(self.pairs)), *self.ks[1:]], body(half(low, False)))
-        return [*pairs, *rest]
+        begun = ceil_div(local(self.k_run), 2) if self.unit > 1 else self.all_pairs()
+        rest = nest([(self.kk, whole, begun), *self.ks[1:]], body(half(low, False)))
+        if self.unit == 1:
+            return [*pairs, *rest]
+        none = nest([(self.kk, begun, self.all_pairs()), *self.ks[1:]], body(const(0, self.panel_dtype)))
+        return [*pairs, *rest, *none]
 
     # ---- copies
 
@@ -104,10 +114,14 @@ class PairTile(Tile):
         room = super().room_a()
         return room if self.by_rows else replace(room, shape=(*self.depth(), i(self.block)))
 
+    def source_of_a(self, block: Expr, tiles: Expr) -> tuple[tuple[Expr, ...], Expr, Expr]:
+        """Of row ii of a block of A: where its copy lies, and what is copied; and how many rows there is room for."""
+        source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
+        return self._place(i(0), local(self.ii)), source, mul(tiles, i(self.mr))
+
     def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
         """The copy of a block of rows of A."""
-        source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
-        place, room = self._place(i(0), local(self.ii)), mul(tiles, i(self.mr))
+        place, source, room = self.source_of_a(block, tiles)
         return self._copy(self.ap, place, source, self.ii, rows, room, self.by_rows)
 
     # ---- tiles

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from vibee.tree.defs import Definition, Procedure
 from vibee.tree.expr import Expr, Span, free_vars, loads, show
+from vibee.tree.product import FEATURE
 from vibee.tree.types import is_float
 
 from .domain import leaves_domain
@@ -84,6 +85,7 @@ class Expressions:
         self.names: set[str] = set()  # arrays of the procedure that is being read
         self.indices: set[str] = set()  # its scalars that indices depend on: their arithmetic must fit 64 bits
         self.shared: list[set[str]] = []  # for each parallel loop around, the outer scalars it assigns
+        self.lacks = {FEATURE}  # of the processor's features; tiles of 32 rows make runs on small sizes long
         self.top: Definition | None = None
         self.spoken: dict[str, dict[str, str]] = {}  # how a spec names the locals of its outputs
         self.every: dict[tuple[str, Span], Fault] | None = None  # where all faults are noted instead of the first
@@ -282,8 +284,8 @@ class Expressions:
         return lambda f: [dot2(*at) for at in zip(total(f), a(f), b(f), strict=True)]
 
     def op_has(self, e: Expr, span: Span, index: bool) -> Run:
-        """A processor's feature: the processor of a replay has all of them."""
-        return lambda f: True
+        """A processor's feature: that of a replay has all but those that it `lacks`."""
+        return lambda f: e.attr not in self.lacks
 
     def op_threads(self, e: Expr, span: Span, index: bool) -> Run:
         """Threads of a call: a replay, which runs one after the other, divides work among three."""

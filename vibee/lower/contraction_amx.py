@@ -1,0 +1,73 @@
+"""Sums of products of numbers rounded to bf16, for a processor with AMX: tiles written for its instructions.
+
+The copies are those of `PairTile`, but rows of A lie along k, and words along k come in multiples of SIDE, so that a
+tile is a `vibee.tree.product`, whose loops the instructions of `vibee.emit.tiles` replace.  The sums of a tile go to a
+small array, and from there to c.
+"""
+
+from __future__ import annotations
+
+from vibee.tree.defs import Alloc, Equation, For, If, Store
+from vibee.tree.expr import Expr, load
+from vibee.tree.product import SIDE, Product
+
+from .build import Fresh, add, i, local, mul
+from .contraction import whole_tiles
+from .contraction_bf16 import PairTile
+from .reduction import nest
+from .schedule import Plan
+
+ROWS = 2 * SIDE  # of a tile
+BLOCK = 96  # rows of A copied at once
+
+
+class MatrixTile(PairTile):
+    """The lowered tile of a contraction of pairs, for matrix instructions; of one summed index."""
+
+    unit = SIDE
+
+    def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
+        super().__init__(e, isa, fresh, plan)
+        self.mr, self.along_k = ROWS, self.by_rows
+        self.by_rows = True  # where the copy lies, however it was read
+        self.block = whole_tiles(plan.size(self.parts.row), BLOCK, ROWS)
+
+    def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
+        """The copy of a block of rows of A."""
+        place, source, room = self.source_of_a(block, tiles)
+        return self._copy(self.ap, place, source, self.ii, rows, room, self.along_k)
+
+    # ---- tiles
+
+    def _tile(self, row0: Expr, valid: Expr, wide: str, vectors: int) -> list:
+        sums, zero = self.fresh("sums"), i(0)
+        columns = [i(v * self.width) for v in range(vectors)]
+        products = Product(
+            r=self.fresh("r"), rows=self.mr, k=self.kk, steps=local(self.pairs), word=self.fresh("word"),
+            c=tuple(self.fresh(f"c{v}") for v in range(vectors)),
+            a=load(self.ap, (mul(local(self.it), i(self.mr)), zero), "u32"),
+            b=tuple(load(self.bp, (*self._panel_index(), zero, column), "u32") for column in columns),
+            sums=tuple(load(sums, (zero, column), self.dtype) for column in columns),
+        )  # fmt: skip
+        return [
+            Alloc(sums, self.dtype, (i(self.mr), i(vectors * self.width)), zero=False),
+            products.loops(),
+            *self._written(sums, vectors, row0, valid, wide),
+        ]
+
+    def _written(self, sums: str, vectors: int, row0: Expr, valid: Expr, wide: str) -> list:
+        """The sums of a tile, added to c or put there: whole rows as vectors, at the edge number by number."""
+        r, j = self.fresh("tr"), self.fresh("tc")
+        later = Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
+
+        def put(column: Expr, dtype: str, op: str) -> list[Store]:
+            at = self._out_index(add(row0, local(r)), add(self._column(), column))
+            new = Expr(op, (local(r), column), sums, dtype)
+            old = Expr(op, at, self.out, dtype)
+            return [Store(self.out, at, Expr("add", (old, new), None, dtype)), Store(self.out, at, new)]
+
+        whole = [put(i(v * self.width), self.vec, "vload") for v in range(vectors)]
+        more, first = ([For(r, i(0), valid, [stores[n] for stores in whole])] for n in (0, 1))
+        onto, into = (nest([(r, i(0), valid), (j, i(0), local(wide))], [s]) for s in put(local(j), self.dtype, "load"))
+        full = Expr("eq", (local(wide), i(vectors * self.width)), None, "bool")
+        return [If(full, [If(later, more, first)], [If(later, onto, into)])]
