@@ -110,17 +110,25 @@ static inline uint16_t vb_bf16_of_f32(float f) {
     return (uint16_t)((u & 0x7FFFFFFF) > 0x7F800000 ? (u >> 16) | 0x40 : rounded);
 }"""
 
-HAS_BF16 = """
-/* Has this processor AVX512-BF16, and may it be used?  Asked once. */
-static inline int vb_has_avx512bf16(void) {
+
+def asked_once(feature: str, question: str) -> str:
+    """A function that says whether the processor has a feature, and asks when it is first called."""
+    return f"""
+static inline int vb_has_{feature}(void) {{
     static int known;
     int found = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (!found) {
-        found = __builtin_cpu_supports("avx512bf16") && !getenv("VIBEE_NO_BF16") ? 1 : -1;
+    if (!found) {{
+        found = {question} ? 1 : -1;
         __atomic_store_n(&known, found, __ATOMIC_RELAXED);
-    }
+    }}
     return found > 0;
-}"""
+}}"""
+
+
+HAS_BF16 = """
+/* Has this processor AVX512-BF16, and may it be used?  Asked once. */""" + asked_once(
+    "avx512bf16", '__builtin_cpu_supports("avx512bf16") && !getenv("VIBEE_NO_BF16")'
+)
 
 DOT2 = """
 /* sum + the products of the lower and of the upper bf16 of each word. */
@@ -153,16 +161,7 @@ static inline int vb_may_use_tiles(void) {
 }
 #else
 static inline int vb_may_use_tiles(void) { return 0; }
-#endif
-static inline int vb_has_amx_bf16(void) {
-    static int known;
-    int found = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (!found) {
-        found = !getenv("VIBEE_NO_BF16") && !getenv("VIBEE_NO_AMX") && vb_may_use_tiles() ? 1 : -1;
-        __atomic_store_n(&known, found, __ATOMIC_RELAXED);
-    }
-    return found > 0;
-}"""
+#endif""" + asked_once("amx_bf16", '!getenv("VIBEE_NO_BF16") && !getenv("VIBEE_NO_AMX") && vb_may_use_tiles()')
 
 TILES = """
 /* All registers for tiles are 16 rows of 64 bytes, until there are none again.  Assembly, as for vdpbf16ps. */

@@ -18,7 +18,7 @@ SUMS, A, B = 0, 4, 6  # registers: sums of the first rows and columns first
 def emit_product(p: Product, b: Body) -> None:
     """The instructions instead of the loops.
 
-    The body of a parallel loop calls nobody: its registers have their shape all the time (see `functions.finish`)."""
+    The parallel loops of a product call nobody: registers have their shape while they run (see `functions.finish`)."""
     use = b.module.header.use
     b.tiles = b.threads == "1"
     if not b.tiles:

@@ -28,14 +28,8 @@ class MatrixTile(PairTile):
 
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
         super().__init__(e, isa, fresh, plan)
-        self.mr, self.along_k = ROWS, self.by_rows
-        self.by_rows = True  # where the copy lies, however it was read
+        self.mr, self.by_rows = ROWS, True  # however A lies
         self.block = whole_tiles(plan.size(self.parts.row), BLOCK, ROWS)
-
-    def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
-        """The copy of a block of rows of A."""
-        place, source, room = self.source_of_a(block, tiles)
-        return self._copy(self.ap, place, source, self.ii, rows, room, self.along_k)
 
     # ---- tiles
 

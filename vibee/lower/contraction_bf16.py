@@ -114,15 +114,11 @@ class PairTile(Tile):
         room = super().room_a()
         return room if self.by_rows else replace(room, shape=(*self.depth(), i(self.block)))
 
-    def source_of_a(self, block: Expr, tiles: Expr) -> tuple[tuple[Expr, ...], Expr, Expr]:
-        """Of row ii of a block of A: where its copy lies, and what is copied; and how many rows there is room for."""
-        source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
-        return self._place(i(0), local(self.ii)), source, mul(tiles, i(self.mr))
-
     def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
         """The copy of a block of rows of A."""
-        place, source, room = self.source_of_a(block, tiles)
-        return self._copy(self.ap, place, source, self.ii, rows, room, self.by_rows)
+        source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
+        place, room = self._place(i(0), local(self.ii)), mul(tiles, i(self.mr))
+        return self._copy(self.ap, place, source, self.ii, rows, room, self._along_k(self.parts.a))
 
     # ---- tiles
 
