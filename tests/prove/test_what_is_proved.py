@@ -92,6 +92,34 @@ def windows(data: i32[N], w: f32[V, C], T: size) -> (y(f32[N, C]), z(f32[T, C]))
             t[i] = u[i]
         z = embed(view(t, T), w)
 """,
+    "parts of threads, written under several conditions": """
+@procedure
+def halves(x: f32[N, M], y: mut[f32[N, M]], share: size):
+    given(share >= 1)
+    for p in parallel((N + share - 1) // share):
+        last: i64 = min(p * share + share, N)
+        for row in range(p * share, last, 4):
+            for r in range(row, min(row + 4, last)):
+                for m in range(M):
+                    if m == 0:
+                        y[r, m] = x[r, m]
+                    else:
+                        y[r, m] = 2.0 * x[r, m]
+""",
+    "what is written in parts, again and again": """
+@procedure
+def again(x: f32[N], times: i64) -> y(f32[N]):
+    for t in range(times):
+        step: i64 = max(1, min(N, 7 + t))
+        part: f32[N]
+        for p in range((N + step - 1) // step):
+            first: i64 = p * step
+            last: i64 = min(first + step, N)
+            for i in range(first, last):
+                part[i] = x[i]
+        for i in range(N):
+            y[i] += part[i]
+""",
 }
 NOT_PROVABLE = {
     "an element that is changed": ("t[n] = 2 * data[n]", "t"),

@@ -8,8 +8,9 @@ in j.  Indices of several accesses that differ by constants, under the same fact
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, product
 
 from vibee.tree.defs import For, View
 from vibee.tree.expr import Expr, Span, const, free_vars, names_in, rename_arrays, show, substitute, var
@@ -77,6 +78,8 @@ def _array(scope: Scope, array: str, accesses: list[Access], facts: Facts) -> Ob
         return Obligation("race", what, scope.loop.span)
     merged = hulls(accesses)
     moved = changed([scope.loop])
+    if len(merged) > 1 and _in_bands(scope, merged, moved, facts):
+        return Obligation("race", what, scope.loop.span)
     for n, a in enumerate(merged):
         for b in merged[n:]:
             if not (a.write or b.write):
@@ -99,6 +102,46 @@ def _own_row(accesses: list[Access], v: str) -> bool:
     axes = [{n for n, (e, c) in enumerate(zip(a.start, a.counts, strict=True))
              if e.op == "var" and e.attr == v and c == one} for a in accesses]  # fmt: skip
     return bool(set.intersection(*axes))
+
+
+def _in_bands(scope: Scope, accesses: list[Access], moved: set[str], facts: Facts) -> bool:
+    """Does each iteration stay, on one axis, inside a band that ends before those of later iterations begin?"""
+    common = [f for f in accesses[0].facts if all(f in others for others in [set(a.facts) for a in accesses[1:]])]
+    for axis, lo, hi in _bands(accesses[0], common, scope.loop.var, moved):
+        band = replace(accesses[0], start=(lo,), counts=(Expr("sub", (hi, lo), None, "i64"),), facts=common)
+        known, (ends_before, _) = _claim(scope, band, band, moved, facts)
+        if _in_order(known, (ends_before,), moved) and all(_inside(a, axis, lo, hi, moved, facts) for a in accesses):
+            return True
+    return False
+
+
+def _bands(a: Access, common: list[Expr], v: str, moved: set[str]) -> Iterator[tuple[int, Expr, Expr]]:
+    """Axes with ranges of a loop inside an iteration, said by what does not change in the iteration: likely bands."""
+    values = {str(f.args[0].attr): f.args[1] for f in common if f.op == "eq" and f.args[0].op == "var"}
+
+    def steady(e: Expr) -> Expr | None:
+        for _ in values:
+            if not (names := free_vars(e) & (moved - {v})) or not names & values.keys():
+                break
+            e = substitute(e, {n: values[n] for n in names & values.keys()})
+        return e if not names_in(e) & (moved - {v}) and v in free_vars(e) else None
+
+    for axis, start in enumerate(a.start):
+        for x in sorted(free_vars(start) & (moved - {v})):
+            lows = [e for f in common if f.op == "le" and f.args[1] == var(x) and (e := steady(f.args[0]))]
+            highs = [e for f in common if f.op == "lt" and f.args[0] == var(x) and (e := steady(f.args[1]))]
+            yield from ((axis, lo, hi) for lo, hi in product(lows, highs))
+
+
+def _inside(a: Access, axis: int, lo: Expr, hi: Expr, moved: set[str], facts: Facts) -> bool:
+    """Is an access inside a band?"""
+    known = [*a.facts, *facts.instances(a.facts)]
+    still = {n for f in known for n in names_in(f)} - moved
+    for goal in (compare("le", lo, a.start[axis]), compare("le", plus(a.start[axis], a.counts[axis]), hi)):
+        near, every = tuple(relevant(known, goal, still)), tuple(relevant(known, goal))
+        if not implied(near, goal) and (len(near) == len(every) or not implied(every, goal)):
+            return False
+    return True
 
 
 def _in_order(known: list[Expr], sides: tuple[Expr, ...], moved: set[str]) -> bool:

@@ -6,7 +6,7 @@ along a loop:  L(v+s) <= U(v) for neighbours   =>   the union of [L(v), U(v)) is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from vibee.tree.defs import For
@@ -28,6 +28,10 @@ class Region:
     def names(self) -> set[str]:
         """Every scalar and array that it depends on."""
         return {n for e in (*(e for r in self.box for e in r), *self.where) for n in names_in(e)}
+
+    def each(self, change: Callable[[Expr], Expr]) -> Region:
+        """The region with every expression changed."""
+        return Region(tuple((change(a), change(b)) for a, b in self.box), tuple(map(change, self.where)))
 
 
 def covers(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vibee.check.errors import SpecError, SpecFailure
@@ -99,24 +99,29 @@ def verify(unit: Any, d: Definition, more: Iterable[Obligation] = ()) -> list[Ve
     if all(o.proved for o in found):
         return [Verdict(o, PROVED) for o in found]
     seen = faults(unit, d)
-    return [Verdict(o, PROVED) if o.proved else _decided(o, seen, d.key) for o in found] + _unexpected(found, seen)
+    return [Verdict(o, PROVED) if o.proved else _decided(o, seen, d) for o in found] + _unexpected(found, seen, d)
 
 
-def _decided(o: Obligation, seen: dict[tuple[str, Span], Fault], key: str) -> Verdict:
+def _place(span: Span, d: Definition) -> Span:
+    """Loops that the compiler adds have no place of their own: that of the definition."""
+    return span if span.line else d.span
+
+
+def _decided(o: Obligation, seen: dict[tuple[str, Span], Fault], d: Definition) -> Verdict:
     fault = seen.get((o.kind, o.span))
     if fault is None and o.array:  # the two accesses of a race stand at two places
-        fault = next((f for f in seen.values() if (f.kind, f.array, f.key) == (o.kind, o.array, key)), None)
+        fault = next((f for f in seen.values() if (f.kind, f.array, f.key) == (o.kind, o.array, d.key)), None)
     if fault is not None and o.kind == "given" and o.what.partition(" at the call")[0] not in fault.text:
         fault = None  # another condition of the same call
-    return Verdict(o, REFUTED if fault else UNPROVED, fault)
+    return Verdict(replace(o, span=_place(o.span, d)), REFUTED if fault else UNPROVED, fault)
 
 
-def _unexpected(found: list[Obligation], seen: dict[tuple[str, Span], Fault]) -> list[Verdict]:
+def _unexpected(found: list[Obligation], seen: dict[tuple[str, Span], Fault], d: Definition) -> list[Verdict]:
     """Faults at places where nothing is listed as unproved: in a callee, or of a kind that has no obligation there."""
     known = {(o.kind, o.span) for o in found if not o.proved}
     races = {o.kind for o in found if not o.proved and o.kind == "race"}  # shown once, wherever it comes to light
     return [
-        Verdict(Obligation(kind, fault.text, span, False), REFUTED, fault)
+        Verdict(Obligation(kind, fault.text, _place(span, d), False), REFUTED, fault)
         for (kind, span), fault in seen.items()
         if (kind, span) not in known and kind not in races and kind != "overflow"  # numbers that are no index may wrap
     ]
@@ -130,7 +135,7 @@ def refuted(unit: Any, d: Definition) -> list[Verdict]:
     if not found:
         return []
     seen = faults(unit, d)
-    return [v for v in (_decided(o, seen, d.key) for o in found) if v.outcome == REFUTED]
+    return [v for v in (_decided(o, seen, d) for o in found) if v.outcome == REFUTED]
 
 
 def refuse(unit: Any, definitions: list[Definition]) -> None:

@@ -46,9 +46,8 @@ class Written:
     shapes: dict[str, tuple[Expr, ...]]
     outs: list[str]
     have: Have
-    values: dict[str, Expr] = field(default_factory=dict)  # of scalars, in terms of sizes and loop variables
+    values: dict[str, Expr] = field(default_factory=dict)  # of scalars, in terms of names that are older
     silent: int = 0
-    loops: int = 0  # around the statement
     open: dict[tuple[str, Span], str] = field(default_factory=dict)
     asked: dict[tuple[str, Span], None] = field(default_factory=dict)
 
@@ -65,13 +64,12 @@ class Written:
                 self.reads(e, s.span)  # type: ignore[attr-defined]
         if isinstance(s, (Decl, Assign)):
             value = s.init if isinstance(s, Decl) else s.value
+            known = value if value is None else self.older(value, {s.name})
             self.facts.drop({s.name})
             self.forget({s.name})
-            if value is not None:
+            if value is not None and known is not None:
                 self.facts.know(s.name, value.dtype, value)
-                once = isinstance(s, Decl) and self.loops == 0  # its name says the same everywhere
-                if value.dtype == "i64" and not (once or any(n.op in DATA for n in walk(value))):
-                    known = substitute(value, self.values)
+                if value.dtype == "i64" and not any(n.op in DATA for n in walk(known)):
                     if s.name not in free_vars(known):
                         self.values[s.name] = known
         elif isinstance(s, Alloc):
@@ -114,18 +112,16 @@ class Written:
 
     def add(self, array: str, box: tuple[tuple[Expr, Expr], ...]) -> None:
         """A box is written."""
-        here = tuple((substitute(a, self.values), substitute(b, self.values)) for a, b in box)
-        if not any(n.op in ("load", "load?") for r in here for e in r for n in walk(e)):
-            self.have[array] = [*self.have[array], Region(here)]
+        if not any(n.op in ("load", "load?") for r in box for e in r for n in walk(e)):
+            self.have[array] = [*self.have[array], Region(box)]
 
     def need(self, array: str, box: tuple[tuple[Expr, Expr], ...], span: Span, text: str) -> None:
         """A box is read."""
         if self.silent:
             return
         self.asked[array, span] = None
-        here = tuple((substitute(a, self.values), substitute(b, self.values)) for a, b in box)
         # that it is inside its array is another obligation
-        if not covers(self.facts, self.have[array], here, size=self.shapes[array]):
+        if not covers(self.facts, self.have[array], box, size=self.shapes[array]):
             self.open.setdefault((array, span), text)
 
     def call(self, s: Call) -> None:
@@ -150,13 +146,25 @@ class Written:
             ends[len(v.lead)] = v.part[1]
         return tuple(zip(start, ends, strict=True))
 
+    def older(self, e: Expr, names: set[str]) -> Expr:
+        """The expression without these names, as far as their values are known."""
+        known = {n: self.values[n] for n in names & self.values.keys()}
+        for _ in known:  # a value may be in terms of another of them
+            if not free_vars(e) & known.keys():
+                break
+            e = substitute(e, known)
+        return e
+
+    def settled(self, regions: list[Region], names: set[str]) -> list[Region]:
+        """The regions whose names are not these, once values are put for them."""
+        told = [r.each(lambda e: self.older(e, names)) if r.names() & names else r for r in regions]
+        return [r for r in told if not r.names() & names]
+
     def forget(self, names: set[str]) -> None:
-        """Scalars and arrays change: what was said in terms of them is no longer known."""
-        gone = {n for n, e in self.values.items() if n in names or free_vars(e) & names}
-        for n in gone:
-            del self.values[n]
-        for array, regions in self.have.items():
-            self.have[array] = [r for r in regions if not r.names() & names]
+        """Scalars and arrays change: what was said in terms of them is said by their values, or no longer known."""
+        self.have = {array: self.settled(regions, names) for array, regions in self.have.items()}
+        told = {n: self.older(e, names) for n, e in self.values.items() if n not in names}
+        self.values = {n: e for n, e in told.items() if not free_vars(e) & names}
 
     # ---- blocks
 
@@ -164,22 +172,23 @@ class Written:
         """Both sides, and what is written whichever was taken."""
         before, values, known = self.copy(), dict(self.values), self.facts.known
         self.facts.assume(s.cond)
+        gone = [leaves(s.then), leaves(s.orelse)]
+        moved = {n for side, left in zip((s.then, s.orelse), gone, strict=True) if not left for n in changed(side)}
         self.block(s.then)
-        then = self.have
+        then = {array: self.settled(regions, moved) for array, regions in self.have.items()}
         self.have, self.values, self.facts.known = before, dict(values), known
         start = self.copy()
         self.facts.assume(opposite(s.cond))
         self.block(s.orelse)
-        orelse, self.facts.known = self.have, known
-        gone = [leaves(s.then), leaves(s.orelse)]
-        moved = {n for side, left in zip((s.then, s.orelse), gone, strict=True) if not left for n in changed(side)}
+        orelse = {array: self.settled(regions, moved) for array, regions in self.have.items()}
+        self.facts.known = known
         self.have = {}
         for array, old in start.items():
-            new = [[r for r in side[array] if r not in old and not r.names() & moved] for side in (then, orelse)]
+            new = [[r for r in side[array] if r not in old] for side in (then, orelse)]
             if gone[0] or gone[1]:
                 both = [] if all(gone) else new[1] if gone[0] else new[0]
             else:
-                both = joined(self.facts, substitute(s.cond, values), new[0], new[1]) if any(new) else []
+                both = joined(self.facts, s.cond, new[0], new[1]) if any(new) else []
             self.have[array] = [*old, *both]
         self.values = values
         self.forget(moved)
@@ -191,11 +200,12 @@ class Written:
         """What one iteration writes, then the body again with what those before it wrote."""
         moved = changed([s])
         start, values, known = self.copy(), dict(self.values), self.facts.known
+        lo, hi = self.older(s.lo, moved), self.older(s.hi, moved)  # the range is that of the beginning
         self.forget(moved)
         begun = self.copy()
+        outer = dict(self.values)
         self.facts.enter(s)
         inside = self.facts.known
-        self.loops += 1
         self.silent += 1
         self.block(s.body)
         self.silent -= 1
@@ -204,10 +214,9 @@ class Written:
         locals_ = moved - {s.var}
         total: Have = {}
         ahead: Have = {}
-        lo, hi = substitute(s.lo, values), substitute(s.hi, values)
         plain = For(s.var, lo, hi, [], s.step)
         for array, old in begun.items():
-            new = merged([r for r in self.have[array] if r not in old and not r.names() & locals_])
+            new = merged([r for r in self.settled(self.have[array], locals_) if r not in old])
             pairs = [] if early else [along(self.facts, plain, r, self.shapes[array]) for r in new]
             total[array] = [p for p, _ in pairs if p is not None]
             held = [p for _, p in pairs if p is not None and not p.names() & locals_]  # the range was, when it began
@@ -215,11 +224,8 @@ class Written:
         if not self.silent:
             self.have = {a: [*old, *ahead[a]] for a, old in begun.items()}
             self.facts.known = inside
-            self.values = dict(values)
-            for n in [n for n, e in self.values.items() if n in moved or free_vars(e) & moved]:
-                del self.values[n]
+            self.values = outer
             self.block(s.body)
-        self.loops -= 1
         self.facts.known = known
         self.values = values
         self.facts.drop(moved)
@@ -234,9 +240,7 @@ class Written:
         start = self.copy()
         self.facts.enter(s)
         self.facts.assume(s.cond)
-        self.loops += 1
         self.block(s.body)
-        self.loops -= 1
         self.have = start
         self.facts.known, self.values = known, values
         self.facts.drop(moved)
