@@ -339,3 +339,48 @@ def test_what_another_process_proves_is_known_here(monkeypatch, tmp_path) -> Non
     (tmp_path / "proofs").write_bytes(which + b"half of one")
     assert remembered.known(which)
     assert not remembered.known(remembered.key((), var("y")))
+
+
+BANDS = """
+@procedure
+def f(x: f32[N], y: mut[f32[N]], z: mut[f32[N]]):
+    for p in parallel((N + 7) // 8):
+        for i in range(8 * p, min(8 * p + END, N)):
+            BODY
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "body", "proved"),
+    [
+        ("8", ["y[i] = x[i]"], True),  # one access
+        ("8", ["y[i] = x[i]", "if i + 1 < N:", "    z[i] = y[i]"], True),  # all in the band
+        ("8", ["y[i] = x[i]", "if i + 1 < N:", "    y[i + 1] = x[i]"], False),  # one outside of it
+        ("9", ["y[i] = x[i]", "if i + 1 < N:", "    z[i] = y[i]"], False),  # bands that meet
+        ("8", ["z[p] = y[p]", "y[p] = x[i]", "if i + 1 < N:", "    z[p] = y[p]"], True),  # the same row
+        ("8", ["s = y[(i + N) % N] + y[i]", "y[i] = s"], True),  # not in a band, but the places are the same
+        ("8", ["s = y[N - 1 - i] + y[i]", "if i + 1 < N:", "    y[N - 1 - i] = s"], False),
+    ],
+)
+def test_iterations_that_stay_in_their_bands_do_not_meet(end: str, body: list[str], proved: bool) -> None:
+    text = BANDS.replace("END", end).replace("BODY", f"\n{' ' * 12}".join(body))
+    assert (set(outcomes(text, "race").values()) == {PROVED}) == proved
+
+
+def test_parts_that_go_up_with_the_iterations_do_not_meet() -> None:
+    text = """
+@procedure
+def put(y: mut[f32[N]]):
+    for n in range(N):
+        y[n] = 1.0
+
+@procedure
+def f(y: mut[f32[N]], cut: i64):
+    given(0 <= cut, cut <= 8)
+    for p in parallel(N // 8):
+        put(y[8 * p : 8 * p + cut])
+        if cut < 4:
+            put(y[8 * p + cut : 8 * p + 8])
+"""
+    assert set(outcomes(text, "race").values()) == {PROVED}
+    assert PROVED not in outcomes(text.replace("cut <= 8", "cut <= 9"), "race").values()

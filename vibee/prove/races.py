@@ -106,7 +106,8 @@ def _own_row(accesses: list[Access], v: str) -> bool:
 
 def _in_bands(scope: Scope, accesses: list[Access], moved: set[str], facts: Facts) -> bool:
     """Does each iteration stay, on one axis, inside a band that ends before those of later iterations begin?"""
-    common = [f for f in accesses[0].facts if all(f in others for others in [set(a.facts) for a in accesses[1:]])]
+    others = [set(a.facts) for a in accesses[1:]]
+    common = [f for f in accesses[0].facts if all(f in known for known in others)]
     for axis, lo, hi in _bands(accesses[0], common, scope.loop.var, moved):
         band = replace(accesses[0], start=(lo,), counts=(Expr("sub", (hi, lo), None, "i64"),), facts=common)
         known, (ends_before, _) = _claim(scope, band, band, moved, facts)
@@ -116,32 +117,35 @@ def _in_bands(scope: Scope, accesses: list[Access], moved: set[str], facts: Fact
 
 
 def _bands(a: Access, common: list[Expr], v: str, moved: set[str]) -> Iterator[tuple[int, Expr, Expr]]:
-    """Axes with ranges of a loop inside an iteration, said by what does not change in the iteration: likely bands."""
-    values = {str(f.args[0].attr): f.args[1] for f in common if f.op == "eq" and f.args[0].op == "var"}
+    """Axes with ranges of loops inside an iteration, said by what does not change in the iteration: likely bands."""
+    own = moved - {v}
+    values = {
+        str(f.args[0].attr): f.args[1]
+        for f in common
+        if f.op == "eq" and f.args[0].op == "var" and f.args[0].attr in own
+    }
 
-    def steady(e: Expr) -> Expr | None:
-        for _ in values:
-            if not (names := free_vars(e) & (moved - {v})) or not names & values.keys():
-                break
-            e = substitute(e, {n: values[n] for n in names & values.keys()})
-        return e if not names_in(e) & (moved - {v}) and v in free_vars(e) else None
+    def ends(side: int, op: str, x: str) -> Iterator[Expr]:
+        for e in (f.args[1 - side] for f in common if f.op == op and f.args[side] == var(x)):
+            for name in reversed(values):  # a value is in terms of older names
+                e = substitute(e, {name: values[name]})
+            if v in free_vars(e) and not names_in(e) & own:
+                yield e
 
     for axis, start in enumerate(a.start):
-        for x in sorted(free_vars(start) & (moved - {v})):
-            lows = [e for f in common if f.op == "le" and f.args[1] == var(x) and (e := steady(f.args[0]))]
-            highs = [e for f in common if f.op == "lt" and f.args[0] == var(x) and (e := steady(f.args[1]))]
-            yield from ((axis, lo, hi) for lo, hi in product(lows, highs))
+        names = sorted(free_vars(start) & own)
+        for x in names:  # grows
+            yield from ((axis, lo, hi) for lo, hi in product(ends(1, "le", x), ends(0, "lt", x)))
+            below = {n for f in common if f.op == "le" and f.args[1] == var(x) for n in free_vars(f.args[0])}
+            names += sorted((below & own) - {*names})
 
 
 def _inside(a: Access, axis: int, lo: Expr, hi: Expr, moved: set[str], facts: Facts) -> bool:
     """Is an access inside a band?"""
     known = [*a.facts, *facts.instances(a.facts)]
     still = {n for f in known for n in names_in(f)} - moved
-    for goal in (compare("le", lo, a.start[axis]), compare("le", plus(a.start[axis], a.counts[axis]), hi)):
-        near, every = tuple(relevant(known, goal, still)), tuple(relevant(known, goal))
-        if not implied(near, goal) and (len(near) == len(every) or not implied(every, goal)):
-            return False
-    return True
+    goals = compare("le", lo, a.start[axis]), compare("le", plus(a.start[axis], a.counts[axis]), hi)
+    return all(implied(tuple(relevant(known, goal, still)), goal) for goal in goals)
 
 
 def _in_order(known: list[Expr], sides: tuple[Expr, ...], moved: set[str]) -> bool:
