@@ -10,6 +10,7 @@ import operator
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, Formula, Jump, Store, View, While, statements
@@ -67,6 +68,7 @@ def expressions(s: Any) -> Iterator[Expr]:
         yield from (a for a in s.args if isinstance(a, Expr))
 
 
+@lru_cache(maxsize=100_000)
 def norm(e: Expr) -> Expr:
     """The one element of an array without axes is a scalar too, `name[]`."""
     if e.op in ("load", "load?") and not e.args:

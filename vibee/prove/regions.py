@@ -7,7 +7,7 @@ along a loop:  L(v+s) <= U(v) for neighbours   =>   the union of [L(v), U(v)) is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vibee.tree.defs import For
 from vibee.tree.expr import Expr, const, free_vars, names_in, rebuild, substitute, var
@@ -24,10 +24,11 @@ class Region:
 
     box: tuple[Range, ...]
     where: tuple[Expr, ...] = ()
+    names: frozenset[str] = field(init=False, repr=False, compare=False)  # every scalar and array that it depends on
 
-    def names(self) -> set[str]:
-        """Every scalar and array that it depends on."""
-        return {n for e in (*(e for r in self.box for e in r), *self.where) for n in names_in(e)}
+    def __post_init__(self) -> None:
+        parts = (*(e for r in self.box for e in r), *self.where)
+        object.__setattr__(self, "names", frozenset().union(*map(names_in, parts)))
 
     def each(self, change: Callable[[Expr], Expr]) -> Region:
         """The region with every expression changed."""
@@ -122,7 +123,7 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
     v = s.var
     ran = compare("lt", s.lo, s.hi)
     before = compare("lt", s.lo, var(v))
-    if v not in r.names():
+    if v not in r.names:
         return replace(r, where=(*r.where, ran)), replace(r, where=(*r.where, before))
     axes = [n for n, (lo, hi) in enumerate(r.box) if v in free_vars(lo) | free_vars(hi)]
     if s.step < 1 or len(axes) != 1 or any(v in free_vars(c) for c in r.where):

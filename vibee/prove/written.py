@@ -148,6 +148,8 @@ class Written:
 
     def older(self, e: Expr, names: set[str]) -> Expr:
         """The expression without these names, as far as their values are known."""
+        if names.isdisjoint(free_vars(e)):
+            return e
         known = {n: self.values[n] for n in names & self.values.keys()}
         for _ in known:  # a value may be in terms of another of them
             if not free_vars(e) & known.keys():
@@ -157,8 +159,8 @@ class Written:
 
     def settled(self, regions: list[Region], names: set[str]) -> list[Region]:
         """The regions whose names are not these, once values are put for them."""
-        told = [r.each(lambda e: self.older(e, names)) if r.names() & names else r for r in regions]
-        return [r for r in told if not r.names() & names]
+        told = [r if names.isdisjoint(r.names) else r.each(lambda e: self.older(e, names)) for r in regions]
+        return [r for r in told if names.isdisjoint(r.names)]
 
     def forget(self, names: set[str]) -> None:
         """Scalars and arrays change: what was said in terms of them is said by their values, or no longer known."""
@@ -219,7 +221,7 @@ class Written:
             new = merged([r for r in self.settled(self.have[array], locals_) if r not in old])
             pairs = [] if early else [along(self.facts, plain, r, self.shapes[array]) for r in new]
             total[array] = [p for p, _ in pairs if p is not None]
-            held = [p for _, p in pairs if p is not None and not p.names() & locals_]  # the range was, when it began
+            held = [p for _, p in pairs if p is not None and not p.names & locals_]  # the range was, when it began
             ahead[array] = held if not s.parallel else []
         if not self.silent:
             self.have = {a: [*old, *ahead[a]] for a, old in begun.items()}
