@@ -155,6 +155,18 @@ def test_verify_tells_what_is_refuted_and_what_is_open(
     assert out[-1].startswith("2 definitions, ") and " 1 refuted, 4 unproved, " in out[-1]
 
 
+def test_verify_cuts_what_fills_pages_and_json_does_not(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    name = "k" * 250
+    (specs / "unproved.vibee").write_text(UNPROVED.replace("k", name))
+    status, out, err = run(capfd, "verify", "unproved.vibee")
+    assert (status, err) == (0, []) and max(map(len, out)) < 1700
+    (claim,) = {line for line in out if line.startswith("    claim: 0 <= k")}
+    assert " ... k" in claim and claim.endswith("k < 200")
+    found = json.loads("\n".join(run(capfd, "verify", "unproved.vibee", "--json")[1]))
+    (row,) = found["definitions"]
+    assert {o["claim"] for o in row["obligations"] if "claim" in o} == {f"0 <= {name} and {name} < 200"}
+
+
 def test_verify_says_nothing_of_a_file_with_mistakes_but_them(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capfd, "verify", "wrong.vibee")
     assert (status, out) == (2, []) and len(err) == 1 and err[0].startswith("wrong.vibee:2:9: ")

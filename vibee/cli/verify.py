@@ -15,6 +15,8 @@ from typing import Any
 
 from vibee.runtime.errors import UserError
 
+LONG, HEAD = 400, 300  # characters of a formula, and of its beginning
+
 
 def verify_specs(paths: list[str], as_json: bool, timeout: int | None, isa: str) -> int:
     """0 if everything is proved or tested at run time, 1 if something is refuted, 2 for wrong input."""
@@ -120,25 +122,33 @@ def failure(name: str, v: Any, kinds: dict[str, str]) -> str:
     from vibee.tree.expr import show
 
     o = v.obligation
-    lines = [f"{o.span}: {v.outcome} in {name}: {o.what} ({o.kind}: {kinds.get(o.kind, '')})"]
+    lines = [f"{o.span}: {v.outcome} in {name}: {_short(o.what)} ({o.kind}: {kinds.get(o.kind, '')})"]
     if v.counterexample is not None:
         lines.append(f"    counterexample, run: {v.counterexample}")
         return "\n".join(lines)
     if o.goal is not None:
-        lines.append(f"    claim: {show(o.goal)}")
-        known = list(dict.fromkeys(map(show, o.facts)))
+        lines.append(f"    claim: {_short(show(o.goal))}")
+        known = list(dict.fromkeys(_short(show(f)) for f in o.facts))
         lines.append("    known: " + ("; ".join(known[:8]) or "nothing") + ("; ..." if len(known) > 8 else ""))
     if o.instead:
         lines.append(f"    so: {o.instead}")
     return "\n".join(lines)
 
 
+def _short(text: str) -> str:
+    """What a few lines of a terminal can hold: the length of a model's arena fills pages, and `--json` has it all."""
+    return text if len(text) <= LONG else f"{text[:HEAD]} ... {text[HEAD - LONG :]}"
+
+
 def _row(path: str, found: Any) -> dict[str, Any]:
+    from vibee.tree.expr import show
+
     return {
         "file": path, "definition": found.definition.key, "ms": round(found.ms, 1),
         "obligations": [
             {"kind": v.kind, "outcome": v.outcome, "what": v.text, "line": v.span.line, "column": v.span.col,
              **({"counterexample": str(v.counterexample)} if v.counterexample else {}),
+             **({"claim": show(v.obligation.goal)} if v.outcome == "UNPROVED" and v.obligation.goal else {}),
              **({"instead": v.obligation.instead} if v.outcome == "UNPROVED" else {})}
             for v in found.verdicts
         ],
