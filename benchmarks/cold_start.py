@@ -22,7 +22,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def make_model(vibee: Path, folder: Path) -> None:
     """A model of 0.8M weights, trained for a few steps: the weights do not matter, the files do."""
-    command = [vibee, "train", "--preset", "nanogpt-cpu", "--steps", "5", "--sample-every", "0", "--out", folder]
+    command = [
+        str(vibee),
+        "train",
+        "--preset",
+        "nanogpt-cpu",
+        "--steps",
+        "5",
+        "--sample-every",
+        "0",
+        "--out",
+        str(folder),
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

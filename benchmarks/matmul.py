@@ -6,7 +6,7 @@ PyTorch's are those of MKL, numpy's those of OpenBLAS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def mkl(form: str, m: int, k: int, n: int) -> Callable[[], object]:
     return lambda: t.mm(a, b, out=c)
 
 
-def race(levels: list[str], given: dict[str, Any], count: int) -> Callable[[Side], list[Result]]:
+def race(levels: Iterable[str], given: dict[str, Any], count: int) -> Callable[[Side], list[Result]]:
     """One product by all."""
     all_ = [Contestant(f"vibee {v}", "benchmarks.matmul:ours", given, count, {"VIBEE_ISA": v}) for v in levels]
     for name, make in (("MKL", "mkl"), ("OpenBLAS", "openblas")):

@@ -30,9 +30,9 @@ def threads() -> int:
 @cache
 def spec(path: str) -> Any:
     """A spec of vibee's, built for this machine (or for VIBEE_ISA)."""
-    import vibee
+    from vibee.api import load
 
-    return vibee.load(ROOT / "specs" / f"{path}.vibee")
+    return load(ROOT / "specs" / f"{path}.vibee")
 
 
 def normal(*shape: int, seed: int = 1) -> np.ndarray:

@@ -39,7 +39,8 @@ def settings(shape: dict[str, int], precision: str = "f32") -> Any:
     """vibee's settings for a shape; the numbers of the recipe are their defaults."""
     from vibee.cli.settings import Settings
 
-    found = replace(Settings(), **shape, kv_heads=shape["heads"], steps=STEPS)
+    sizes: dict[str, Any] = {**shape, "kv_heads": shape["heads"]}
+    found = replace(Settings(), **sizes, steps=STEPS)
     if precision == "f32":
         return found
     if "precision" not in {f.name for f in fields(Settings)}:
