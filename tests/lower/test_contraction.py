@@ -79,6 +79,7 @@ def test_tiles_are_the_products_that_are_written(name, words):
     np.testing.assert_array_equal(result(text, {n: A[n] for n in names.split()}, want.shape), want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ["v2", "v3", "v4"])
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("a", ["a[i, k]", "a[k, i]"])

@@ -167,6 +167,7 @@ def uses(isa, name):
     return {"dot2", "has"} <= set(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nt", "nn", "tn", "stored", "batched", "two", "more"])
 def test_pairs_are_used_where_they_can_be_and_every_access_is_proved(name):
     assert uses("v4", name)

@@ -364,6 +364,7 @@ def test_what_data_may_leave_out_is_not_prefetched():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn,isa", list(enumerate(["v2", "v3", "v4", "plain"])))
 def test_every_access_is_proved(turn, isa):
     """No schedule leaves a check: all that a report holds are notes on loops.  Every fourth definition a level."""

@@ -109,8 +109,12 @@ TABLE = [
     ("prove/regions.py", "if not r.where:\n                break", "if True:\n                break", "one side of a branch is enough"),
     ("prove/written.py", "self.values = values\n        self.forget(moved)\n        self.facts", "self.values = values\n        self.facts",
      "a place is what it was before a branch"),
-    ("prove/written.py", "self.facts.drop({s.array})\n            self.forget({s.array})", "self.facts.drop({s.array})",
+    ("prove/written.py", "self.facts.drop(changed([s]))\n            self.forget({s.array})", "self.facts.drop(changed([s]))",
      "a condition on an element holds after it changed"),
+    ("prove/written.py", "        self.reads(s.cond, s.span)\n        self.facts.assume", "        self.facts.assume",
+     "what the condition of a while reads"),
+    ("prove/regions.py", 'ahead = "lt" if s.step > 0 else "gt"', 'ahead = "lt"', "a loop downwards that does not run"),
+    ("tree/expr.py", "copysign(1, self.attr) != copysign(1, other.attr)", "False", "zeros of both signs are one"),
     ("prove/written.py", 'early = any(', 'early = not any(', "what a loop writes that is left early"),
     ("prove/written.py", "self.block(s.body)\n        self.have = start", "self.block(s.body)",
      "what a while writes that may not run"),
@@ -131,8 +135,9 @@ ON = {
     "grad/rules.py": ("smooth", "stated", "through"), "lower/reduction.py": ("whole", "soft"),
     "lower/nest.py": ("downward", "lowest", "running", "scattered", "below"), "lower/contraction.py": ("product",),
     "lower/direct.py": ("added", "products"), "lower/procedure.py": ("length",),
-    "emit/ops.py": ("bits", "halves", "narrow", "below"), "prove/regions.py": ("front", "gap", "maybe"),
-    "prove/written.py": ("partly", "front", "perhaps", "maybe", "soft_online", "moved_place", "moved_condition"),
+    "emit/ops.py": ("bits", "halves", "narrow", "below"), "prove/regions.py": ("front", "gap", "maybe", "never_down"),
+    "prove/written.py": ("partly", "front", "perhaps", "maybe", "soft_online", "moved_place", "moved_condition",
+                         "looked_ahead"),
     "prove/overflow.py": ("wrapped",),
     "all": tuple(re.findall(r"^def (\w+)", (HERE / "cases.vibee").read_text(), re.MULTILINE)),
 }  # fmt: skip
@@ -167,7 +172,7 @@ def tried(tree: Path, file: str) -> tuple[str, str]:
     tests = [sys.executable, str(tree / "tests/mutants/kernels.py"), *ON.get(file, ())]
     wrong = [sys.executable, str(tree / "tests/mutants/kernels.py"), "--wrong"]
     fuzz = [sys.executable, str(tree / "tests/prove/fuzz.py"), "--count", str(FUZZ), "--workers", "1"]
-    runs = [("tests", tests), *([("wrong", wrong), ("fuzz", fuzz)] if file.startswith("prove/") else [])]
+    runs = [("tests", tests), *([("wrong", wrong), ("fuzz", fuzz)] if file.startswith(("prove/", "tree/")) else [])]
     for name, command in runs:
         try:
             done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False,

@@ -29,7 +29,17 @@ class Outputs:
         """The whole of y."""
         self.names += 1
         i = f"i{self.names}"
-        return [f"{pad}for {i} in range({self.w.one('2', 'N')}):", f"{pad}    y[{i}] = 1.0"]
+        return [
+            f"{pad}for {i} in range({self.w.one('2', 'N', '2', 'N', '1, -1, -1', '0, N, -1')}):",
+            f"{pad}    y[{i}] = 1.0",
+        ]
+
+    def ahead(self, pad: str) -> list[str]:
+        """A `while` whose condition reads one element after the other."""
+        self.names += 1
+        j = f"j{self.names}"
+        return [f"{pad}{j}: i64 = {self.number()}", f"{pad}while {j} >= 0 and {j} < 2 and y[{j}] > 0.0:",
+                f"{pad}    {j} {self.w.one('+', '-')}= 1", f"{pad}s += f32({j})"]  # fmt: skip
 
     def change(self, pad: str) -> list[str]:
         """What a condition or a place may have been made of is something else."""
@@ -45,15 +55,18 @@ class Outputs:
         """A statement, or two that write what one alone does not, and a change between."""
         w, deeper = self.w, pad + "    "
         self.left -= 1
-        kind = w.one("two", "two", "both", "both", "if", "loop", "change", "write", "read", "read")
+        kind = w.one("two", "two", "both", "both", "if", "loop", "change", "write", "read", "read", "ahead")
         if kind == "if" and self.left > 0:
             return [f"{pad}if {self.test()[0]}:", *self.block(deeper), *w.one([], [f"{pad}else:", *self.block(deeper)])]
         if kind == "loop":
             self.names += 1
             i, low = f"i{self.names}", w.one("0", "k", "n")
             read = [f"{deeper}if {i} > {w.one('0', low)}:", f"{deeper}    s += y[{w.one('0', low)}]"]
-            return [f"{pad}for {i} in range({low}, {w.one('2', 'N')}):", *w.one([], read), f"{deeper}y[{i}] = 2.0",
+            run = w.one(f"{low}, 2", f"{low}, N", f"1, {low} - 1, -1", f"{low}, 2, -1")
+            return [f"{pad}for {i} in range({run}):", *w.one([], read), f"{deeper}y[{i}] = 2.0",
                     *w.one([], self.change(deeper))]  # fmt: skip
+        if kind == "ahead":
+            return self.ahead(pad)
         if kind == "two":
             yes, no = self.test()
             return [f"{pad}if {yes}:", *self.all(deeper), *self.change(pad), f"{pad}if {no}:", *self.all(deeper)]

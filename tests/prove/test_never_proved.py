@@ -9,6 +9,14 @@ from vibee.lower.unit import Unit
 from vibee.prove.verify import PROVED, verify_program
 
 BROKEN = {
+    # with k = 6 the quotients are infinities of both signs
+    "a condition that is not the contrary, for zeros have signs": ("bounds", "0 of y", """
+@procedure
+def f(y: mut[f32[N]], k: i64):
+    if f64(k) / 0.0 > 0.0:
+        if not (f64(k) / -0.0 > 0.0):
+            y[k] = 1.0
+"""),
     # with a = b = 2**31 - 1 the sum wraps around, and the difference is -2**32
     "a sum of i32 that wraps": ("bounds", "0 of y", """
 @procedure
@@ -167,6 +175,36 @@ def test_what_a_run_breaks_is_never_proved(name: str) -> None:
 
 
 UNWRITTEN = {
+    "by a loop downwards that does not run": """
+@procedure
+def f(n: i64) -> (y(f32[2]), s(f32)):
+    for j in range(0, 5, -1):
+        y[0] = 1.0
+        y[1] = 1.0
+    s = 0.0
+""",
+    "where the condition of a while reads the next": """
+@procedure
+def f(x: f32[N]) -> (y(f32[N]), s(i64)):
+    s = 0
+    for i in range(N):
+        y[i] = x[i]
+        j: i64 = i
+        while j < N and y[j] > 0.0:
+            j += 1
+        s += j
+""",
+    "under a condition that is not the contrary, for zeros have signs": """
+@procedure
+def f(a: f64, N: size) -> (y(f32[N]), s(f32)):
+    if a / 0.0 > 0.0:
+        for i in range(N):
+            y[i] = 1.0
+    if not (a / -0.0 > 0.0):
+        for i in range(N):
+            y[i] = 2.0
+    s = 0.0
+""",
     "at a place that a branch changed": """
 @procedure
 def f(n: i64) -> (y(f32[2]), s(f32)):

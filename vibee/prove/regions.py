@@ -121,8 +121,8 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
 
     `facts` are those of any iteration; None where it is not known."""
     v = s.var
-    ran = compare("lt", s.lo, s.hi)
-    before = compare("lt", s.lo, var(v))
+    ahead = "lt" if s.step > 0 else "gt"
+    ran, before = compare(ahead, s.lo, s.hi), compare(ahead, s.lo, var(v))
     if v not in r.names:
         return replace(r, where=(*r.where, ran)), replace(r, where=(*r.where, before))
     axes = [n for n, (lo, hi) in enumerate(r.box) if v in free_vars(lo) | free_vars(hi)]

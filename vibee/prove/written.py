@@ -60,7 +60,7 @@ class Written:
         """One statement: what it reads must be there; then what it writes is."""
         for part in ("value", "init", "lo", "hi", "cond"):
             e = getattr(s, part, None)
-            if isinstance(e, Expr):
+            if isinstance(e, Expr) and not isinstance(s, While):  # its condition is read again and again
                 self.reads(e, s.span)  # type: ignore[attr-defined]
         if isinstance(s, (Decl, Assign)):
             value = s.init if isinstance(s, Decl) else s.value
@@ -83,7 +83,7 @@ class Written:
                 self.reads(e, s.span)
             run = width(s.value.dtype)
             self.write(s.array, s.idx, run)
-            self.facts.drop({s.array})
+            self.facts.drop(changed([s]))
             self.forget({s.array})
         elif isinstance(s, Call):
             self.call(s)
@@ -241,6 +241,7 @@ class Written:
         self.forget(moved)
         start = self.copy()
         self.facts.enter(s)
+        self.reads(s.cond, s.span)
         self.facts.assume(s.cond)
         self.block(s.body)
         self.have = start

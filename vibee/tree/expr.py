@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import copysign
 from typing import Any
 
 
@@ -82,6 +83,8 @@ class Expr(_Found):
             return NotImplemented
         if self.op != other.op or self.attr != other.attr or self.dtype != other.dtype:
             return False
+        if self.op == "const" and self.attr == 0 and copysign(1, self.attr) != copysign(1, other.attr):
+            return False  # 1 / 0.0 and 1 / -0.0 are far apart
         return hash(self) == hash(other) and self.args == other.args
 
 
