@@ -12,6 +12,7 @@ from vibee.lower.build import serial
 from vibee.tree.defs import Assign, For, Store, statements
 from vibee.tree.expr import Expr, const, load, var
 from vibee.tree.product import Product, product_of
+from vibee.tree.turn import Turn, turn_of
 
 ZERO = const(0, "i64")
 
@@ -95,6 +96,9 @@ SPEC = """module("m", version=1)
 def f(x: bf16[N, C], w: bf16[O, C]) -> y[N, O]:
     y[n, o] = sum[c](f32(x[n, c]) * f32(w[o, c]))
 
+def turned(x: bf16[C, N], w: bf16[C, O]) -> y[N, O]:
+    y[n, o] = sum[c](f32(x[c, n]) * f32(w[c, o]))
+
 def g(x: bf16[N, C, D], w: bf16[C, D, O]) -> y[N, O]:
     y[n, o] = sum[c, d](f32(x[n, c, d]) * f32(w[c, d, o]))
 """
@@ -153,3 +157,58 @@ def test_what_a_sum_starts_from_is_zero():
     s = made().loops()
     other = Expr("splat", (const(1.0, "f32"),), None, "f32x16")
     assert product_of(replace(s, body=[replace(s.body[0], init=other), *s.body[1:]])) is None
+
+
+# ---------------------------------------------------------------- blocks turned over
+
+AT = load("T", (var("panel"), var("row"), var("column")), "u32")
+
+
+def test_the_loops_of_a_turn_are_known_again():
+    t = Turn("r", "c", "words", AT)
+    assert turn_of(t.loops()) == t
+
+
+def put(s, **parts):
+    """A turn with another store."""
+    return replace(s, body=[replace(s.body[0], body=[replace(s.body[0].body[0], **parts)])])
+
+
+NO_TURN = {
+    "eight rows": lambda s: replace(s, hi=const(8, "i64")),
+    "in parallel": lambda s: replace(s, parallel=True),
+    "two loops inside": lambda s: replace(s, body=s.body * 2),
+    "stored twice": lambda s: replace(s, body=[replace(s.body[0], body=s.body[0].body * 2)]),
+    "no loop inside": lambda s: s.body[0],
+    "not turned": lambda s: put(s, value=load("words", (var("r"), var("c")), "u32")),
+    "a word that is checked": lambda s: put(s, value=replace(s.body[0].body[0].value, op="load?")),
+    "a number": lambda s: put(s, value=const(1, "u32")),
+    "stored in a row": lambda s: put(s, idx=(var("r"),)),
+    "nothing in it": lambda s: replace(s, body=[]),
+}
+
+
+@pytest.mark.parametrize("how", NO_TURN)
+def test_other_loops_are_no_turn(how):
+    assert turn_of(NO_TURN[how](Turn("r", "c", "words", AT).loops())) is None
+
+
+@pytest.mark.parametrize(
+    "t",
+    [
+        Turn("r", "c", "words", load("T", (var("r"), var("row"), var("column")), "u32")),
+        Turn("r", "c", "words", load("T", (load("n", (ZERO,), "i64"), var("column")), "u32")),
+        Turn("r", "c", "T", AT),
+        Turn("r", "r", "words", AT),
+    ],
+    ids=["a place that goes on", "a place that data tell", "in itself", "one name"],
+)
+def test_loops_that_change_their_own_place_are_no_turn(t):
+    assert turn_of(t.loops()) is None
+
+
+def test_rows_of_a_that_lie_across_k_are_copied_in_blocks_and_turned():
+    p = lowered("turned")
+    assert sum(turn_of(s) is not None for s in statements(p.body) if isinstance(s, For)) == 1
+    assert len(re.findall(r"^ +vb_turn\(&a_block", emit_module([p]), re.M)) == 1
+    assert "vb_turn(" not in emit_module([lowered("f")])

@@ -44,10 +44,10 @@ def two(x: f32[N, C, D], w: f32[C, D, O]) -> y[N, O]:
     """two summed axes"""
     y[n, o] = sum[c, d](f32(bf16(x[n, c, d])) * f32(bf16(w[c, d, o])))
 
-def more(x: f32[N, C], w: f32[O, C], base: f32[N, O]) -> y[N, O]:
-    """onto what is there, in short runs"""
+def more(x: f32[C, N], w: f32[O, C], base: f32[N, O]) -> y[N, O]:
+    """onto what is there, in short runs, by columns of x"""
     y[n, o] = base[n, o]
-    y[n, o] += sum[c:1:C](f32(bf16(2.0 * x[n, c])) * f32(bf16(w[o, c] - 1.0)))
+    y[n, o] += sum[c:1:C](f32(bf16(2.0 * x[c, n])) * f32(bf16(w[o, c] - 1.0)))
     with schedule(cpu): tile(c=7); pack(x, w)
 
 def half(x: f32[N, C], w: f32[O, C]) -> y[N, O]:
@@ -114,7 +114,7 @@ def test_every_form_of_the_product_means_the_same(libraries, isa):
     x, w = draw(14, 3, 9), draw(3, 9, 33, seed=1)
     near(k.two(x, w), "ncd,cdo->no", x, w)
     x, w, base = draw(14, 23), draw(35, 23, seed=1), draw(14, 35, seed=2)
-    near(k.more(x, w, base), "nc,oc->no", 2 * x[:, 1:], w[:, 1:] - 1, base)
+    near(k.more(x.T.copy(), w, base), "nc,oc->no", 2 * x[:, 1:], w[:, 1:] - 1, base)
     stored = [(rounded(a).view(np.uint32) >> 16).astype(np.uint16) for a in (x, w)]
     near(k.stored(*stored), "nc,oc->no", x, w)
 

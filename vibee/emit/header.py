@@ -179,6 +179,29 @@ static inline void vb_no_tiles(void) { if (vb_has_amx_bf16()) __asm__ volatile("
     __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" :: "r"(p), "r"((int64_t)(row)), "i"(t) : "memory")
 #define vb_tile_dot2(c, a, b) __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" :: "i"(c), "i"(a), "i"(b))"""
 
+TURN = """
+/* 16 x 16 words turned over, rows of `to` `row` words apart: parts of two registers, 8, 4, 2 and 1 lanes wide, change
+   places (Eklundh, "A Fast Computer Method for Matrix Transposing", 1972). */
+static inline void vb_turn(uint32_t *to, int64_t row, const uint32_t *from) {
+    typedef uint32_t lanes __attribute__((vector_size(64)));
+    lanes v[16];
+    memcpy(v, from, sizeof v);
+#define VB_CHANGE(s, low, high) \\
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++) if (!(i & s)) { \\
+        lanes a = v[i], b = v[i + s]; \\
+        v[i] = __builtin_shuffle(a, b, low); v[i + s] = __builtin_shuffle(a, b, high); }
+    VB_CHANGE(8, ((lanes){0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}),
+                 ((lanes){8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31}))
+    VB_CHANGE(4, ((lanes){0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}),
+                 ((lanes){4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31}))
+    VB_CHANGE(2, ((lanes){0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}),
+                 ((lanes){2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31}))
+    VB_CHANGE(1, ((lanes){0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}),
+                 ((lanes){1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31}))
+#undef VB_CHANGE
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++) memcpy(to + i * row, &v[i], 64);
+}"""
+
 ROUNDED = """
 /* The bfloat16 nearest to a number, as a float: the same as to bfloat16 and back, in lanes of one width. */
 static inline float vb_rounded_bf16(float f) {
@@ -211,6 +234,7 @@ FIXED = {
     "vb_tile_load": Helper("", "void vb_tile_load(int, const void*, int64_t) noexcept nogil", ("vb_tiles",)),
     "vb_tile_store": Helper("", "void vb_tile_store(int, void*, int64_t) noexcept nogil", ("vb_tiles",)),
     "vb_tile_dot2": Helper("", "void vb_tile_dot2(int, int, int) noexcept nogil", ("vb_tiles",)),
+    "vb_turn": Helper(TURN, "void vb_turn(uint32_t*, int64_t, const uint32_t*) noexcept nogil"),
     "vb_dot2": Helper(DOT2, "vb_v16f vb_dot2(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"),
     "vb_dot2_avx512bf16": Helper(
         DOT2_AVX512BF16, "vb_v16f vb_dot2_avx512bf16(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"

@@ -22,13 +22,14 @@ from vibee.tree.defs import (
 )
 from vibee.tree.expr import Expr, free_vars, load
 from vibee.tree.product import product_of
+from vibee.tree.turn import turn_of
 from vibee.tree.types import DTYPES
 
 from . import parallel
 from .context import Body, InternalError, Local, flat, i64, known, product
 from .ctypes import mangle, native, vector_of
 from .ops import element, ex, in_bounds, nonnegative, numbers
-from .tiles import emit_product
+from .tiles import emit_product, emit_turn
 
 STACK_BYTES = 16 * 1024
 
@@ -145,9 +146,11 @@ def _for(s: For, b: Body) -> None:
     if s.parallel and b.threads != "1":
         parallel.outline(s, b)
         return
-    found = product_of(s)
-    if found is not None:
-        emit_product(found, b)
+    if (product := product_of(s)) is not None:
+        emit_product(product, b)
+        return
+    if (turn := turn_of(s)) is not None:
+        emit_turn(turn, b)
         return
     lo, hi = ex(s.lo, b), ex(s.hi, b)
     step = f", {s.step}" if s.step != 1 else ""

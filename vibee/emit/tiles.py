@@ -1,4 +1,5 @@
-"""Products of words of two bf16 by matrix instructions (Intel AMX), where lowering has written the loops for them.
+"""Products of words of two bf16 by matrix instructions (Intel AMX), where lowering has written the loops for them, and
+the turned copies that they need.
 
 Registers 0 to 3 hold sums of 16 x 16, 4 and 5 words of A, 6 and 7 words of B.  They read and write what the loops do
 that `vibee.tree.product` describes, and nothing else.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from vibee.tree.expr import Expr, const, load
 from vibee.tree.product import SIDE, Product
+from vibee.tree.turn import Turn
 
 from .context import Body
 from .ops import element, ex
@@ -60,3 +62,10 @@ def _move(how: str, register: int, at: Expr, b: Body) -> None:
     """A tile between a register and memory: 16 rows of 64 bytes, the first at an element."""
     row = ex(b.lookup(str(at.attr)).shape[-1], b, 12)
     b.line(f"{b.module.header.use(how)}({register}, &{element(at, b)[0]}, {row} * 4)")
+
+
+def emit_turn(t: Turn, b: Body) -> None:
+    """A call of the helper that shuffles registers, instead of the loops."""
+    row = ex(b.lookup(str(t.to.attr)).shape[-1], b, 12)
+    words = element(load(t.words, (const(0, "i64"), const(0, "i64")), "u32"), b)[0]
+    b.line(f"{b.module.header.use('vb_turn')}(&{element(t.to, b)[0]}, {row}, &{words})")

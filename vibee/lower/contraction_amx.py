@@ -7,13 +7,14 @@ small array, and from there to c.
 
 from __future__ import annotations
 
-from vibee.tree.defs import Alloc, Equation, For, If, Store
-from vibee.tree.expr import Expr, load
+from vibee.tree.defs import Alloc, Decl, Equation, For, If, Store
+from vibee.tree.expr import Expr, const, load, substitute
 from vibee.tree.product import SIDE, Product
+from vibee.tree.turn import Turn
 
-from .build import Fresh, add, i, local, mul
+from .build import Fresh, add, div, i, ix, local, mul, sub
 from .contraction import whole_tiles
-from .contraction_bf16 import PairTile
+from .contraction_bf16 import PairTile, half
 from .reduction import nest
 from .schedule import Plan
 
@@ -30,6 +31,52 @@ class MatrixTile(PairTile):
         super().__init__(e, isa, fresh, plan)
         self.mr, self.by_rows = ROWS, True  # however A lies
         self.block = whole_tiles(plan.size(self.parts.row), BLOCK, ROWS)
+
+    # ---- copies
+
+    def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
+        """The copy of a block of rows of A: where memory lies across k, blocks of SIDE x SIDE are copied and turned."""
+        if self._along_k(self.parts.a):
+            return super().pack_a(block, rows, tiles)
+        words, part, step, there = (self.fresh(n) for n in ("words", "part", "step", "there"))
+        first, k = mul(local(part), i(SIDE)), mul(local(step), i(SIDE))
+        turn = Turn(self.fresh("r"), self.fresh("c"), words, load(self.ap, (first, k), "u32"))
+        room = Alloc(words, "u32", (i(SIDE), i(SIDE)), zero=False)
+        each = [room, *self._pairs_of_rows(words, add(block, first), k, there), turn.loops()]
+        return [
+            For(part, i(0), div(mul(tiles, i(self.mr)), i(SIDE)), [
+                Decl(there, "i64", within(sub(rows, first))),
+                For(step, i(0), local(self.pairs), each),
+            ])
+        ]  # fmt: skip
+
+    def _pairs_of_rows(self, words: str, first: Expr, k: Expr, there: str) -> list:
+        """For each pair of k a row of words, as memory lies; zeros where there are no pairs or columns."""
+        t, c = self.fresh("t"), self.fresh("c")
+        at = mul(i(2), add(k, local(t)))
+        low, high = (
+            substitute(self.parts.a, {self.ks[0][0]: add(local(self.k_start), x), self.parts.row: add(first, local(c))})
+            for x in (at, add(at, i(1)))
+        )
+        both, one, none = (
+            Expr("bitor", (half(low, False), half(high, True)), None, "u32"),
+            half(low, False),
+            const(0, "u32"),
+        )
+        left = sub(local(self.k_run), mul(i(2), k))
+        whole, begun = (within(div(x, i(2))) for x in (left, add(left, i(1))))
+
+        def row(word: Expr, lo: Expr, hi: Expr) -> For:
+            return For(c, lo, hi, [Store(words, (local(t), local(c)), word)])
+
+        def rows(lo: Expr, hi: Expr, word: Expr) -> list:
+            zeros = row(none, local(there), i(SIDE))
+            edge = [For(t, lo, hi, [row(word, i(0), local(there)), zeros])]
+            return [If(full, [For(t, lo, hi, [row(word, i(0), i(SIDE))])], edge)]
+
+        full = Expr("eq", (local(there), i(SIDE)), None, "bool")
+        rest = For(t, begun, i(SIDE), [row(none, i(0), i(SIDE))])
+        return [*rows(i(0), whole, both), *rows(whole, begun, one), rest]
 
     # ---- tiles
 
@@ -65,3 +112,8 @@ class MatrixTile(PairTile):
         onto, into = (nest([(r, i(0), valid), (j, i(0), local(wide))], [s]) for s in put(local(j), self.dtype, "load"))
         full = Expr("eq", (local(wide), i(vectors * self.width)), None, "bool")
         return [If(full, [If(later, more, first)], [If(later, onto, into)])]
+
+
+def within(e: Expr) -> Expr:
+    """As many of SIDE as there are."""
+    return ix("max", i(0), ix("min", i(SIDE), e))
