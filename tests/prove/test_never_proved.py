@@ -9,6 +9,100 @@ from vibee.lower.unit import Unit
 from vibee.prove.verify import PROVED, verify_program
 
 BROKEN = {
+    # n = 1 makes it -2**63
+    "a counter from the end of its type": ("bounds", "0 of y", """
+@procedure
+def f(y: mut[f32[N]], n: i64):
+    c: i64 = 9223372036854775807
+    for i in range(n):
+        c = c + 1
+        if c < N:
+            y[c] = 1.0
+"""),
+    # x[0, 1] = 2**62 and zeros on the diagonal: the sum is -2**63
+    "what is given of the diagonal, of another element": ("bounds", "0 of y", """
+@procedure
+def f(x: i64[N, N], y: mut[f32[M]]):
+    given(N >= 2, x[i, i] <= 5, x[i, i] >= 0)
+    v = x[0, 1]
+    if v > 0:
+        if v + v < M:
+            y[v + v] = 1.0
+"""),
+    # x = 2**62, y = -2**63, z = -2**63: all tests on entry hold, because y - 1 and x + x wrap around
+    "conditions that bound each other only if neither wraps": ("bounds", "0 of a", """
+@procedure
+def f(x: i64[N], y: i64[N], z: i64[N], a: mut[f32[M]]):
+    given(x[i] <= y[i] - 1, y[i] <= 10, x[i] >= 0, z[i] == x[i] + x[i])
+    for i in range(N):
+        v = x[i]
+        w = z[i]
+        if w < M and v >= 0:
+            a[w] = 1.0
+"""),
+    # K = 100 is not refused: what needs a loop is not tested on entry
+    "a condition that is not tested on entry": ("bounds", "0 of y", """
+@procedure
+def f(y: mut[f32[6]], K: i64):
+    given(K >= 0, K <= max[i:3](i), max[i:3](i) <= 5)
+    y[K] = 1.0
+"""),
+    # x = [1, -1] and k = 0
+    "what is given of one element, of all": ("given", "at the call of g", """
+@procedure
+def g(x: i64[N]) -> y(i64):
+    given(x[i] >= 0)
+    y = 1
+
+@procedure
+def f(x: i64[N], k: i64) -> y(i64):
+    given(0 <= k, k < N, x[k] >= 0)
+    y = g(x)
+"""),
+    # every root is that of -1
+    "a condition on an element that an equation changes": ("domain", "x[i] >= 0.0", """
+@procedure
+def f(x: mut[f64[N]]) -> y(f64[N]):
+    for i in range(N):
+        if x[i] >= 0.0:
+            x[j] = -1.0
+            y[i] = sqrt(x[i])
+    then(y[i] >= 0.0)
+"""),
+    # x[0, 1] = -1
+    "the root of what is given on the diagonal": ("domain", "x[i, j] >= 0.0", """
+def f(x: f64[N, N]) -> y[N, N]:
+    given(x[i, i] >= 0)
+    y[i, j] = sqrt(x[i, j])
+    then(y[i, j] >= 0)
+"""),
+    # x = -2**32, of which 32 bits are 0
+    "the root of what is given of fewer bits": ("domain", "f64(x[i]) >= 0.0", """
+def f(x: i64[N]) -> y[N]:
+    given(i32(x[i]) >= 0)
+    y[i] = sqrt(f64(x[i]))
+    then(y[i] >= 0)
+"""),
+    # D = 1: s is exp(-5)
+    "the largest term of a sum, where the maximum has become more": ("domain", "s[n] - 0.5 >= 0.0", """
+def f(x: f64[N, D]) -> y[N]:
+    given(D >= 1)
+    m[n] = max[d](x[n, d])
+    m[n] += 5.0
+    s[n] = sum[d](exp(x[n, d] - m[n]))
+    y[n] = sqrt(s[n] - 0.5)
+    then(y[n] >= 0)
+"""),
+    # a product that is not rounded before the difference gives -8.3e-19
+    "a difference that is 0 by rounding": ("domain", ">= 0.0", """
+def g(x: f64) -> y:
+    y = x * x - 0.010000000000000002
+
+def f(a: f64) -> y:
+    given(a == 0.1)
+    y = sqrt(g(a))
+    then(y >= 0)
+"""),
     # with k = 6 the quotients are infinities of both signs
     "a condition that is not the contrary, for zeros have signs": ("bounds", "0 of y", """
 @procedure

@@ -73,7 +73,8 @@ def _translated(
         more.patterns = []
         if isinstance(a, str):
             about = [p for p in facts.promised if {str(x.attr) for x in loads(p)} == {a}]
-            known = [_element(p) for p in about if _of_any_element(p, facts.lengths)]
+            numbers = {*d.sizes, *(q.name for q in d.params)}  # x[k], with k given, is one element
+            known = [_element(p) for p in about if _of_any_element(p, numbers)]
             goal = one
         else:  # what is known of the first elements there are says what a constant is compared with
             firsts = [load(b, (ZERO,) * len(facts.fixed[b]), "i64") for b in from_ if isinstance(b, str)]

@@ -18,7 +18,7 @@ from vibee.tree.types import is_float
 
 from .facts import conjuncts
 from .numbers import Unknown, value
-from .ranges import SWAP, Known, Ranges, negated
+from .ranges import SWAP, Known, Ranges, negated, told
 from .report import Obligation
 from .values import Value
 
@@ -115,7 +115,7 @@ def leaves_domain(f: Definition, args: Sequence[Value], lookup: Lookup) -> bool:
     if not isinstance(f, Formula):
         return False
     known = Ranges(f, lookup, {})
-    known.equations = {e.lhs: e for e in f.equations}
+    known.equations = told(f.equations)
     env = dict(zip((p.name for p in f.params), args, strict=False))
     try:
         return not all(value(c, env, lookup) for c in domain(known))

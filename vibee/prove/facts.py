@@ -13,7 +13,21 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, Definition, For, Formula, Jump, Store, View, While, statements
+from vibee.tree.defs import (
+    Alloc,
+    Assign,
+    Call,
+    Decl,
+    Definition,
+    Equations,
+    For,
+    Formula,
+    Jump,
+    Store,
+    View,
+    While,
+    statements,
+)
 from vibee.tree.expr import Expr, const, free_vars, loads, names_in, rebuild, substitute, var, walk
 from vibee.tree.normal import hoist
 from vibee.tree.poly import Sizes, add
@@ -90,6 +104,8 @@ def changed(stmts: list) -> set[str]:
             # An argument may be one that the callee changes.
             out |= {n for v in [*s.args, *s.outs] if isinstance(v, View) for n in (v.array, f"{v.array}[]")}
             out |= {n for o in s.outs if isinstance(o, Expr) for n in (str(o.attr), f"{o.attr}[]")}
+        elif isinstance(s, Equations):
+            out |= {n for e in s.equations for n in (e.lhs, f"{e.lhs}[]")}
     return out
 
 
@@ -145,7 +161,8 @@ class Facts:
 
     def __init__(self, d: Definition) -> None:
         self.fixed = {p.name: p.shape for p in d.params if p.kind == "in"}
-        plain = [c for g in d.given for c in conjuncts(g) if not any(True for _ in loads(c))]
+        parts = [c for g in d.given for c in conjuncts(g)]
+        plain = [c for c in parts if tested(c, d) == 0]
         self.sizes = Sizes(plain, emitted=True)
         self.known: list[Expr] = []
         self.renamed = 0  # scalars that have changed so far: what one held before has a name of its own
@@ -154,15 +171,13 @@ class Facts:
         self.lengths = {*d.sizes, *(p.name for p in d.params if p.kind == "size")}
         for s in sorted(self.lengths):
             self.known.append(compare("ge", var(s), ZERO))
-        for g in d.given:
-            for c in conjuncts(g):
-                reads = {str(ld.attr) for ld in loads(c)}
-                if not reads:
-                    self.known.append(c)
-                elif reads <= set(self.fixed):
-                    self.promised.append(c)
-                    if tested(c, d) == 1:
-                        self.patterns.append(c)
+        self.known += plain
+        for c in parts:
+            reads = {str(ld.attr) for ld in loads(c)}
+            if reads and reads <= set(self.fixed):
+                self.promised.append(c)
+                if tested(c, d) == 1:
+                    self.patterns.append(c)
 
     def copy(self) -> Facts:
         """The same facts, to go another way from here."""

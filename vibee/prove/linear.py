@@ -161,7 +161,8 @@ def keeps(a: Expr, to: str) -> bool:
     """Does a cast keep the value?  A u64 does only where it is a remainder by a constant of 63 bits."""
     if a.dtype == "u64" and a.op == "mod" and to == "i64":
         return a.args[1].op == "const" and int(a.args[1].attr) <= 2**63  # type: ignore[call-overload]
-    return a.dtype in ("i8", "u8", "i32", to) or (to == "i64" and a.dtype == "u32")
+    wider = {"i32": ("i8", "u8"), "i64": ("i8", "u8", "i32", "u32")}
+    return a.dtype == to or a.dtype in wider.get(to, ())
 
 
 @lru_cache(maxsize=100_000)

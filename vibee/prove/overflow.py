@@ -27,7 +27,8 @@ LARGEST = 2.0**62
 FACTOR = 2**40  # of a product of sizes; with a larger one, the test on entry would refuse ordinary sizes
 DEGREE = 8
 STRIDE = 1024  # with steps of this length,
-FAR = 2**61  # this far is a way of 2**51 steps: a month of steps of a nanosecond
+BEGIN = 2**60  # from here at most,
+FAR = 2**61  # this far is a way of 2**50 steps: two weeks of steps of a nanosecond
 
 
 def index_names(p: Procedure) -> set[str]:
@@ -71,7 +72,7 @@ def counters(p: Procedure) -> set[str]:
 def _counts(name: str, value: Expr) -> bool:
     """Is a constant assigned, or a constant added?"""
     if value.op == "const":
-        return True
+        return not is_int(value.dtype) or abs(int(value.attr)) <= BEGIN  # type: ignore[call-overload]
     if value.op not in ("add", "sub") or value.dtype != "i64":
         return False
     rest = [a for a in value.args if norm(a) not in (var(name), var(f"{name}[]"))]
@@ -223,6 +224,8 @@ class Overflow:
                     if at.op != "load" or at.attr != e.attr:
                         continue
                     here = {str(k.attr): x for k, x in zip(at.args, e.args, strict=True)}
+                    if tuple(substitute(k, here) for k in at.args) != e.args:
+                        continue  # x[i, i] is no element off the diagonal
                     if not free_vars(other) & (places - here.keys()):  # else it is about other elements, too
                         yield op, substitute(other, here)
 
@@ -293,10 +296,21 @@ def overflow_of(p: Procedure) -> tuple[Procedure, Overflow]:
     numbers = {q.name for q in p.params if q.kind == "scalar" and q.dtype == "i64"}
     facts = Facts(p)
     o = Overflow(facts, {*facts.lengths, *(numbers & indices)}, indices)
-    p = replace(p, given=[o.condition(g) for g in p.given])
-    o.facts = Facts(p)
+    given, marked = p.given, [doubted(g) for g in p.given]
+    while marked != p.given:  # a condition bounds others only where it is known not to wrap around itself
+        p = replace(p, given=marked)
+        o.facts = Facts(p)
+        marked = [o.condition(g) for g in given]
     o.counters = counters(p)
     return p, o
+
+
+def doubted(e: Expr) -> Expr:
+    """A condition of which every operation may wrap around, but for those in indices of elements."""
+    if e.op in ("load", "load?"):
+        return e
+    e = rebuild(e, doubted)
+    return replace(e, op=e.op + "?") if e.op in ARITHMETIC and e.dtype == "i64" else e
 
 
 def unbounded(e: Expr) -> Expr | None:

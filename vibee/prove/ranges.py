@@ -32,6 +32,7 @@ from vibee.tree.types import is_float, is_int
 from . import intervals
 from .facts import FLIP, changed, conjuncts, names_in
 from .intervals import ANY, Interval, compared, converted, folded, holds, of_type
+from .linear import keeps
 from .numbers import Unknown, evaluated, value
 
 Lookup = Callable[[str], Definition]
@@ -123,7 +124,7 @@ class Ranges:
     def settle(self) -> Ranges:
         """Grow the intervals until every assignment stays inside."""
         body = self.d.body if isinstance(self.d, Procedure) else self.d.equations if isinstance(self.d, Formula) else []
-        self.equations = {e.lhs: e for e in body if isinstance(e, Equation) and not e.accumulate}
+        self.equations = told(body)
         self._begin()
         self.events = list(events(body))
         for n in range(ROUNDS):
@@ -160,10 +161,11 @@ class Ranges:
 
     def _given(self, c: Expr) -> None:
         for op, me, other in sides(c):
-            me = me.args[0] if me.op == "cast" and is_int(me.dtype) and is_int(me.args[0].dtype) else me
+            me = me.args[0] if me.op == "cast" and is_int(me.args[0].dtype) and keeps(me.args[0], me.dtype) else me
             if me.op in ("var", "load") and me.attr in self.env and not any(True for _ in loads(other)):
-                if me.op == "load" and not all(a.op == "var" and a.attr not in self.env for a in me.args):
-                    continue
+                free = all(a.op == "var" and a.attr not in self.env for a in me.args)
+                if not free or len(set(me.args)) < len(me.args):
+                    continue  # it is not about every element
                 name = str(me.attr)
                 if free_vars(other) <= set(self.env):
                     self.env[name] = self.env[name].meet(compared(op, self.of(other, ()), me.dtype))
@@ -304,7 +306,7 @@ class Ranges:
         if all(a.low == a.high and not a.nan for a in args) and args:
             try:
                 x = evaluated(f, [float(a.low) if is_float(p.dtype) else int(a.low) for p, a in
-                                  zip(f.params, args, strict=False)], self.lookup)  # fmt: skip
+                                  zip(f.params, args, strict=False)], self.lookup, exact=True)  # fmt: skip
                 if is_float(e.dtype) and math.isfinite(x):
                     return Interval(x - abs(x) * 1e-6, x + abs(x) * 1e-6, False)
             except Unknown:
@@ -334,6 +336,13 @@ class Ranges:
                 says = replace(compared(op, self.of(other, ()), me.dtype), nan=True)
                 found = found.meet(Interval(-says.high, says.high) if size else says)
         return found
+
+
+def told(body: list) -> dict[str, Equation]:
+    """The equations that say all of what a temporary is."""
+    found = [e for e in body if isinstance(e, Equation)]
+    more = {e.lhs for e in found if e.accumulate}
+    return {e.lhs: e for e in found if e.lhs not in more}
 
 
 def _key(e: Expr) -> str:
