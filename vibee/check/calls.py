@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vibee.tree.defs import Definition, View
+from vibee.tree.defs import Definition, Param, View
 from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substitute, var
 from vibee.tree.types import INT_LITERAL
 
@@ -290,6 +290,35 @@ class CallChecker(BinderChecker):
         if a.dtype == "i64" or a.dtype == INT_LITERAL:
             return self.convert(a, "i64")
         return Expr("cast", (a,), "i64", "i64", a.span)
+
+    # ------------------------------------------------------------ memory
+
+    def disjoint(self, a: View, b: View) -> bool:
+        """True if two parts of one array are known not to overlap."""
+        for x, y in zip(a.lead, b.lead, strict=False):
+            d = self.scope.facts.number(Expr("sub", (x, y), None, "i64"))
+            if d:
+                return True
+            if d is None:
+                return False
+        if a.part and b.part and len(a.lead) == len(b.lead):
+            for (_, end), (start, _) in ((a.part, b.part), (b.part, a.part)):
+                d = self.scope.facts.number(Expr("sub", (start, end), None, "i64"))
+                if d is not None and d >= 0:
+                    return True
+        return False
+
+    def given_twice(self, a: ArrayArg, p: Param, bound: Bound) -> None:
+        """A mut argument must not overlap another argument."""
+        for other, q in zip(bound.args, bound.callee.params, strict=True):
+            if q is p or not isinstance(other, ArrayArg) or other.view.array != a.view.array:
+                continue
+            if not self.disjoint(a.view, other.view):
+                raise SpecError(
+                    a.span,
+                    f"'{a.symbol.name}' is given twice to {bound.callee.name}, which changes '{p.name}'; give two "
+                    f"arrays",
+                )
 
     # ------------------------------------------------------------ obligations
 

@@ -324,6 +324,8 @@ class ModelChecker(WholeArrays, BodyChecker):
             if p.kind == "mut" and (given is None or given.kind != "mut"):
                 how = "that can only be an input declared mut, as in cache: mut[f32[N]]"
                 raise SpecError(a.span, f"{f.name} writes to '{p.name}'; {how}")
+            if p.kind == "mut":
+                self.given_twice(a, p, bound)
             if (a.view.lead or a.view.part is not None) and given is None:
                 how = f"write a formula that takes the whole of {a.symbol.name}"
                 raise SpecError(a.span, f"only inputs can be passed in parts; {how}")

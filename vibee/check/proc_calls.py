@@ -132,8 +132,22 @@ class ProcedureCalls(BodyChecker):
         places: list[View | Expr] = []
         after: list = []
         for t, o, shape in zip(targets, outs, bound.out_shapes, strict=True):
-            places.append(self._place(t, o, shape, bound, after))
+            place = self._place(t, o, shape, bound, after)
+            self._two_places(place, places, t, bound)
+            places.append(place)
         return [*self._emit(bound, places, span, False), *after]
+
+    def _two_places(self, place: View | Expr, earlier: list[View | Expr], t: Expr, bound: Bound) -> None:
+        """Results of one call must not overlap: the call may write them in any order."""
+        for other in earlier:
+            if isinstance(place, View) and isinstance(other, View):
+                meet = place.array == other.array and not self.disjoint(place, other)
+            else:
+                meet = place == other
+            if meet:
+                raise SpecError(
+                    t.span, f"two results of {bound.callee.name} go to '{t.attr}'; give each a place of its own"
+                )
 
     def _shape(self, t: Expr) -> tuple[Expr, ...] | None:
         """The shape of an array that exists already."""
@@ -193,27 +207,12 @@ class ProcedureCalls(BodyChecker):
     def _apart(self, place: ArrayArg, bound: Bound) -> None:
         """A call's results must not overlap what it reads."""
         for a in bound.args:
-            if isinstance(a, ArrayArg) and a.view.array == place.view.array and not self._disjoint(a, place):
+            if isinstance(a, ArrayArg) and a.view.array == place.view.array and not self.disjoint(a.view, place.view):
                 raise SpecError(
                     place.span,
                     f"{bound.callee.name} reads '{place.symbol.name}' while it writes it; assign to another array "
                     f"and copy it back",
                 )
-
-    def _disjoint(self, a: ArrayArg, b: ArrayArg) -> bool:
-        """True if two parts of one array are known not to overlap."""
-        for x, y in zip(a.view.lead, b.view.lead, strict=False):
-            d = self.scope.facts.number(Expr("sub", (x, y), None, "i64"))
-            if d:
-                return True
-            if d is None:
-                return False
-        if a.view.part and b.view.part and len(a.view.lead) == len(b.view.lead):
-            for (_, end), (start, _) in ((a.view.part, b.view.part), (b.view.part, a.view.part)):
-                d = self.scope.facts.number(Expr("sub", (start, end), None, "i64"))
-                if d is not None and d >= 0:
-                    return True
-        return False
 
     def _emit(self, bound: Bound, outs: list, span: Span, before: bool = True) -> list:
         """The Call statement, with its obligations kept; `before` puts it ahead of the current statement."""
@@ -224,7 +223,7 @@ class ProcedureCalls(BodyChecker):
                 if p.kind == "mut":
                     self.writable(a.symbol.name, a.span)
                     a.symbol.written = True
-                    self._shared(a, p, bound)
+                    self.given_twice(a, p, bound)
                 args.append(a.view)
             else:
                 args.append(a)
@@ -239,18 +238,6 @@ class ProcedureCalls(BodyChecker):
             self.pending.append(call)
             return []
         return [call]
-
-    def _shared(self, a: ArrayArg, p: Param, bound: Bound) -> None:
-        """A mut argument must not overlap another argument."""
-        for other, q in zip(bound.args, bound.callee.params, strict=True):
-            if q is p or not isinstance(other, ArrayArg) or other.view.array != a.view.array:
-                continue
-            if not self._disjoint(a, other):
-                raise SpecError(
-                    a.span,
-                    f"'{a.symbol.name}' is given twice to {bound.callee.name}, which changes '{p.name}'; give two "
-                    f"arrays",
-                )
 
     def oblige(self, conditions: list[Expr]) -> None:
         """What a procedure calls may not be reached, so that conditions stay obligations."""

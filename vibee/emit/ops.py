@@ -73,7 +73,10 @@ def in_bounds(array: str, idx: tuple[Expr, ...], span: object, b: Body) -> str:
 
 def _load_checked(e: Expr, b: Body) -> Text:
     text, _ = _load(e, b)
-    zero = {"f32": "<float>0.0", "bool": "False"}.get(e.dtype, "0")
+    zero = "False"
+    if e.dtype != "bool":  # both sides in the same C type, as in `_where`
+        t = f"<{DTYPES[e.dtype].ctype}>"
+        text, zero = t + text, t + "0"
     return f"{text} if {in_bounds(str(e.attr), e.args, e.span, b)} else {zero}", TERNARY
 
 
@@ -118,7 +121,10 @@ def _shift(e: Expr, b: Body) -> Text:
         by = str(count.attr % bits)
     else:
         by = f"({ex(count, b, 8)} & {bits - 1})"
-    return f"{ex(e.args[0], b, prec)} {sign} {by}", prec
+    left = ex(e.args[0], b, prec)
+    if e.args[0].op == "const" and not left.startswith("<"):
+        left = f"<{DTYPES[e.dtype].ctype}>{ex(e.args[0], b, UNARY)}"  # a literal is an int in C
+    return f"{left} {sign} {by}", prec
 
 
 def _cheap(e: Expr) -> bool:

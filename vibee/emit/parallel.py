@@ -23,7 +23,7 @@ def outline(s: For, b: Body) -> None:
     b.children += 1
     _check_jumps(s.body, name)
     c = b.child(name)
-    c.assigned = assigned_names(s.body)
+    c.assigned = assigned_names([s])  # its own variable, too: an earlier loop may have had one of that name
     hoist([For(s.var, s.lo, s.hi, s.body)], c)
     var = c.declare(s.var, "i64", size=True)
     step = f", {s.step}" if s.step != 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 from vibee.tree.defs import (
@@ -91,8 +92,9 @@ def _alloc(s: Alloc, b: Body) -> None:
     b.env[s.name] = local
     if s.zero:
         memset = b.module.header.use("memset")
-        size = "sizeof(" + DTYPES[s.dtype].ctype + ")"
-        b.line(f"{memset}({local.name}, 0, {ex(product(s.shape), b, 12)} * {size})")
+        size, count = "sizeof(" + DTYPES[s.dtype].ctype + ")", product(s.shape)
+        with nullcontext() if nonnegative(count, b) else b.block(f"if {ex(count, b, 9)} > 0"):
+            b.line(f"{memset}({local.name}, 0, {ex(count, b, 12)} * {size})")
 
 
 def make_array(s: Alloc, b: Body) -> Local:

@@ -24,7 +24,7 @@ from vibee.tree.defs import Alloc, Assign, Decl, Definition, Equation, For, Form
 from vibee.tree.expr import Expr, bound_vars, const, loads, walk
 from vibee.tree.normal import hoist
 
-from .build import BITS, Fresh, div, i, local, map_stmts, mul, not_negative, serial
+from .build import BITS, Fresh, at_least_zero, div, i, local, map_stmts, mul, not_negative, serial
 from .nest import Nests, nest, parallel_nest
 from .procedure import Lookup, Statements
 from .reduction import pure
@@ -144,6 +144,9 @@ def guards(d: Definition, fresh: Fresh) -> list:
     if not guarded(d):
         return []
     out: list = []
+    if d.is_scalar:  # called in expressions, where nothing can be tested before
+        sizes = [Expr("lt", (local(p.name), i(0)), None, "bool") for p in d.params if p.kind == "size"]
+        out += [If(c, [Jump("fail", d.span)], span=d.span) for c in sizes]
     shapes = {p.name: p.shape for p in d.params if p.is_array}
     ranked = [(when, c, g.span) for g in d.given for c in conjuncts(g) if (when := tested(c, d)) is not None]
     for when, c, span in sorted(ranked, key=lambda x: x[0]):
@@ -220,10 +223,11 @@ def collapse(stmts: list, fresh: Fresh) -> list:
         if not (isinstance(inner, For) and inner.parallel and inner.step == s.step == 1):
             return s
         at = fresh("at")
+        rows, columns = (at_least_zero(e, fresh.signed) for e in (s.hi, inner.hi))  # two negative ones are none
         both = [
             Decl(s.var, "i64", div(local(at), inner.hi)),
             Decl(inner.var, "i64", Expr("mod", (local(at), inner.hi), None, "i64")),
         ]
-        return For(at, i(0), mul(s.hi, inner.hi), [*both, *inner.body], parallel=True, span=s.span, work=s.work)
+        return For(at, i(0), mul(rows, columns), [*both, *inner.body], parallel=True, span=s.span, work=s.work)
 
     return map_stmts(stmts, one)

@@ -21,7 +21,7 @@ from vibee.tree.defs import (
     While,
     statements,
 )
-from vibee.tree.expr import Expr, load, rebuild
+from vibee.tree.expr import Expr, load, loads, rebuild
 from vibee.tree.normal import hoist, neutral
 
 from .build import Fresh, add, at_least_zero, combine, div, i, local, mul, sub
@@ -122,12 +122,22 @@ class Statements:
         pre, lo = pure(s.lo, self.fresh)
         more, hi = pure(s.hi, self.fresh)
         pre += more
+        if s.parallel and not inside:
+            lo, hi = (self.held(e, pre) for e in (lo, hi))
         if not s.parallel or inside:
             return [*pre, replace(s, lo=lo, hi=hi, parallel=False, body=self.body(s.body, inside))]
         sums = reductions(s)
         if sums:
             return [*pre, *self.parallel_sums(replace(s, lo=lo, hi=hi), sums)]
         return [*pre, replace(s, lo=lo, hi=hi, body=self.body(s.body, inside=True))]
+
+    def held(self, e: Expr, before: list) -> Expr:
+        """An end of a range as it is when the loop begins: threads that ask later may see elements changed."""
+        if not [*loads(e)]:
+            return e
+        name = self.fresh("end")
+        before.append(Decl(name, "i64", e, e.span))
+        return local(name)
 
     def parallel_sums(self, s: For, sums: dict[str, tuple[str, str]]) -> list:
         """BLOCKS equal parts of the range, each with its own partial results, combined in order."""

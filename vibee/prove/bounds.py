@@ -278,6 +278,22 @@ class Walk:
                 place = v.span if v.span.line else s.span
                 text = f"{what} for an argument in {v.array}"
                 self.claim("bounds", reduce(conjunction, goals), text, place, "tested before the call")
+        return [*out, *self.sizes_of(s)]
+
+    def sizes_of(self, s: Call) -> list[If]:
+        """The same for sizes that a call gives, which its proofs take for no negative numbers."""
+        out = []
+        callee = self.lookup(s.fn)
+        given = [a for a, p in zip(s.args, callee.params, strict=True) if p.kind == "size" and isinstance(a, Expr)]
+        parts = [v.part for v in (*s.args, *s.outs) if isinstance(v, View) and v.part]
+        lengths = [Expr("sub", (hi, lo), None, "i64") for lo, hi in parts]  # lie inside, which is another claim
+        for e in dict.fromkeys([*s.sizes.values(), *given]):
+            goal = compare("le", ZERO, e)
+            if e not in lengths and goal not in self.facts.known and not self.facts.plain(goal):
+                out.append(If(self.again(opposite(goal), s.span), [Jump("fail", s.span)], span=s.span))
+                if self.thorough or s.span.line:
+                    text = f"{show(goal)}, a size at the call of {callee.name}"
+                    self.claim("given", goal, text, s.span, "tested before the call")
         return out
 
     def placed(self, s: Call) -> Call:

@@ -116,9 +116,9 @@ def plus(a: Expr, b: Expr) -> Expr:
 
 def product(shape: tuple[Expr, ...]) -> Expr:
     """Elements of a shape."""
-    out = Expr("const", (), 1, "i64")
+    one = out = const(1, "i64")
     for e in shape:
-        out = e if out.op == "const" else Expr("mul", (out, e), None, "i64")
+        out = e if out == one else Expr("mul", (out, e), None, "i64")
     return out
 
 

@@ -1,0 +1,209 @@
+"""What lies between the proof and the code: proved loops that once read, wrote or computed something else."""
+
+import numpy as np
+import pytest
+
+import vibee
+from vibee.check import load_text
+
+SPEC = """
+@procedure
+def hoisted(x: f32[N]) -> y(f32[N]):
+    s: f64 = 0.0
+    for i in range(2):
+        s += f64(i)
+    for i in parallel(N):
+        row: f32[i + 1]
+        for j in range(i + 1):
+            row[j] = x[j] * 2.0
+        y[i] = row[i]
+
+@procedure
+def ends(x: mut[i64[N]]):
+    given(N >= 1, 0 <= x[i] <= N)
+    for i in parallel(x[0], N):
+        if i >= 0:
+            x[i] = 1000000000
+
+@procedure
+def counted(x: mut[i64[N]]) -> s(i64):
+    given(N >= 6)
+    for i in parallel(max(x[5], 0), N):
+        x[i] = 0
+        s += 1
+
+@procedure
+def inner(x: f32[N], n: size) -> y(f32):
+    given(n < N)
+    y = x[n]
+
+@procedure
+def outer(x: f32[N], k: i64) -> y(f32):
+    given(k < N)
+    y = inner(x, k)
+
+def pick(n: size) -> y(i64):
+    t[i:10] = cumsum[i](i64(i) + 5)
+    y = t[min(n, 9)]
+
+@procedure
+def picks(k: i64) -> y(i64):
+    y = pick(k)
+
+@procedure
+def last(x: f32[N, C], p: mut[f32[K]]) -> y(f32):
+    given(K >= 1, N < K)
+    p[N] = 7.0
+    y = 1.0
+
+@procedure
+def seen(x: f32[L], p: mut[f32[K]], a: i64, b: i64) -> y(f32):
+    given(a * b == L, a < K, K >= 1)
+    y = last(view(x, a, b), p)
+
+def under(x: u32[N], at: i64[M], z: i64[K]) -> y(i64[M]):
+    given(K >= 1, N >= 1)
+    y[m] = z[min(i64(x[at[m] ^ at[m]] - u32(1)), K - 1)]
+
+def wrapped(x: i32[N], at: i64[M]) -> y(i64[M]):
+    given(N >= 1)
+    y[m] = i64(x[at[m] ^ at[m]] + 2147483647)
+
+def shifted(n: i64) -> y(i64):
+    y = 1 << n
+
+def halved(n: i64) -> y(i64):
+    y = -1 >> n
+
+@procedure
+def negative(x: f32[N], k: i64) -> y(f32[N]):
+    row: f32[k]
+    for i in range(N):
+        y[i] = x[i]
+        if i < k:
+            y[i] += row[i]
+
+@procedure
+def three(x: f32[N], a: i64, b: i64, c: i64) -> y(f32[N]):
+    given(a < N, b < N, N >= 1)
+    t: f32[a, b, c]
+    t[i, j, k] = x[i + 1] * x[j + 1]
+    y[n] = x[n]
+
+@procedure
+def fixed(n: size) -> y(f64):
+    t: f64[8589934592, 2147483648]
+    for i in range(4096):
+        t[0, i] = 1.5
+    y = t[0, 5]
+"""
+
+
+@pytest.fixture(scope="module")
+def k(kept):
+    return vibee.load(kept("after_the_proof.vibee", SPEC))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_local_array_has_the_size_of_its_own_iteration(k, threads):
+    x = np.arange(300, dtype="f")
+    assert (k.hoisted(x, threads=threads) == 2 * x).all()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_ends_of_a_parallel_range_are_those_of_the_beginning(k, threads):
+    x = np.zeros(100_000, "i8")
+    k.ends(x, threads=threads)
+    assert (x == 1_000_000_000).all()
+    assert k.counted(np.full(200, 3), threads=threads) == 197
+
+
+def test_a_size_at_a_call_is_no_negative_number(k):
+    x = np.arange(60, dtype="f")
+    assert k.outer(x, 5) == 5.0
+    assert k.picks(2) == 18
+    with pytest.raises(ValueError, match="outer"):
+        k.outer(x[50:], -50)
+    with pytest.raises(ValueError, match="pick"):
+        k.picks(-1)
+    p = np.zeros(60, "f")
+    with pytest.raises(ValueError, match="seen"):
+        k.seen(np.ones(6, "f"), p[50:], -3, -2)
+    assert not p.any()
+    assert k.seen(np.ones(6, "f"), p[50:], 3, 2) == 1.0
+    assert p[53] == 7.0
+
+
+def test_elements_that_are_tested_keep_their_type(k):
+    at = np.zeros(1, "i8")
+    assert k.under(np.array([0], "u4"), at, np.arange(100)[50:60]).tolist() == [59]
+    assert k.wrapped(np.array([1], "i4"), at).tolist() == [-(2**31)]
+
+
+@pytest.mark.parametrize("n", [0, 5, 31, 32, 40, 62])
+def test_a_number_is_shifted_in_its_own_type(k, n):
+    assert k.shifted(n) == 1 << n
+    assert k.halved(n) == -1
+
+
+def test_arrays_of_negative_sizes_have_no_elements(k):
+    assert k.negative(np.ones(3, "f"), -5).tolist() == [1, 1, 1]
+    assert k.three(np.ones(4, "f"), -(10**8), -1, 1, threads=1).tolist() == [1] * 4
+    assert k.three(np.ones(4, "f"), 2, 3, 1).tolist() == [1] * 4
+
+
+def test_an_array_that_is_too_large_for_its_count_is_refused(k):
+    with pytest.raises((ValueError, MemoryError), match="fixed"):
+        k.fixed(1)
+
+
+TWO = """
+def two(x: f32[N]) -> (a[N], b[N]):
+    a[i] = x[i] * 2.0
+    b[i] = a[i] + 1.0
+
+def pair(x: f32[N]) -> (a, b):
+    a = sum[i](x[i])
+    b = max[i](x[i])
+
+@procedure
+def f(x: f32[N], n: i64, y: mut[f32[M]], z: mut[f32[3]]) -> s(f32):
+    given(M >= 2 * N, n >= 0, n + N <= M, N >= 1)
+    CALL
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["y[0:N], y[n:n + N] = two(x)", "u: f32[N]\n    u, u = two(x)", "z[0], z[0] = pair(x)", "s, s = pair(x)",
+     "z[n], z[n] = pair(x)"],
+)  # fmt: skip
+def test_results_of_a_call_do_not_overlap(call):
+    (error,) = load_text(TWO.replace("CALL", call), "case.vibee").errors
+    assert "two results of" in str(error)
+    assert "give each a place of its own" in str(error)
+
+
+@pytest.mark.parametrize("call", ["y[0:N], y[N:2 * N] = two(x)", "z[0], z[1] = pair(x)", "s, z[0] = pair(x)"])
+def test_results_apart_from_each_other_are_taken(call):
+    assert not load_text(TWO.replace("CALL", call), "case.vibee").errors
+
+
+MODEL = """
+@procedure
+def put(c: mut[f32[N]], x: f32[N]) -> y(f32[N]):
+    for i in parallel(N):
+        c[i] += x[N - 1 - i]
+        y[i] = c[i]
+
+@model
+def m(x: f32[N], c: mut[f32[2, N]]) -> y[N]:
+    w: f32[N] = 1.0
+    y = put(c[0], ROW)
+"""
+
+
+def test_a_model_gives_what_is_changed_only_once():
+    (error,) = load_text(MODEL.replace("ROW", "c[0]"), "case.vibee").errors
+    assert "'c' is given twice to put, which changes 'c'; give two arrays" in str(error)
+    assert not load_text(MODEL.replace("ROW", "c[1]"), "case.vibee").errors
