@@ -293,8 +293,11 @@ class ModelChecker(WholeArrays, BodyChecker):
     # ------------------------------------------------------------ calls
 
     def new_value(self, name: str, dtype: str, shape: tuple[Expr, ...]) -> str:
-        """A fresh value; `name` itself if nothing else has it."""
+        """A fresh value; `name` itself if nothing else has it.
+
+        Not that of an output, which may be assigned again: only what it is at the end has its memory."""
         taken = self.model.values.keys() | self.reserved | {w.name for w in self.model.weights}
+        taken |= {o.name for o in self.outs}
         sym = self.scope.local(name)
         if sym is not None and sym.kind != "temp":
             taken |= {name}

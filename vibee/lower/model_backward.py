@@ -95,7 +95,7 @@ class Backward:
             if isinstance(s, ModelCall):
                 self._call(s, parts)
             elif any(parts.get(c.result) for c in s.carries):
-                reached |= self._layers(s, parts)
+                reached |= self._layers(s, parts, reached)
         for place in layout(m):
             x = place.weight
             target = Ref(f"grad of {x.name}", x.shape, const(0, "i64") if x.layered else None)
@@ -207,7 +207,7 @@ class Backward:
             return Ref(d.value, seen(o, c.sizes), d.index)
         return c.sizes[name]
 
-    def _layers(self, s: Layers, parts: Parts) -> set[str]:
+    def _layers(self, s: Layers, parts: Parts, reached: set[str]) -> set[str]:
         """The loop backwards; gives the layered weights whose gradients it writes."""
         w, m = self.w, self.w.model
         two = {}
@@ -235,7 +235,11 @@ class Backward:
         used = {found[0] for call in s.body for a in call.args if (found := argument(a))}
         layered = {x.name: x for x in m.weights if x.layered and x.name in used}
         for x in layered.values():
-            self._put(local.pop(x.name, []), Ref(f"grad of {x.name}", x.shape, var(s.var)), x.dtype)
+            target, terms = Ref(f"grad of {x.name}", x.shape, var(s.var)), local.pop(x.name, [])
+            if x.name in reached:  # a later loop has written its share
+                self.out += [accumulate_step(w, target, t, x.dtype) for t in terms]
+            else:
+                self._put(terms, target, x.dtype)
         before: list[Do | Loop] = []
         sums = []
         for value in [v for v in local if v in self.active]:

@@ -60,11 +60,12 @@ def lives(w: Work) -> Lives:
 
 def stack(w: Work, found: Lives) -> None:
     """A value of a layer loop that is used outside of that loop is kept for every layer."""
-    counts = {s.var: s.count for s in w.steps if isinstance(s, Loop)}
     for name, span in found.spans.items():
         v = w.values[name]
         if v.loop is not None and v.copies is None and len(span.loops) > 1:
-            v.copies = counts[v.loop]
+            # another loop may have a variable of that name, and another count
+            loops = [s for k in span.loops if k is not None and isinstance(s := w.steps[k], Loop)]
+            v.copies = next(s.count for s in loops if s.var == v.loop)
 
 
 def buffers(w: Work, found: Lives) -> list[Buffer]:
