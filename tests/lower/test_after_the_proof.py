@@ -69,6 +69,10 @@ def wrapped(x: i32[N], at: i64[M]) -> y(i64[M]):
     given(N >= 1)
     y[m] = i64(x[at[m] ^ at[m]] + 2147483647)
 
+def flags(x: bool[N], at: i64[M]) -> y(bool[M]):
+    given(N >= 1)
+    y[m] = x[at[m] ^ at[m]]
+
 def shifted(n: i64) -> y(i64):
     y = 1 << n
 
@@ -137,6 +141,7 @@ def test_a_size_at_a_call_is_no_negative_number(k):
 def test_elements_that_are_tested_keep_their_type(k):
     at = np.zeros(1, "i8")
     assert k.under(np.array([0], "u4"), at, np.arange(100)[50:60]).tolist() == [59]
+    assert k.flags(np.array([True]), at).tolist() == [True]
     assert k.wrapped(np.array([1], "i4"), at).tolist() == [-(2**31)]
 
 

@@ -91,8 +91,7 @@ class Forward:
             if value in calls and value not in taken and value not in carried:
                 direct.add(o.name)
                 taken.add(value)
-                if value != o.name:
-                    self.w.same[value] = Ref(o.name, o.shape)
+                self.w.same[value] = Ref(o.name, o.shape)  # no value has the name of an output
         return direct
 
     def _call(self, c: ModelCall, loop: str | None) -> Do:

@@ -291,9 +291,8 @@ class Walk:
             goal = compare("le", ZERO, e)
             if e not in lengths and goal not in self.facts.known and not self.facts.plain(goal):
                 out.append(If(self.again(opposite(goal), s.span), [Jump("fail", s.span)], span=s.span))
-                if self.thorough or s.span.line:
-                    text = f"{show(goal)}, a size at the call of {callee.name}"
-                    self.claim("given", goal, text, s.span, "tested before the call")
+                text = f"{show(goal)}, a size at the call of {callee.name}"
+                self.claim("given", goal, text, s.span, "tested before the call")
         return out
 
     def placed(self, s: Call) -> Call:
