@@ -180,12 +180,12 @@ static inline void vb_no_tiles(void) { if (vb_has_amx_bf16()) __asm__ volatile("
 #define vb_tile_dot2(c, a, b) __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" :: "i"(c), "i"(a), "i"(b))"""
 
 TURN = """
-/* 16 x 16 words turned over, rows of `to` `row` words apart: parts of two registers, 8, 4, 2 and 1 lanes wide, change
-   places (Eklundh, "A Fast Computer Method for Matrix Transposing", 1972). */
-static inline void vb_turn(uint32_t *to, int64_t row, const uint32_t *from) {
+/* 16 x 16 words turned over, rows `row` and `width` words apart: parts of two registers, 8, 4, 2 and 1 lanes wide,
+   change places (Eklundh, "A Fast Computer Method for Matrix Transposing", 1972). */
+static inline void vb_turn(uint32_t *to, int64_t row, const uint32_t *from, int64_t width) {
     typedef uint32_t lanes __attribute__((vector_size(64)));
     lanes v[16];
-    memcpy(v, from, sizeof v);
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++) memcpy(&v[i], from + i * width, 64);
 #define VB_CHANGE(s, low, high) \\
     _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++) if (!(i & s)) { \\
         lanes a = v[i], b = v[i + s]; \\
@@ -234,7 +234,7 @@ FIXED = {
     "vb_tile_load": Helper("", "void vb_tile_load(int, const void*, int64_t) noexcept nogil", ("vb_tiles",)),
     "vb_tile_store": Helper("", "void vb_tile_store(int, void*, int64_t) noexcept nogil", ("vb_tiles",)),
     "vb_tile_dot2": Helper("", "void vb_tile_dot2(int, int, int) noexcept nogil", ("vb_tiles",)),
-    "vb_turn": Helper(TURN, "void vb_turn(uint32_t*, int64_t, const uint32_t*) noexcept nogil"),
+    "vb_turn": Helper(TURN, "void vb_turn(uint32_t*, int64_t, const uint32_t*, int64_t) noexcept nogil"),
     "vb_dot2": Helper(DOT2, "vb_v16f vb_dot2(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"),
     "vb_dot2_avx512bf16": Helper(
         DOT2_AVX512BF16, "vb_v16f vb_dot2_avx512bf16(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"

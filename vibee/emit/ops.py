@@ -121,9 +121,10 @@ def _shift(e: Expr, b: Body) -> Text:
         by = str(count.attr % bits)
     else:
         by = f"({ex(count, b, 8)} & {bits - 1})"
-    left = ex(e.args[0], b, prec)
-    if e.args[0].op == "const" and not left.startswith("<"):
-        left = f"<{DTYPES[e.dtype].ctype}>{ex(e.args[0], b, UNARY)}"  # a literal is an int in C
+    literal = e.args[0].op == "const"
+    left = ex(e.args[0], b, UNARY if literal else prec)
+    if literal and not left.startswith("<"):
+        left = f"<{DTYPES[e.dtype].ctype}>{left}"  # a literal is an int in C
     return f"{left} {sign} {by}", prec
 
 

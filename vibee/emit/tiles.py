@@ -66,6 +66,6 @@ def _move(how: str, register: int, at: Expr, b: Body) -> None:
 
 def emit_turn(t: Turn, b: Body) -> None:
     """A call of the helper that shuffles registers, instead of the loops."""
-    row = ex(b.lookup(str(t.to.attr)).shape[-1], b, 12)
+    row, width = (ex(b.lookup(str(name)).shape[-1], b) for name in (t.to.attr, t.words))
     words = element(load(t.words, (const(0, "i64"), const(0, "i64")), "u32"), b)[0]
-    b.line(f"{b.module.header.use('vb_turn')}(&{element(t.to, b)[0]}, {row}, &{words})")
+    b.line(f"{b.module.header.use('vb_turn')}(&{element(t.to, b)[0]}, {row}, &{words}, {width})")

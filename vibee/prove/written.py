@@ -69,9 +69,9 @@ class Written:
             self.forget({s.name})
             if value is not None and known is not None:
                 self.facts.know(s.name, value.dtype, value)
-                if value.dtype == "i64" and not any(n.op in DATA for n in walk(known)):
-                    if s.name not in free_vars(known):
-                        self.values[s.name] = known
+                told = s.name not in free_vars(known) and not any(n.op in DATA for n in walk(known))
+                if value.dtype == "i64" and told:
+                    self.values[s.name] = known
         elif isinstance(s, Alloc):
             self.shapes[s.name] = s.shape
             if not s.zero:

@@ -19,7 +19,7 @@ from .product import SIDE
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The parts of the loops.  `to` is the load of the element that is written first; the words lie side by side."""
+    """The parts of the loops.  `to` is the load of the element that is written first."""
 
     r: str
     c: str
