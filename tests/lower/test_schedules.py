@@ -340,6 +340,20 @@ def test_unrolled_loops():
     assert "for k_2_k in range(0, k_2_run // 4 * 4, 4):" in text
 
 
+def test_the_innermost_index_of_loops_that_would_be_shared():
+    """Rows that vectors run along end the sharing; copies of an unrolled loop have arrays of their own."""
+    text = notes_and_text("softmax", "simd(n)")[1]
+    assert text.count("in parallel(0, (N + 63) // 64)") == 2 and text.count("for n_4 in range(0, N)") == 1
+    assert notes_and_text("softmax", "unroll(n)")[1].count("e: f32[D]") == 4 + 1
+    text = notes_and_text("matmul_nt", "simd(k); parallel(j)")[1]
+    assert "for j in parallel(0, N)" in text and "lanes[lane] = a[i, k_0 + lane] * b[j, k_0 + lane]" in text
+
+
+def test_without_vectors_partial_sums_are_an_array():
+    text = notes_and_text("rows", "simd(d)", "plain")[1]
+    assert "lanes[lane] = 0.0" in text and "lanes[lane] = lanes[lane] + x[n, d_0 + lane]" in text
+
+
 def test_sums_through_memory_ask_for_what_comes_next():
     """Where the schedule says so; with few rows, the second factor of a product without saying."""
     asked = lambda name, words: re.findall("prefetch .*", notes_and_text(name, words)[1])  # noqa: E731 - one form
