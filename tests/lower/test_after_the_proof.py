@@ -95,6 +95,14 @@ def three(x: f32[N], a: i64, b: i64, c: i64) -> y(f32[N]):
     y[n] = x[n]
 
 @procedure
+def quotient(x: f32[N], k: i64) -> y(f32):
+    for i in range(N):
+        if k > 0:
+            row: f32[N // k + 1]
+            row[0] = x[i]
+            y += row[0]
+
+@procedure
 def fixed(n: size) -> y(f64):
     t: f64[8589934592, 2147483648]
     for i in range(4096):
@@ -155,6 +163,11 @@ def test_arrays_of_negative_sizes_have_no_elements(k):
     assert k.negative(np.ones(3, "f"), -5).tolist() == [1, 1, 1]
     assert k.three(np.ones(4, "f"), -(10**8), -1, 1, threads=1).tolist() == [1] * 4
     assert k.three(np.ones(4, "f"), 2, 3, 1).tolist() == [1] * 4
+
+
+def test_a_size_that_divides_is_not_computed_before_its_test(k):
+    assert k.quotient(np.ones(3, "f"), 0) == 0.0
+    assert k.quotient(np.ones(3, "f"), 2) == 3.0
 
 
 def test_an_array_that_is_too_large_for_its_count_is_refused(k):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import random_elements
 import random_endings
+import random_given
 import random_integers
 import random_parts
 import random_reductions
@@ -24,6 +25,7 @@ from spec_writer import Writer
 WILD = [
     *random_wild.WILD, *random_wild.WILD, *random_integers.WILD, *random_elements.WILD, *random_parts.WILD,
     *random_endings.WILD, *random_reductions.WILD, *random_written.WILD, *random_written.WILD,
+    *random_given.WILD,
 ]  # fmt: skip
 FAMILIES = [*FORMULAS, *PROCEDURES, *CALLS]
 UNKNOWN = "unknown"  # what is said of a wild spec

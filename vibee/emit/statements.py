@@ -21,7 +21,7 @@ from vibee.tree.defs import (
     View,
     While,
 )
-from vibee.tree.expr import Expr, free_vars, load
+from vibee.tree.expr import Expr, free_vars, load, walk
 from vibee.tree.product import product_of
 from vibee.tree.turn import turn_of
 from vibee.tree.types import DTYPES
@@ -135,13 +135,18 @@ def _hoist_in(statements: list, b: Body) -> None:
         match s:
             case Alloc():
                 fixed = all(n in b.env and n not in b.assigned for e in s.shape for n in free_vars(e))
-                if fixed and known(product(s.shape)) is None:
+                if fixed and known(product(s.shape)) is None and not any(may_fail(e) for e in s.shape):
                     b.hoisted[id(s)] = make_array(s, b)
             case For(parallel=False) | While():
                 _hoist_in(s.body, b)
             case If():
                 _hoist_in(s.then, b)
                 _hoist_in(s.orelse, b)
+
+
+def may_fail(e: Expr) -> bool:
+    """Does a value need a test, of a divisor, which may stand around its statement?"""
+    return any(n.op in ("floordiv", "mod") and known(n.args[1]) in (None, 0) for n in walk(e))
 
 
 def _for(s: For, b: Body) -> None:
