@@ -5,6 +5,8 @@ import pytest
 
 import vibee
 from vibee.check import load_text
+from vibee.emit import emit_module
+from vibee.lower.unit import Unit
 
 SPEC = """
 @procedure
@@ -168,6 +170,14 @@ def test_arrays_of_negative_sizes_have_no_elements(k):
 def test_a_size_that_divides_is_not_computed_before_its_test(k):
     assert k.quotient(np.ones(3, "f"), 0) == 0.0
     assert k.quotient(np.ones(3, "f"), 2) == 3.0
+
+
+def test_many_small_arrays_do_not_fill_the_stack():
+    rows = "".join(f"    t{i}: f32[4096]\n    t{i}[0] = x\n" for i in range(20))
+    unit = Unit(load_text(f"@procedure\ndef many(x: f32) -> y(f32):\n{rows}    y = t0[0]\n", "case.vibee"), "v3")
+    text = emit_module([unit.procedure(unit.by_key("many"))])
+    assert text.count("[4096]") == 1 and "t15" in text.split("[4096]")[1].split("\n")[0]
+    assert text.count("vb_alloc(4096") == 4
 
 
 def test_an_array_that_is_too_large_for_its_count_is_refused(k):

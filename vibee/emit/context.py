@@ -71,6 +71,7 @@ class Body:
         self.captured: dict[str, Local] = {}
         self.assigned: set[str] = set()  # names that are not the same everywhere in the function
         self.heap: list[str] = []
+        self.stack = 0  # bytes of the arrays that are declared
         self.hoisted: dict[int, Local] = {}
         self.children = 0
         self.in_while = 0

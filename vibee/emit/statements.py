@@ -32,7 +32,8 @@ from .ctypes import mangle, native, vector_of
 from .ops import element, ex, in_bounds, nonnegative, numbers
 from .tiles import emit_product, emit_turn
 
-STACK_BYTES = 16 * 1024
+STACK_BYTES = 16 * 1024  # of one local array
+ALL_STACK_BYTES = 256 * 1024  # of those of one function: threads have a few MB
 
 
 def emit_body(statements: list, b: Body) -> None:
@@ -102,7 +103,9 @@ def make_array(s: Alloc, b: Body) -> Local:
     width = DTYPES[s.dtype].bits // 8
     count = known(product(s.shape))
     name = b.fresh(mangle(s.name))
-    if count is not None and 0 < count * width <= STACK_BYTES:
+    size = (count or 0) * width
+    if 0 < size <= min(STACK_BYTES, ALL_STACK_BYTES - b.stack):
+        b.stack += size
         b.decls[name] = f"{DTYPES[s.dtype].ctype}[{count}]"
         local = Local("array", name, s.dtype, "", s.shape)
     else:
