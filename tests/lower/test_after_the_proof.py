@@ -176,8 +176,7 @@ def test_many_small_arrays_do_not_fill_the_stack():
     rows = "".join(f"    t{i}: f32[4096]\n    t{i}[0] = x\n" for i in range(20))
     unit = Unit(load_text(f"@procedure\ndef many(x: f32) -> y(f32):\n{rows}    y = t0[0]\n", "case.vibee"), "v3")
     text = emit_module([unit.procedure(unit.by_key("many"))])
-    assert text.count("[4096]") == 1 and "t15" in text.split("[4096]")[1].split("\n")[0]
-    assert text.count("vb_alloc(4096") == 4
+    assert text.count("vb_alloc(4096") == 4 and "float[4096] t0, " in text
 
 
 def test_an_array_that_is_too_large_for_its_count_is_refused(k):
