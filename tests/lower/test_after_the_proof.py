@@ -105,6 +105,64 @@ def quotient(x: f32[N], k: i64) -> y(f32):
             y += row[0]
 
 @procedure
+def counts(y: mut[f32[N]], n: i64):
+    c: i64 = 0
+    for i in range(n):
+        c = c + 1024
+    if c < N:
+        y[c] = 1.0
+
+@procedure
+def waits(y: mut[f32[N]], n: i64) -> s(i64):
+    s = 0
+    k: i64 = n
+    while k > 0:
+        s += 1
+        k -= 1
+    if s < N:
+        y[s] = 1.0
+
+@procedure
+def apart(y: mut[f32[N]], a: i64, b: i64):
+    given(a >= 0, b <= N)
+    for i in parallel(a, b):
+        j: i64 = 0
+        while j < 3:
+            y[i] = 1.0
+            j += 1
+
+@procedure
+def blocks(y: mut[f32[(C // H) * H]], C: size, H: size):
+    given(C % H == 0, C >= 1)
+    y[C - 1] = 1.0
+
+@procedure
+def last_of(x: f32[K], K: size) -> y(f32):
+    given(K >= 1)
+    y = x[K - 1]
+
+@procedure
+def wrapping(x: f32[N], e: i64[2]) -> y(f32):
+    given(e[k] >= 1)
+    a = e[0]
+    b = e[1]
+    if 0 <= a * b // b <= N:
+        y = last_of(x[0:a * b // b], a)
+
+@procedure
+def reversed(x: i64[N], y: mut[i64[N]]):
+    for i in range(N):
+        y[i] = x[N - 1 - i]
+
+@procedure
+def moved(x: mut[i64[K]], e: i64[2]):
+    given(e[k] >= 1)
+    n = e[0]
+    b = e[1]
+    if n <= K // 2:
+        reversed(x[n * b // b:n * b // b + n], x[0:n])
+
+@procedure
 def fixed(n: size) -> y(f64):
     t: f64[8589934592, 2147483648]
     for i in range(4096):
@@ -177,6 +235,51 @@ def test_many_small_arrays_do_not_fill_the_stack():
     unit = Unit(load_text(f"@procedure\ndef many(x: f32) -> y(f32):\n{rows}    y = t0[0]\n", "case.vibee"), "v3")
     text = emit_module([unit.procedure(unit.by_key("many"))])
     assert text.count("vb_alloc(4096") == 4 and "float[4096] t0, " in text
+
+
+def test_steps_are_counted_one_by_one_or_refused(k):
+    y = np.zeros(2000, "f")
+    k.counts(y, 1)
+    assert y.nonzero()[0].tolist() == [1024]
+    with pytest.raises(ValueError, match="too large"):
+        k.counts(y, 2**54 - 1)
+    assert k.waits(y, 7) == 7 and y[7] == 1.0
+    unit = Unit(load_text(SPEC, "case.vibee"), "v3")
+    text = {name: emit_module([unit.procedure(unit.by_key(name))]) for name in ("counts", "waits", "apart")}
+    assert "vb_step(" in text["waits"] and "vb_step(" not in text["counts"] and "vb_step(" not in text["apart"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_empty_range_is_no_long_one(k, threads):
+    y = np.zeros(4, "f")
+    k.apart(y, 10, -(2**63), threads=threads)
+    assert not y.any()
+    k.apart(y, 1, 3, threads=threads)
+    assert y.tolist() == [0, 1, 1, 0]
+
+
+def test_a_remainder_by_nothing_is_not_0(k):
+    y = np.zeros(200, "f")
+    with pytest.raises(ValueError, match="division by zero"):
+        k.blocks(y[50:50], 100, 0)
+    assert not y.any()
+    y = np.zeros(6, "f")
+    k.blocks(y, 6, 3)
+    assert y[5] == 1.0
+
+
+def test_what_the_front_end_took_for_equal_is_tested_where_it_may_wrap(k):
+    x = np.arange(60, dtype="f")
+    assert k.wrapping(x, np.array([7, 3])) == 6.0
+    with pytest.raises(ValueError, match="wrapping"):
+        k.wrapping(x, np.array([2**32, 2**32]))
+    x = np.arange(6)
+    k.moved(x, np.array([3, 1]))
+    assert x.tolist() == [5, 4, 3, 3, 4, 5]
+    x = np.arange(8)
+    with pytest.raises(ValueError, match="moved"):
+        k.moved(x, np.array([4, 2**62]))
+    assert x.tolist() == list(range(8))
 
 
 def test_an_array_that_is_too_large_for_its_count_is_refused(k):

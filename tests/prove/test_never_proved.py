@@ -254,6 +254,90 @@ def f(x: i32[N]) -> y[N]:
     y[i] = sqrt(f32(c[i]))
     then(y[i] >= 0)
 """),
+    # abs(-2**63) is -2**63
+    "the least number has no opposite": ("bounds", "0 of y", """
+@procedure
+def f(x: i64[1], y: mut[u8[N]]):
+    v = 5 - min(abs(x[0]), 5)
+    if v < N:
+        y[v] = u8(1)
+"""),
+    # u = 2**63 is a negative i64
+    "a number of 64 bits without a sign": ("bounds", "0 of y", """
+@procedure
+def f(u: u64, y: mut[u8[N]]):
+    if u >= 0:
+        v = 5 - min(i64(u), 5)
+        if v < N:
+            y[v] = u8(1)
+"""),
+    # with N = 2**23 the length wraps around to 0
+    "a length that wraps around": ("bounds", "axis 0 of x", """
+@procedure
+def f(x: f32[2199023255552 * N], N: size) -> y(f32):
+    given(N >= 1)
+    y = x[N]
+"""),
+    # -2**31 // -1 is -2**31, and -2**63 // -1 is -2**63
+    "the least number divided by -1": ("bounds", "0 of y", """
+@procedure
+def f(a: i32, y: mut[f32[N]]):
+    if a <= 0 and a % -1 == 0 and i64(a // -1) < N:
+        y[i64(a // -1)] = 1.0
+"""),
+    "the least number of 64 bits divided by -1": ("bounds", "0 of y", """
+@procedure
+def f(x: i64[2], b: i64, y: mut[f32[N]]):
+    given(b == -1)
+    a = x[0]
+    q = a // b
+    if a <= 0 and a % b == 0 and q < N:
+        y[q] = 1.0
+"""),
+    # fma(x, s, -m) is not 0 where x * s is rounded to m
+    "the largest term of a sum, of which only the maximum is rounded": ("domain", "t[n] - 0.5 >= 0.0", """
+def f(x: f32[N, D], s: f32) -> y[N]:
+    given(D >= 1)
+    m[n] = max[d](x[n, d] * s)
+    t[n] = sum[d](exp(x[n, d] * s - m[n]))
+    y[n] = sqrt(t[n] - 0.5)
+    then(y[n] >= 0)
+"""),
+    # with e = [2**32, 2**32] the product wraps around to 0
+    "a shape with a product that wraps around": ("shape", "x of g", """
+@procedure
+def g(x: f32[K], K: size) -> y(f32):
+    given(K >= 1)
+    y = x[K - 1]
+
+@procedure
+def f(x: f32[N], e: i64[2]) -> y(f32):
+    given(e[k] >= 1)
+    a = e[0]
+    b = e[1]
+    if 0 <= a * b // b <= N:
+        y = g(x[0:a * b // b], a)
+"""),
+    # with B = 0 there are no elements
+    "a shape with a quotient by what may be 0": ("bounds", "axis 0 of x", """
+def g(x: f32[N], y: f32[N]) -> z[N]:
+    z[n] = x[n] + y[n]
+
+def f(x: f32[A * B // B], y: f32[A], B: size) -> z[A]:
+    z = g(y, x)
+"""),
+    # with B = 0 both are the first n elements
+    "parts that are apart if nothing wraps around": ("shape", "do not overlap in x", """
+@procedure
+def g(x: i64[N], y: mut[i64[N]]):
+    for i in range(N):
+        y[i] = x[i]
+
+@procedure
+def f(x: mut[i64[K]], n: i64, b: i64):
+    given(n >= 1, b >= 0, 2 * n <= K)
+    g(x[n * b // b:n * b // b + n], x[0:n])
+"""),
 }  # fmt: skip
 
 

@@ -70,6 +70,7 @@ class Body:
         self.env: dict[str, Local] = {}
         self.captured: dict[str, Local] = {}
         self.assigned: set[str] = set()  # names that are not the same everywhere in the function
+        self.stepped: frozenset[str] = frozenset()  # scalars of which every step is made
         self.heap: list[str] = []
         self.stack = 0  # bytes of the arrays that are declared
         self.hoisted: dict[int, Local] = {}
@@ -122,6 +123,7 @@ class Body:
         """The function for the body of a parallel loop."""
         body = Body(self.module, name)
         body.threads = "1"
+        body.stepped = self.stepped
         body.env = {k: replace(v, outer=True) for k, v in self.env.items()}
         return body
 

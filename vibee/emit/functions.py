@@ -79,7 +79,7 @@ def scalar_function(p: Procedure, module: Module) -> str:
         params.append("int* err")
     out = b.declare(p.outs[0].name, p.outs[0].dtype)
     b.result = out.name
-    b.assigned = assigned_names(p.body)
+    b.assigned, b.stepped = assigned_names(p.body), p.stepped
     loops = any(isinstance(s, For | While) for s in p.body)
     single = len(p.body) == 1 and getattr(p.body[0], "name", getattr(p.body[0], "array", None)) == p.outs[0].name
     if not single:
@@ -114,7 +114,7 @@ def procedure(p: Procedure, module: Module) -> None:
     for n in sizes:
         b.env[n] = Local("scalar", mangle(n), "i64", "Py_ssize_t", nonnegative=True)
         params.append(f"Py_ssize_t {mangle(n)}")
-    b.assigned = assigned_names(p.body)
+    b.assigned, b.stepped = assigned_names(p.body), p.stepped
     first = len(module.chunks)
     fitting(p, b)
     hoist(p.body, b)

@@ -86,6 +86,10 @@ static inline void *vb_alloc(int64_t count, size_t width, int *err) {
     return p;
 }"""
 
+STEP = """
+/* The compiler does not look through it: a loop of steps stays one, and takes its time. */
+static inline int64_t vb_step(int64_t n) { __asm__ volatile("" : "+r"(n)); return n; }"""
+
 PREFETCH = """
 /* What lies so many bytes after p will be read soon.  There may be no memory. */
 static inline void vb_prefetch(const void *p, int ahead) {
@@ -221,6 +225,7 @@ FIXED = {
     "vb_alloc": Helper(ALLOC, "void* vb_alloc(int64_t, size_t, int*) noexcept nogil", ("vb_note",)),
     "free": Helper("", "void free(void*) noexcept nogil"),
     "memset": Helper("", "void* memset(void*, int, size_t) noexcept nogil"),
+    "vb_step": Helper(STEP, "int64_t vb_step(int64_t) noexcept nogil"),
     "vb_prefetch": Helper(PREFETCH, "void vb_prefetch(const void*, int) noexcept nogil"),
     "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),
     "vb_f32_of_bf16": Helper(BF16, "float vb_f32_of_bf16(uint16_t) noexcept nogil"),

@@ -59,7 +59,8 @@ def _share(n: str, t: str) -> str:
 
 
 def _minus(hi: str, lo: str, s: For) -> str:
-    return hi if s.lo.op == "const" and s.lo.attr == 0 else f"({hi}) - ({lo})"
+    """The length of a range: from numbers far apart, an empty one could wrap around to a long one."""
+    return hi if s.lo.op == "const" and s.lo.attr == 0 else f"(({hi}) - ({lo}) if ({hi}) > ({lo}) else 0)"
 
 
 def _at(lo: str, lo_expr: Expr, offset: str, step: int) -> str:

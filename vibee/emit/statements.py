@@ -69,14 +69,20 @@ def _assign(s: Assign, b: Body) -> None:
     if local.kind != "scalar" or local.nonnegative:
         what = "a size or loop variable" if local.nonnegative else local.kind
         raise InternalError(f"{b.name}: assignment to {what} {s.name}")
-    b.line(f"{local.name} = {ex(s.value, b)}")
+    b.line(f"{local.name} = {counted(s.name, s.value, b)}")
+
+
+def counted(name: str, value: Expr, b: Body) -> str:
+    """The text of a value; of one that a counter gets, behind a barrier for the C compiler."""
+    text = ex(value, b)
+    return f"{b.module.header.use('vb_step')}({text})" if name in b.stepped and value.dtype == "i64" else text
 
 
 def _store(s: Store, b: Body) -> None:
     local = b.lookup(s.array)
     if local.outer and local.kind != "array":
         raise InternalError(f"{b.name}: store to {s.array} of the enclosing function in a parallel loop")
-    value = ex(s.value, b)
+    value = counted(f"{s.array}[]" if not s.idx else "", s.value, b)
     target, _ = element(load(s.array, s.idx, local.dtype), b)
     if vector_of(s.value.dtype):
         b.line(f"{b.ctype(s.value.dtype)}_storeu(&{target}, {value})")

@@ -148,7 +148,8 @@ def guards(d: Definition, fresh: Fresh) -> list:
         sizes = [Expr("lt", (local(p.name), i(0)), None, "bool") for p in d.params if p.kind == "size"]
         out += [If(c, [Jump("fail", d.span)], span=d.span) for c in sizes]
     shapes = {p.name: p.shape for p in d.params if p.is_array}
-    ranked = [(when, c, g.span) for g in d.given for c in conjuncts(g) if (when := tested(c, d)) is not None]
+    parts = [(c, g.span) for g in d.given for c in with_divisors(g)]
+    ranked = [(when, c, span) for c, span in parts if (when := tested(c, d)) is not None]
     for when, c, span in sorted(ranked, key=lambda x: x[0]):
         ranges: dict[str, Expr] = {}
         for ld in loads(c):
@@ -165,6 +166,15 @@ def guards(d: Definition, fresh: Fresh) -> list:
         else:
             out += nest(bounds, [If(broken, [Jump("fail", span)])])
     return out
+
+
+def with_divisors(g: Expr) -> Iterator[Expr]:
+    """The parts of a condition; before one that says that a remainder is 0, that its divisor is not: proofs rest on
+    it (vibee.tree.poly), and what is computed of a remainder by 0 is 0."""
+    for c in conjuncts(g):
+        if c.op == "eq" and c.args[0].op == "mod" and c.args[0].args[1].op != "const":
+            yield Expr("ne", (c.args[0].args[1], const(0, c.args[0].dtype)), None, "bool")
+        yield c
 
 
 def names_of(d: Definition) -> tuple[set[str], set[str]]:

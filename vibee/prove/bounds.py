@@ -30,11 +30,11 @@ from vibee.tree.defs import (
 from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substitute, var
 from vibee.tree.types import is_int
 
-from .calls import LEFT, TESTED, call_obligations
+from .calls import BEFORE, LEFT, TESTED, agreement, apart, call_obligations
 from .ends import ending
-from .facts import ZERO, Facts, changed, compare, conjunction, conjuncts, guarded, leaves, opposite, width
+from .facts import ZERO, Facts, changed, compare, conjunction, conjuncts, disjunction, guarded, leaves, opposite, width
 from .invariants import candidates, limits_of
-from .overflow import Overflow, fits, overflow_of, unbounded
+from .overflow import LARGEST, Overflow, fits, in_floats, overflow_of, unbounded
 from .races import Access, Scope, separate, whole
 from .report import Obligation, VectorBounds
 
@@ -277,8 +277,8 @@ class Walk:
             if goals and (self.thorough or (open_ and v.span.line)):
                 place = v.span if v.span.line else s.span
                 text = f"{what} for an argument in {v.array}"
-                self.claim("bounds", reduce(conjunction, goals), text, place, "tested before the call")
-        return [*out, *self.sizes_of(s)]
+                self.claim("bounds", reduce(conjunction, goals), text, place, BEFORE)
+        return [*out, *self.sizes_of(s), *self.shapes_of(s)]
 
     def sizes_of(self, s: Call) -> list[If]:
         """The same for sizes that a call gives, which its proofs take for no negative numbers."""
@@ -292,8 +292,25 @@ class Walk:
             if e not in lengths and goal not in self.facts.known and not self.facts.plain(goal):
                 out.append(If(self.again(opposite(goal), s.span), [Jump("fail", s.span)], span=s.span))
                 text = f"{show(goal)}, a size at the call of {callee.name}"
-                self.claim("given", goal, text, s.span, "tested before the call")
+                self.claim("given", goal, text, s.span, BEFORE)
         return out
+
+    def shapes_of(self, s: Call) -> list[If]:
+        """The same for shapes that are not proved to agree, and for parts that may overlap.  Products are compared
+        where they do not wrap around."""
+        if self.silent:
+            return []
+        tests: list[Expr] = []
+        callee = self.lookup(s.fn)
+        for _, goals in agreement(s, callee, self.shapes):
+            for g in goals:
+                if not self.facts.prove(g):
+                    small = [Expr("abs", (in_floats(e),), None, "f64") for e in g.args]
+                    tests += [*(compare("lt", e, const(LARGEST, "f64")) for e in small), g]
+        for _, ways in apart(s, callee):
+            if not any(map(self.facts.prove, ways)):
+                tests.append(reduce(disjunction, ways, const(False, "bool")))
+        return [If(self.again(opposite(g), s.span), [Jump("fail", s.span)], span=s.span) for g in tests]
 
     def placed(self, s: Call) -> Call:
         """The call with the reads marked that say where its array arguments lie and how large they are."""
@@ -436,10 +453,8 @@ def check_bounds(p: Procedure, lookup: Lookup, thorough: bool = False) -> tuple[
     """`p` with every access proved or marked checked, every parallel loop proved or made serial; and what had
     to hold.  `thorough`: the parts of memory that a model's plan gives to calls are asked for, too."""
     p, overflow = overflow_of(p)
-    shapes = {q.name: q.shape for q in [*p.params, *p.outs] if q.is_array}
-    for shape in shapes.values():
-        for e in shape:
-            overflow.exact(e)
+    shapes = {q.name: tuple(map(overflow.exact, q.shape)) for q in [*p.params, *p.outs] if q.is_array}
     w = Walk(p, lookup, overflow.facts, shapes, overflow, thorough, limits=limits_of(p))
     body = w.stmts(p.body)
-    return replace(p, body=body, fits=fits(overflow.needed, overflow.facts.lengths)), w.found
+    fit = fits(overflow.needed, overflow.facts.lengths)
+    return replace(p, body=body, fits=fit, stepped=frozenset(overflow.stepped)), w.found

@@ -7,7 +7,7 @@ Every definition also tests on entry what its proofs rest on (facts.tested), so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 
 from vibee.tree.defs import Call, Definition, View
 from vibee.tree.expr import Expr, const, free_vars, load, loads, rebuild, show, substitute, var, walk
@@ -19,6 +19,7 @@ from .sources import sources
 Lookup = Callable[[str], Definition]
 TESTED = "tested on entry"
 LEFT = "not tested: no place depends on it"
+BEFORE = "tested before the call"
 
 
 def call_obligations(
@@ -45,9 +46,14 @@ def call_obligations(
                 out.append(Obligation("given", what, s.span, False, known.about(goal), goal, instead))
             else:
                 out.append(Obligation("given", what, s.span, claims is not None, instead=instead))
-    for p in [*callee.params, *callee.outs]:
-        if p.name in arrays:
-            out.append(_shape(s, callee, p.shape, arrays[p.name], p.name, table, facts, shapes))
+    for what, goals in agreement(s, callee, shapes):
+        bad = next((g for g in goals if not facts.prove(g)), None)
+        if bad is None:
+            out.append(Obligation("shape", what, s.span))
+        else:
+            out.append(Obligation("shape", what, s.span, False, facts.about(bad), bad, BEFORE))
+    for what, ways in apart(s, callee):
+        out.append(Obligation("shape", what, s.span, any(map(facts.prove, ways)), instead=BEFORE))
     return out
 
 
@@ -108,19 +114,33 @@ def _put(e: Expr, value: int) -> Expr:
     return rebuild(e, lambda a: _put(a, value))
 
 
-def _shape(
-    s: Call, callee: Definition, wanted: tuple[Expr, ...], v: View, name: str, table: dict[str, Expr], facts: Facts,
-    shapes: dict[str, tuple[Expr, ...]],
-) -> Obligation:  # fmt: skip
-    """The callee sees as many elements as the argument has, in the shape that it asks for."""
-    rest = shapes[v.array][len(v.lead) :]
-    if v.part is not None:
-        rest = (Expr("sub", (v.part[1], v.part[0]), None, "i64"), *rest[1:])
-    seen = tuple(substitute(e, table) for e in wanted)
-    goals = [compare("eq", product(rest), product(seen))]
-    goals += [compare("eq", a, b) for a, b in zip(v.shape, seen, strict=False) if a != b] if v.shape else []
-    what = f"{name} of {callee.name} is {v.array} with the shape [{', '.join(map(show, seen))}]"
-    bad = next((g for g in goals if g.args[0] != g.args[1] and not facts.prove(g)), None)
-    if bad is None:
-        return Obligation("shape", what, s.span)
-    return Obligation("shape", what, s.span, False, facts.about(bad), bad, "tested by the front end")
+def agreement(s: Call, callee: Definition, shapes: dict[str, tuple[Expr, ...]]) -> Iterator[tuple[str, list[Expr]]]:
+    """Of each array argument, what says that the callee sees as many elements as it has, in the shape that it asks
+    for.  The front end has found them equal, as whole numbers without an end: it does not know what wraps around."""
+    both = [*zip(s.args, callee.params, strict=True), *zip(s.outs, callee.outs, strict=True)]
+    table = {**s.sizes, **{p.name: a for a, p in both if not isinstance(a, View)}}
+    for v, p in both:
+        if not isinstance(v, View):
+            continue
+        rest = shapes[v.array][len(v.lead) :]
+        if v.part is not None:
+            rest = (Expr("sub", (v.part[1], v.part[0]), None, "i64"), *rest[1:])
+        seen = tuple(substitute(e, table) for e in p.shape)
+        pairs = [(product(rest), product(seen)), *(zip(v.shape, seen, strict=False) if v.shape else ())]
+        what = f"{p.name} of {callee.name} is {v.array} with the shape [{', '.join(map(show, seen))}]"
+        yield what, [compare("eq", a, b) for a, b in pairs if a != b]
+
+
+def apart(s: Call, callee: Definition) -> Iterator[tuple[str, list[Expr]]]:
+    """Of two parts of one array, one of which the callee writes: ways in which they do not overlap.  Those of a
+    model's memory plan, which no spec wrote, have proofs of their own (vibee.prove.plan)."""
+    both = [*zip(s.args, callee.params, strict=True), *zip(s.outs, callee.outs, strict=True)]
+    views = [(v, p) for v, p in both if isinstance(v, View) and v.span.line]
+    for n, (v, p) in enumerate(views):
+        for w, q in views[n + 1 :]:
+            if v.array != w.array or p.kind == q.kind == "in":
+                continue
+            ways = [compare("ne", x, y) for x, y in zip(v.lead, w.lead, strict=False) if x != y]
+            if v.part and w.part and len(v.lead) == len(w.lead):
+                ways += [compare("le", v.part[1], w.part[0]), compare("le", w.part[1], v.part[0])]
+            yield f"{p.name} and {q.name} of {callee.name} do not overlap in {v.array}", ways

@@ -51,6 +51,11 @@ def conjunction(a: Expr, b: Expr) -> Expr:
     return Expr("and", (a, b), None, "bool")
 
 
+def disjunction(a: Expr, b: Expr) -> Expr:
+    """a or b."""
+    return Expr("or", (a, b), None, "bool")
+
+
 def conjuncts(e: Expr) -> Iterable[Expr]:
     """The parts of a condition that all hold."""
     if e.op == "and":

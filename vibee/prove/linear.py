@@ -111,8 +111,10 @@ class Translation:
             z3 = self.z3
             bz, rz = self.term(b), self.term(r)
             self.side.append(z3.Implies(bz > 0, z3.And(rz >= 0, rz < bz)))
-            # x // 0 and x % 0 are 0 in the emitted code, after an error was noted
-            self.side.append(z3.Implies(bz != 0, rz == self.term(plus(a, times(q, b), -1))))
+            # x // 0 and x % 0 are 0 in the emitted code, after an error was noted; the least number // -1 wraps around
+            least = RANGES.get(e.dtype, (-(2**63), 0))[0]
+            plain = z3.Or(bz > 0, bz < -1, z3.And(bz == -1, self.term(a) > least))
+            self.side.append(z3.Implies(plain, rz == self.term(plus(a, times(q, b), -1))))
         return q if e.op == "floordiv" else r
 
     def _choice(self, e: Expr) -> Poly:

@@ -109,6 +109,12 @@ def _bits(a: Bounds, b: Bounds) -> Bounds:
     return _add(a, b) if a.natural and b.natural else UNKNOWN
 
 
+def _abs(a: Bounds) -> Bounds:
+    """The least number of a type has no opposite: what is not seen to be greater may stay negative."""
+    safe = a.size is not None and set(a.size) <= {()} and a.size.get((), 0) < 2**63
+    return Bounds({} if a.natural or safe else a.size, a.size)
+
+
 def _and(a: Bounds, b: Bounds) -> Bounds:
     sides = [x.high for x in (a, b) if x.natural]
     return Bounds({}, less(sides[0], sides[-1])) if sides else UNKNOWN
@@ -124,4 +130,4 @@ def shift(op: str, a: Bounds, b: Bounds) -> Bounds:
 
 
 RULES = {"add": _add, "sub": _sub, "neg": _neg, "mul": _mul, "floordiv": _floordiv, "mod": _mod, "min": _min,
-         "max": _max, "bitor": _bits, "xor": _bits, "bitand": _and, "abs": lambda a: Bounds({}, a.size)}  # fmt: skip
+         "max": _max, "bitor": _bits, "xor": _bits, "bitand": _and, "abs": _abs}  # fmt: skip

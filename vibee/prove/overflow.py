@@ -18,7 +18,8 @@ from vibee.tree.expr import Expr, const, free_vars, loads, rebuild, substitute, 
 from vibee.tree.poly import Poly
 from vibee.tree.types import is_int
 
-from .facts import Facts, changed, compare, expressions, norm, product
+from .counters import FAR, counters, ways
+from .facts import Facts, compare, expressions, norm, product
 from .magnitude import LIMITS, RULES, UNKNOWN, Bounds, Side, less, most, of_type, one, shift, total
 
 ARITHMETIC = ("add", "sub", "mul", "neg")
@@ -26,9 +27,6 @@ COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 LARGEST = 2.0**62
 FACTOR = 2**40  # of a product of sizes; with a larger one, the test on entry would refuse ordinary sizes
 DEGREE = 8
-STRIDE = 1024  # with steps of this length,
-BEGIN = 2**60  # from here at most,
-FAR = 2**61  # this far is a way of 2**50 steps: two weeks of steps of a nanosecond
 
 
 def index_names(p: Procedure) -> set[str]:
@@ -51,32 +49,6 @@ def index_names(p: Procedure) -> set[str]:
         if more <= out:
             return out
         out |= more
-
-
-def counters(p: Procedure) -> set[str]:
-    """Scalars that are set to constants and changed by constants only: they do not come far (see FAR)."""
-    kinds: dict[str, list[bool]] = {}
-    for s in statements(p.body):
-        if isinstance(s, (Decl, Assign)):
-            value = s.init if isinstance(s, Decl) else s.value
-            kinds.setdefault(s.name, []).append(value is None or _counts(s.name, value))
-        elif isinstance(s, Store) and not s.idx:
-            kinds.setdefault(f"{s.array}[]", []).append(_counts(s.array, s.value))
-        elif isinstance(s, (For, Call)):
-            for name in changed([s] if isinstance(s, Call) else [replace(s, body=[])]):
-                kinds.setdefault(name, []).append(False)
-    begun = {q.name for q in p.params} | {f"{q.name}[]" for q in p.params}  # with any number
-    return {name for name, constant in kinds.items() if all(constant)} - begun
-
-
-def _counts(name: str, value: Expr) -> bool:
-    """Is a constant assigned, or a constant added?"""
-    if value.op == "const":
-        return not is_int(value.dtype) or abs(int(value.attr)) <= BEGIN  # type: ignore[call-overload]
-    if value.op not in ("add", "sub") or value.dtype != "i64":
-        return False
-    rest = [a for a in value.args if norm(a) not in (var(name), var(f"{name}[]"))]
-    return len(rest) == 1 and rest[0].op == "const" and abs(int(rest[0].attr)) <= STRIDE  # type: ignore[call-overload]
 
 
 def _places(s: object) -> Iterator[Expr]:
@@ -107,7 +79,8 @@ class Overflow:
     cut: set[Expr] = field(default_factory=set)  # the busy ones that an answer was cut short by
     found: dict[Expr, Bounds] = field(default_factory=dict)  # of elements, by `known`
     known: list[Expr] = field(default_factory=list)
-    counters: set[str] = field(default_factory=set)
+    counters: dict[str, Poly] = field(default_factory=dict)  # how far they come
+    stepped: set[str] = field(default_factory=set)  # those of which every step is to be made
 
     def exact(self, e: Expr, note: bool = True) -> Expr:
         """The same expression, with the operations marked that have no bounds."""
@@ -161,6 +134,9 @@ class Overflow:
         if e.op == "cast":
             (source,) = e.args
             inner = self.bounds(source) if source.dtype in ("i64", "u64", *LIMITS) else UNKNOWN
+            if source.dtype == "u64" and e.dtype == "i64":
+                fits = inner.high is not None and set(inner.high) <= {()} and inner.high.get((), 0) < 2**63
+                return Bounds({}, inner.high) if fits else UNKNOWN
             kept = e.dtype == "i64" or (e.dtype == "u64" and inner.natural)
             return inner if kept else narrow
         if e.op == "shr" and e.dtype == "i64" and e.args[1].op == "const":
@@ -190,20 +166,31 @@ class Overflow:
         if e in self.found:
             return self.found[e]
         self.busy.add(e)
-        low: Side = one(FAR) if e.attr in self.counters and e.op == "var" else None
+        low: Side = self.counters.get(str(e.attr)) if e.op == "var" else None
+        first = low
         high: Side = low
         for op, other in self.compared(e):
             found = self.bounds(other)
             if op in ("lt", "le", "eq") and found.high is not None:
-                high = found.high if high == one(FAR) else less(high, found.high)
+                high = found.high if high == first else less(high, found.high)
             if op in ("gt", "ge", "eq") and found.low is not None:
-                low = {} if low == {} or found.natural else found.low if low == one(FAR) else less(low, found.low)
+                low = {} if low == {} or found.natural else found.low if low == first else less(low, found.low)
         self.busy.remove(e)
         self.cut.discard(e)
+        if one(FAR) in (low, high):
+            self.stepped.add(str(e.attr))
         out = Bounds(low, high)
         if not self.cut and not self.axes:  # else it may be more from another start
             self.found[e] = out
         return out
+
+    def turns(self, s: For) -> Side:
+        """How often a loop runs at most, told by sizes; its variable is one that is below its end from here on."""
+        length = total(self.bounds(s.lo).size, self.bounds(s.hi).size)
+        self.axes.pop(s.var, None)
+        if self.bounds(s.lo).natural and s.step > 0:
+            self.axes[s.var] = s.hi
+        return length
 
     def compared(self, e: Expr) -> Iterator[tuple[str, Expr]]:
         """What is known of `e` itself: an operator, and what is on its other side."""
@@ -301,7 +288,12 @@ def overflow_of(p: Procedure) -> tuple[Procedure, Overflow]:
         p = replace(p, given=marked)
         o.facts = Facts(p)
         marked = [o.condition(g) for g in given]
-    o.counters = counters(p)
+    begin = counters(p)
+    told = ways(p.body, begin, one(1), o.turns)
+    o.axes = {}
+    for name, start in begin.items():
+        way = total(told.get(name, {}), one(start))
+        o.counters[name] = way if way is not None and _testable(way) else one(FAR)
     return p, o
 
 

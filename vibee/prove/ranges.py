@@ -252,7 +252,9 @@ class Ranges:
             if top.op != "reduce" or top.attr[0] != "max" or len(top.attr[1]) != 1 or top.args[1:] != e.args[1:]:  # type: ignore[index]
                 continue
             same = substitute(top.args[0], {top.attr[1][0]: var(name)}) == n.args[0]  # type: ignore[index]
-            if same and self._passes(body, n):
+            # a product, also one in a temporary, may become one operation with the subtraction: not rounded by itself
+            read = top.args[0].op == "load" and top.args[0].attr not in self.equations
+            if same and read and self._passes(body, n):
                 zero = const(0.0, n.dtype)
                 return Interval(self.of(_put(body, n, zero), known).low, math.inf)
         return ANY

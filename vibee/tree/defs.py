@@ -275,12 +275,14 @@ class Formula(Definition):
 class Procedure(Definition):
     """Statements.  `implements`: the formula's instance it computes; `gradient`: instance name
     of the procedure that computes its vector-Jacobian product.  `fits`, of a lowered one: sizes for which the
-    arithmetic of indices stays within 63 bits (None: all)."""
+    arithmetic of indices stays within 63 bits (None: all); `stepped`: scalars whose steps the C compiler must not add
+    up, since their proofs count on the time that they take (vibee.prove.counters)."""
 
     body: list = field(default_factory=list)
     implements: str | None = None
     gradient: str | None = None
     fits: Expr | None = None
+    stepped: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
