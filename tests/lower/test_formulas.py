@@ -183,6 +183,34 @@ def ragged(x: real[N, D], t: i32[N]) -> (y[N], z[N]):
 def cells(x: real[2 * N, D], N: size) -> y[N, D]:
     """constant positions that fold"""
     y[n, d] = x[2 * n + 7 % 2, d]
+
+def scans_within(x: real[N, D]) -> (a[N, D], b[N, D], c[N, D], u[N, D], v[N, D]):
+    """running values take in all elements, those too that the sum around them leaves out"""
+    a[n, d] = sum[e:d + 1](cumsum[d](x[n, d]) * x[n, e])
+    b[n, d] = max[e:d:D](cummax[d](x[n, d] * x[n, e]))
+    c[n, d] = sum[e:n + 1](cumsum[n](x[n, d]) * x[e, d])
+    u[n, d] = sum[e:d + 1](cumsum[d](sum[k:N](x[k, e] * x[n, d])))
+    v[n, d] = where(d > 0, cumsum[d](where(d > 0, x[n, d - 1], 100.0)), 1.0)
+
+def scans_ragged(x: real[N, D], t: i32[N]) -> (y[N], z[N]):
+    """running values in ranges that depend on data"""
+    given(0 <= t[n] <= D)
+    y[n] = sum[d:t[n]](cumsum[n](x[n, d]))
+    z[n] = sum[d:t[n], e:d](cummax[n](x[n, e] + cumsum[n](x[n, d])))
+
+def scans_where(x: real[N, D], t: i32[N]) -> y[N, D]:
+    """a sum in a running one, where what it reads exists"""
+    y[n, d] = where(0 <= t[n] < N, cumsum[d](sum[e](x[t[n], e] * x[n, d])), 1.0)
+
+def none_evaluated(x: real[N, D], w: real[M, D]) -> (y[N, D], z[N, D]):
+    """sums for elements that do not exist"""
+    y[n, d] = x[n, d] * sum[m](w[m, 0])
+    z[n, d] = where(x[n, 0] > 0, sum[e](x[n, e]), real(sum[m:M](m // D)))
+
+def none_shared(x: real[N, A, D]) -> (y[N], z[N]):
+    """equal calls in sums without terms"""
+    y[n] = sum[a:A, d:D](exp(x[n, A - 1, d]) * x[n, a, d])
+    z[n] = sum[a:A, d:D](exp(x[n, A - 1, d]) + x[n, a, d]) * y[n]
 '''
 
 
@@ -375,6 +403,50 @@ def test_ranges_that_depend_on_data_inside_others(k):
 def test_constant_positions(k):
     x = draw(8, 3)
     assert (k.cells(x, N=4) == x[1::2]).all()
+
+
+def test_running_values_in_sums_over_parts_of_a_range(k):
+    x = draw(6, 6, dtype=np.float64)
+    a, b, c, u, v = k.scans_within(x)
+    run = x.cumsum(1)
+    close(a, run * run, np.float64)
+    products = np.maximum.accumulate(x[:, :, None] * x[:, None, :], 1)  # [n, d, e]
+    close(b, np.where(np.triu(np.ones((6, 6), bool)), products, -np.inf).max(2), np.float64)
+    close(c, x.cumsum(0) ** 2, np.float64)
+    close(u, run * x.sum(0).cumsum(), np.float64)
+    assert k.scans_within(np.array([[1.0, 2, 3]]))[0].tolist() == [[1, 9, 36]]
+    assert k.scans_within(np.array([[1.0, 2, 3]]))[4].tolist() == [[1, 101, 103]]
+    close(v[:, 1:], 100 + run[:, :-1], np.float64)
+
+
+def test_running_values_in_ranges_that_depend_on_data(k):
+    x, t = draw(20, 18, dtype=np.float64), np.random.default_rng(2).integers(0, 19, 20).astype(np.int32)
+    y, z = k.scans_ragged(x, t)
+    run = x.cumsum(0)
+    close(y, [run[n, : t[n]].sum() for n in range(20)], np.float64)
+    tops = np.maximum.accumulate(x[:, None, :] + run[:, :, None], 0)  # [n, d, e]
+    close(z, [sum(tops[n, d, :d].sum() for d in range(t[n])) for n in range(20)], np.float64)
+
+
+def test_a_sum_in_a_running_one_under_a_condition(k):
+    x, t = draw(4, 5, dtype=np.float64), np.array([3, -1, 4, 0], np.int32)
+    sums = np.array([x[3].sum(), 0, 0, x[0].sum()])
+    want = np.where(((t >= 0) & (t < 4))[:, None], sums[:, None] * x.cumsum(1), 1.0)
+    close(k.scans_where(x, t), want, np.float64)
+
+
+def test_nothing_is_read_for_elements_that_do_not_exist(k):
+    y, z = k.none_evaluated(np.zeros((2, 0)), np.zeros((3, 0)))
+    assert y.shape == z.shape == (2, 0)
+    y, _ = k.none_evaluated(np.ones((2, 4)), np.ones((3, 4)))
+    assert (y == 3).all()
+    y, z = k.none_shared(np.zeros((2, 0, 3)))
+    assert y.tolist() == z.tolist() == [0, 0]
+    x = draw(2, 3, 4, dtype=np.float64)
+    y, z = k.none_shared(x)
+    last = np.exp(x[:, -1:])
+    close(y, (last * x).sum((1, 2)), np.float64)
+    close(z, (last + x).sum((1, 2)) * y, np.float64)
 
 
 def in_lanes(x, combine, start):

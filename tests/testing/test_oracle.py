@@ -141,6 +141,12 @@ def scans(x: f32[N], n: i64[N]) -> (p[N], s(i64[N])):
     s[i] = cumsum[i](n[i])
 
 
+def scans_where(x: f64[N, D], c: bool) -> (after[N, D], inside[N, D], same[N, D]):
+    after[n, d] = where(d > 0, cumsum[d](where(d > 0, x[n, d - 1], 100.0)), 1.0)
+    inside[n, d] = sum[e:d + 1](cumsum[d](sum[k:N](x[k, e] * x[n, d])))
+    same[n, d] = where(c, cumsum[d](x[n, d]), 1.0)
+
+
 @procedure
 def half(x: f32) -> y(f32):
     y = x * 0.5
@@ -351,6 +357,14 @@ def test_scans(spec):
     found = run(spec, "scans", x=x, n=[3, -1, 2])
     assert np.array_equal(found["p"].v, np.cumprod(x)) and found["s"].v.tolist() == [3, 2, 4]
     assert 0 < found["p"].e[1] < 8 * 2.0**-24 and not np.any(found["s"].e)
+
+
+def test_scans_take_in_elements_where_no_value_is_wanted(spec):
+    x = np.array([[1.0, 2.0, 3.0]])
+    found = run(spec, "scans_where", x=x, c=True)
+    assert found["after"].v.tolist() == [[1, 101, 103]]
+    assert found["inside"].v.tolist() == [[1, 9, 36]]
+    assert found["same"].v.tolist() == [[1, 3, 6]]
 
 
 def test_scans_are_exact_in_the_precision_of_the_kernel(spec):

@@ -7,28 +7,42 @@ on the same elements; a row of results in the first-level cache costs less than 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from vibee.tree.defs import Equation, Param
-from vibee.tree.expr import Expr, free_vars, load, rebuild, substitute, var, walk
+from vibee.tree.expr import Expr, bound_vars, free_vars, load, rebuild, substitute, var, walk
 
 from .build import Fresh, is_const
 from .group import Group
 
 ROW = "%row"
+Key = tuple[Expr, Expr]  # the call with the shared variables numbered and that of the row as ROW, and the row's size
+
+
+class Candidate(NamedTuple):
+    """A call that a row may stand for; `alone`: no other loop is around it, whose range may be empty, so that the
+    equation evaluates all of the row."""
+
+    node: Expr
+    key: Key
+    alone: bool
 
 
 def share_rows(g: Group, temps: dict[str, Param], fresh: Fresh) -> set[str]:
     """Rewrites the equations of `g`; returns the names of the new temporaries (added to `temps`)."""
-    places: dict[tuple[Expr, Expr], list[int]] = {}
+    places: dict[Key, list[int]] = {}
+    whole: set[Key] = set()
     for n, e in enumerate(g.equations):
-        for found in dict.fromkeys(k for _, k in _candidates(e, g.prefix)):
-            places.setdefault(found, []).append(n)
+        found = _candidates(e, g.prefix)
+        whole |= {c.key for c in found if c.alone}
+        for key in dict.fromkeys(c.key for c in found):
+            places.setdefault(key, []).append(n)
     made: set[str] = set()
-    for (expr, size), users in places.items():
-        if len(users) < 2:
+    for key, users in places.items():
+        if len(users) < 2 or key not in whole:
             continue
-        key = (expr, size)
-        at = next(k for k, e in enumerate(g.equations) if any(key == found for _, found in _candidates(e, g.prefix)))
+        expr, size = key
+        at = next(k for k, e in enumerate(g.equations) if _nodes(e, g.prefix, key))
         first = g.equations[at]
         dims = (*first.dims[: g.prefix], size)
         name, v = fresh("row"), fresh("c")
@@ -55,37 +69,37 @@ def _ranges(e: Equation, p: int) -> dict[str, Expr]:
     return out
 
 
-def _candidates(e: Equation, p: int) -> list[tuple[Expr, tuple[Expr, Expr]]]:
-    """(node, key) for each call of a function on elements of a row that every iteration evaluates."""
+def _candidates(e: Equation, p: int) -> list[Candidate]:
+    """Each call of a function on elements of a row that every iteration evaluates."""
     ranges = _ranges(e, p)
     outer = {v: var(f"%{k}") for k, v in enumerate(e.vars[:p])}
-    out: list[tuple[Expr, tuple[Expr, Expr]]] = []
+    out: list[Candidate] = []
 
-    def visit(x: Expr) -> None:
+    def visit(x: Expr, around: frozenset[str]) -> None:
         if x.op == "call":
             rest = free_vars(x) & set(ranges)
             if len(rest) == 1 and not any(n.op in ("reduce", "scan") for n in walk(x)):
                 (v,) = rest
                 size = ranges[v]
                 if not free_vars(size) & (set(e.vars) | set(ranges)):
-                    out.append((x, (substitute(x, outer | {v: var(ROW)}), size)))
+                    out.append(Candidate(x, (substitute(x, outer | {v: var(ROW)}), size), around == rest))
                     return
         if x.op in ("where", "and", "or"):  # the other sides may never be evaluated
-            visit(x.args[0])
+            visit(x.args[0], around)
             return
-        for a in x.args:
-            visit(a)
+        for k, a in enumerate(x.args):
+            visit(a, around if k else around.union(bound_vars(x)))
 
-    visit(e.rhs)
+    visit(e.rhs, frozenset(e.vars[p:]))
     return out
 
 
-def _nodes(e: Equation, p: int, key: tuple[Expr, Expr]) -> list[Expr]:
+def _nodes(e: Equation, p: int, key: Key) -> list[Expr]:
     """The nodes of `e` that are `key`."""
-    return [x for x, k in _candidates(e, p) if k == key]
+    return [c.node for c in _candidates(e, p) if c.key == key]
 
 
-def _replaced(e: Equation, p: int, key: tuple[Expr, Expr], name: str) -> Equation:
+def _replaced(e: Equation, p: int, key: Key, name: str) -> Equation:
     nodes = {id(x): x for x in _nodes(e, p, key)}
     ranges = _ranges(e, p)
 

@@ -193,7 +193,7 @@ class Reductions(ABC):
         op, name = e.attr  # type: ignore[misc]
         at = s.names[str(name)]
         axis = -np.ndim(at.v)  # an index varies along its own axis alone, the first one of its values
-        body = self.value(e.args[0], s)
+        body = self.value(e.args[0], replace(s, mask=before(s.mask, axis)))
         shape = np.broadcast_shapes(np.shape(body.v), np.shape(body.e), np.shape(at.v))
         v = np.broadcast_to(body.v, shape)
         error = np.broadcast_to(body.e, shape) if some(body.e) else np.zeros(shape)
@@ -216,3 +216,10 @@ class Reductions(ABC):
 def needed(x: Any, mask: Any) -> Any:
     """Where it is so and a value is needed."""
     return x if mask is None else np.logical_and(x, mask)
+
+
+def before(mask: Any, axis: int) -> Any:
+    """Where a running value needs an element: up to the last place along an axis where it is needed itself."""
+    if np.ndim(mask) < -axis:
+        return mask
+    return np.flip(np.logical_or.accumulate(np.flip(mask, axis), axis), axis)

@@ -167,7 +167,7 @@ class Hoister:
     def inside(self, e: Expr, scope: Scope, guards: tuple[Expr, ...], lhs: str) -> Expr:
         """A reduce or scan that stays: only what is in its body moves."""
         if e.op == "scan":
-            return replace(e, args=(self.visit(e.args[0], scope, (), lhs),))
+            return replace(e, args=(self.visit(e.args[0], scope, guards, lhs),))
         args = [self.visit(a, scope, guards, lhs) for a in e.args[1:]]
         ranges = dict(zip(bound_vars(e), zip(args[::2], args[1::2], strict=True), strict=True))
         body = self.visit(e.args[0], {**scope, **ranges}, guards, lhs)
@@ -175,6 +175,8 @@ class Hoister:
 
     def visit(self, e: Expr, scope: Scope, guards: tuple[Expr, ...], lhs: str) -> Expr:
         """`e` without nested reduces; `guards` hold where it is evaluated."""
+        if e.op == "scan":
+            scope, guards = self.up_to(e.attr[1], scope, guards)  # type: ignore[index]
         if e.op in ("reduce", "scan"):
             return self.hoist(self.inside(e, scope, guards, lhs), scope, guards, lhs)
         if e.op in ("where", "and", "or"):
@@ -184,46 +186,52 @@ class Hoister:
             return replace(e, args=(first, *rest))
         return rebuild(e, lambda a: self.visit(a, scope, guards, lhs))
 
+    def up_to(self, index: str, scope: Scope, guards: tuple[Expr, ...]) -> tuple[Scope, tuple[Expr, ...]]:
+        """What holds in the body of a scan along `index`: it takes in all elements up to the one that is wanted, those
+        too that a range or condition of the index would leave out."""
+        facts = self.facts.within(scope)
+        wide = {}
+        for v, r in scope.items():
+            low, high = box(r, facts) or r
+            wide[v] = (low if index in free_vars(r[0]) else r[0], high if index in free_vars(r[1]) else r[1])
+        return wide, tuple(g for g in guards if index not in free_vars(g))
+
     def hoist(self, e: Expr, scope: Scope, guards: tuple[Expr, ...], lhs: str) -> Expr:
         """The temporary that holds `e`, read at the variables of the scope."""
-        free = free_vars(e) & set(scope)
-        whole: set[str] = set()  # variables whose range is a box by itself
-        must: list[Expr] = []  # ranges that the box of a temporary exceeds
-        boxes: dict[str, tuple[Expr, Expr]] = {}
+        names = frozenset(scope)
+        free = free_vars(e) & names
         facts = self.facts.within(scope)
-        for v, (lo, hi) in scope.items():
-            low, high = facts.bound(lo, upper=False), facts.bound(hi, upper=True)
-            if low is None or high is None or _unbounded(low) or _unbounded(high):
-                if v in free:
-                    return e  # a range that depends on data: it stays where it is
-                continue
-            boxes[v] = (low, high)
-            if not free_vars(lo) & set(scope):
-                whole.add(v)
-            else:
-                must.append(compare("ge", var(v), lo))
-            if free_vars(hi) & set(scope):
-                must.append(compare("lt", var(v), hi))
-                whole.discard(v)
-        box_scope = {v: boxes.get(v, r) for v, r in scope.items()}
+        boxes = {v: b for v, r in scope.items() if (b := box(r, facts)) is not None}
+        box_scope = {**scope, **boxes}
         safe = self.safe(e, box_scope)
-        scanned = e.attr[1] if e.op == "scan" else None  # type: ignore[index]
-        conds = []
-        for g in (*must, *guards):
-            names = free_vars(g) & set(scope)
-            ranged = scanned is not None and g in must and scanned in names
-            if scanned in names and not ranged:
-                continue  # a scan passes over the elements that the condition leaves out
-            if names <= free or not safe or ranged:
-                conds.append(g)
-        while any(free_vars(g) & set(scope) - free for g in conds):
-            free |= set().union(*(free_vars(g) for g in conds)) & set(scope)
-        if not free <= boxes.keys():
-            return e
+        conds = [g for g in (*beyond(scope, boxes), *guards) if free_vars(g) & names <= free or not safe]
+        free |= frozenset().union(*map(free_vars, conds)) & names
+        if not free <= boxes.keys():  # a range that depends on data
+            return self.in_place(e)
+        if not (safe and all(self.safe(g, box_scope) for g in conds)):
+            conds = [*self.nonempty(boxes[v] for v in boxes if v not in free), *conds]
         if conds:
             op, body = str(e.attr[0]), e.args[0]  # type: ignore[index]
             e = replace(e, args=(under(conds, body, neutral(op, body.dtype)), *limits_under(conds, e.args[1:])))
         return self.share(e, box_scope, free, lhs)
+
+    def nonempty(self, ranges: Iterable[tuple[Expr, Expr]]) -> list[Expr]:
+        """Conditions that ranges have elements, without those known: where one has none, nothing is evaluated."""
+        return list(dict.fromkeys(compare("lt", *r) for r in ranges if not self.inhabited(r)))
+
+    def inhabited(self, r: tuple[Expr, Expr]) -> bool:
+        """True if a range is known to have elements."""
+        length = self.facts.normal(Expr("sub", r[::-1], None, "i64"))
+        return self.facts.lt(ZERO, length) or (length.op == "var" and length.attr in self.facts.positive)
+
+    def in_place(self, e: Expr) -> Expr:
+        """A reduce or scan that stays where it is; the scan as the reduce of all elements up to its index."""
+        if e.op == "reduce":
+            return e
+        op, v = e.attr  # type: ignore[misc]
+        own = self.fresh(f"{v}_0")
+        end = Expr("add", (var(v), const(1, "i64")), None, "i64")
+        return Expr("reduce", (substitute(e.args[0], {v: var(own)}), ZERO, end), (op, (own,)), e.dtype, e.span)
 
     def share(self, e: Expr, scope: Scope, free: frozenset[str], lhs: str) -> Expr:
         """The temporary over `free` for `e`, made now or before."""
@@ -261,6 +269,24 @@ class Hoister:
         return always_safe(e, self.facts.within(scope), self.shapes, set(self.f.sizes))
 
 
+def box(r: tuple[Expr, Expr], facts: Facts) -> tuple[Expr, Expr] | None:
+    """What a range lies in whatever the variables that it depends on; None if it depends on data."""
+    low, high = facts.bound(r[0], upper=False), facts.bound(r[1], upper=True)
+    if low is None or high is None or _unbounded(low) or _unbounded(high):
+        return None
+    return low, high
+
+
+def beyond(scope: Scope, boxes: Scope) -> list[Expr]:
+    """The conditions of ranges that their boxes exceed."""
+    out = []
+    for v in boxes:
+        for op, end in zip(("ge", "lt"), scope[v], strict=True):
+            if free_vars(end) & scope.keys():
+                out.append(compare(op, var(v), end))
+    return out
+
+
 def always_safe(e: Expr, facts: Facts, shapes: Mapping[str, tuple[Expr, ...]], sizes: set[str]) -> bool:
     """True if `e` may be evaluated for all values of the variables that `facts` knows: reads are
     in bounds and no integer is divided by what may be 0."""
@@ -269,7 +295,7 @@ def always_safe(e: Expr, facts: Facts, shapes: Mapping[str, tuple[Expr, ...]], s
     for n in walk(e):
         if n.op in ("floordiv", "mod"):
             b = n.args[1]
-            if not ((b.op == "var" and b.attr in sizes) or (b.op == "const" and b.attr)):
+            if not ((b.op == "var" and b.attr in sizes & facts.positive) or (b.op == "const" and b.attr)):
                 return False
         if n.op == "reduce" and n is not e:
             return False
