@@ -1,5 +1,6 @@
 """An interpreter of formulas, as plain as can be: the oracle of these tests (float64, loops)."""
 
+import itertools
 import math
 
 import numpy as np
@@ -51,6 +52,7 @@ class Interpreter:
 
     def __init__(self, functions=None):
         self.functions = {} if functions is None else functions
+        self.bound = itertools.count()  # numbers the variables that reductions and scans bind
         self.globals = {"_div": _div, "_e": _element, "_r": _reduce, "_scan": self.scan, "_call": self.call}
         self.globals |= {"_sqrt": lambda x: math.sqrt(x) if x >= 0 else math.nan, "_floor": math.floor}
         self.globals |= {"_rint": np.rint, "inf": math.inf, "nan": math.nan, "_A": {}}
@@ -85,13 +87,13 @@ class Interpreter:
             fors = []
             for v, lo, hi in zip(bound_vars(e), e.args[1::2], e.args[2::2], strict=True):
                 lo, hi = self.text(lo, inner), self.text(hi, inner)
-                inner[v] = f"v{len(inner)}_"
+                inner[v] = f"b{next(self.bound)}_"
                 fors.append(f"for {inner[v]} in range({lo}, {hi})")
             first = inner[bound_vars(e)[0]]
             return f"_r({e.attr[0]!r}, (({self.text(e.args[0], inner)}, {first}) {' '.join(fors)}))"
         if e.op == "scan":
             op, v = e.attr
-            inner = {**names, v: f"v{len(names)}s_"}
+            inner = {**names, v: f"b{next(self.bound)}_"}
             return f"_scan({op!r}, {names[v]}, lambda {inner[v]}: {self.text(e.args[0], inner)})"
         return OPS[e.op].format(*(self.text(a, names) for a in e.args))
 

@@ -4,7 +4,10 @@ import numpy as np
 
 # the index expressions in reach of a variable of each size
 INDEX = {
-    "N": ["{n}", "{n}", "{n}", "N - 1 - {n}", "({n} + 1) % N", "({n} + s) % N", "t[{n}]", "{n} // 2", "{n} - {n} % 2"],
+    "N": [
+        *("{n}", "{n}", "{n}", "{n}", "N - 1 - {n}", "({n} + 1) % N", "({n} + s) % N", "t[{n}]"),
+        *("{n} // 2", "{n} - {n} % 2", "{n} * S % N", "{n} // S", "-({n} // -2)", "abs({n} - 2) % N"),
+    ],
     "D": [
         "{d}",
         "{d}",
@@ -74,7 +77,11 @@ class Writer:
             outer = [u for u, s in scope if s == size]
             limit = self.pick([size, size, f"{outer[0]} + 1" if outer else size, f"1:{size}"])
             op = self.pick(["sum", "sum", "sum", "max", "min", "prod"])
-            return f"{op}[{v}:{limit}]({self.expr([*scope, (v, size)], depth - 1)})"
+            body = self.expr([*scope, (v, size)], depth - 1)
+            if outer and op in ("sum", "prod") and self.rng.random() < 0.3:
+                limit = self.pick([f"{outer[0]} - 1:{outer[0]} + 1", f"{outer[0]} - 2"])
+                body = f"where({v} >= 0, {body}, {self.read(scope)})"
+            return f"{op}[{v}:{limit}]({body})"
         if kind < 0.68:
             return f"{self.expr(scope, depth - 1)} / ({self.expr(scope, 0)} * {self.expr(scope, 0)} + 1.5)"
         return self.pick(BINARY).format(self.expr(scope, depth - 1), self.expr(scope, depth - 1))
@@ -91,14 +98,26 @@ class Writer:
             if scope and self.rng.random() < 0.15:
                 body = f"cumsum[{scope[-1][0]}]({body})"
             lines.append(f"    {left} = {body}")
+            if scope and self.rng.random() < 0.3:
+                lines.append(self.addition(f"p{k}", shape))
             self.arrays[f"p{k}"] = shape
         ends = [("n", "N"), ("d", "D")]
         lines.append(f"    y[n, d] = {self.expr(ends, self.depth)} + 0.1 * a[n, d]")
-        head = "def f(a: f64[N, D], b: f64[D, N], v: f64[N], w: f64[D], c: f64[N, N], z: f64, t: i32[N], s: i64)"
-        return f"{head} -> y[N, D]:\n" + "\n".join(lines)
+        if self.rng.random() < 0.3:
+            lines.append(self.addition("y", ("N", "D")))
+        arrays = "a: f64[N, D], b: f64[D, N], v: f64[N], w: f64[D], c: f64[N, N], z: f64, t: i32[N]"
+        return f"def f({arrays}, s: i64, S: size) -> y[N, D]:\n    given(S >= 1)\n" + "\n".join(lines)
+
+    def addition(self, name, shape):
+        """More for an array that is assigned already."""
+        scope = [(self.fresh(s), s) for s in shape]
+        at = ", ".join(self.pick(INDEX[s]).format(n=u, d=u) for u, s in scope)
+        ends = "".join(f" + 0.1 * {'v' if s == 'N' else 'w'}[{u}]" for u, s in scope)
+        return f"    {name}[{at}] += {self.expr(scope, 1)}{ends}"
 
     def values(self):
         n, d = int(self.rng.integers(2, 5)), 4
         r = self.rng.normal
         out = {"a": r(size=(n, d)), "b": r(size=(d, n)), "v": r(size=n), "w": r(size=d), "c": r(size=(n, n))}
-        return {**out, "z": float(r()), "t": self.rng.integers(n, size=n), "s": int(self.rng.integers(n))}
+        out |= {"z": float(r()), "t": self.rng.integers(n, size=n), "s": int(self.rng.integers(n))}
+        return {**out, "S": int(self.rng.integers(1, 4))}

@@ -159,7 +159,7 @@ def f(x: f64[K, D], z: f64[M], w: f64[V], o: i64[M]) -> y[M - 1]:
     [
         ("x[e, 0] * w[e % 3]", "the range of `e` depends on data and so does an index that uses it"),
         ("max[d](x[e, d])", "max over a range that depends on data has no derivative here"),
-        ("x[e, 0] * cumsum[i](z[i] * x[e, 1])", "`scan` has no derivative here"),
+        ("x[e, 0] * cumprod[i](z[i] * x[e, 1])", "prod over a range that depends on data has no derivative here"),
     ],
 )
 def test_what_has_no_derivative_is_told_with_its_place(body, message):

@@ -33,8 +33,9 @@ class Case:
         assert not overlaps(planned.plan, self.sizes, planned.work.sizes)
         p = planned.procedure
         arena = np.full(evaluate(planned.arena, self.sizes), np.nan)
-        env = {"weights": weights, "arena": arena, **self.sizes, **given}
-        sizes = {**self.sizes, "weights_size": len(weights), "arena_size": len(arena)}
+        flat, room = p.params[0], next(q for q in reversed(p.params) if q.kind == "mut")
+        env = {**self.sizes, **given, flat.name: weights, room.name: arena}
+        sizes = self.sizes | {str(q.shape[0].attr): len(env[q.name]) for q in (flat, room)}
         args = [env[q.name] if q.name in env or not q.default else q.default.attr for q in p.params]
         outs = [np.full([self.interp.eval(e, sizes) for e in o.shape], np.nan) for o in p.outs]
         self.interp.call(p.key, args, outs, sizes)

@@ -148,7 +148,7 @@ def procs(x0: real[N, C], L: size) -> loss:
 def test_gradient_procedures_by_name_and_implemented_formulas() -> None:
     case = Case(PROCEDURES, "procs", N=2, C=2, L=2)
     called = {s.fn for s in case.lowered.gradient.procedure.body if hasattr(s, "fn")}
-    assert "slow_lin_back_f64" in called and "lin_grad_x_w_f64" in called
+    assert "slow_lin_back_f64" in called and "lin_grad_0_1_f64" in called
     case.check(x0=np.random.default_rng(3).normal(size=(2, 2)))
 
 

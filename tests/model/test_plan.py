@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from vibee.check import load, load_text
 from vibee.check.modules import specs_root
 from vibee.lower.model import lower_model
+from vibee.lower.model_small import accumulate_step
+from vibee.lower.model_steps import Do, Loop, Ref, Work
 from vibee.lower.plan import ALIGN, Buffer, make_plan, overlaps
 from vibee.lower.unit import Unit
-from vibee.prove.plan import plan_obligations
+from vibee.prove.plan import Uses, plan_obligations
 from vibee.tree.expr import Expr, const, var
 from vibee.tree.poly import Sizes, evaluate
 
@@ -102,6 +105,64 @@ def test_the_plan_of_a_model_is_proved_and_a_wrong_one_is_not() -> None:
     first += second  # in use at the same time
     texts = [o.what for o in plan_obligations(steps[-1]) if not o.proved]
     assert any("are in use at different times" in t for t in texts)
+
+
+def first(w: Work) -> Do:
+    """The first call in the loop backwards."""
+    return next(s for s in w.steps if isinstance(s, Loop) and s.reverse).steps[0]
+
+
+def another_copy(w: Work) -> None:
+    w.values["layers of h_in"].copies = var("L")
+
+
+def a_copy_before_the_first(w: Work) -> None:
+    cotangent = first(w).args[2]
+    assert isinstance(cotangent, Ref)
+    cotangent.index = const(-1, "i64")
+
+
+def another_shape(w: Work) -> None:
+    first(w).outs[0].shape = (var("N"), var("N"))
+
+
+def a_weight_written(w: Work) -> None:
+    first(w).outs[0] = Ref("w", (var("C"),))
+
+
+def a_weight_changed(w: Work) -> None:
+    weight = Ref("w", (var("C"),), const(0, "i64"))
+    w.steps.append(accumulate_step(w, weight, weight, "f32"))
+
+
+def an_input_written(w: Work) -> None:
+    first(w).outs[0] = Ref("x", (var("N"), var("C")))
+
+
+def written_later(w: Work) -> None:
+    w.steps.append(w.steps.pop(0))
+
+
+def written_twice(w: Work) -> None:
+    w.steps.append(w.steps[0])
+
+
+@pytest.mark.parametrize(("change", "open_claims"), [
+    (another_copy, "there is a copy l + 1 of layers of h_in, which has L"),
+    (a_copy_before_the_first, "there is a copy -1 of "),
+    (another_shape, "is seen whole: "),
+    (a_weight_written, "w may be written"),
+    (a_weight_changed, "w may be written"),
+    (an_input_written, "x may be written"),
+    (written_later, "layers of h_in is written before it is read"),
+    (written_twice, "copy 0 of layers of h_in has one definition"),
+])  # fmt: skip
+def test_steps_that_use_values_wrongly_are_not_proved(change: Callable[[Work], None], open_claims: str) -> None:
+    program = load_text(SMALL, "case.vibee")
+    planned = lower_model(program.by_key("net"), Unit(program, "v3")).planned[-1]
+    change(planned.work)
+    texts = [o.what for o in Uses(planned).run() if not o.proved]
+    assert any(open_claims in t for t in texts), texts
 
 
 def size(text: str) -> Expr:

@@ -35,38 +35,62 @@ def gradient_of(f: Function, d: Definition) -> Definition:
         raise ValueError(f"{f.__name__} has no gradient: {e}; it can state one with gradient(name)") from None
 
 
+def spelled(d: Definition) -> dict[str, str]:
+    """What the caller names the cotangent of each output: `d_<out>`, with `_` behind it where that is a parameter."""
+    taken = {p.name for p in d.params}
+    out: dict[str, str] = {}
+    for o in d.outs:
+        name = f"d_{o.name}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        out[o.name] = name
+    return out
+
+
+def passed(d: Definition, g: Definition, given: dict[str, Any]) -> dict[str, Any]:
+    """The cotangents `given` for outputs of `d`, by the names that its gradient `g` has for them."""
+    from vibee.grad import cotangents
+
+    stated = getattr(d, "gradient", None)
+    names = {o.name: f"d_{o.name}" for o in d.outs} if stated else cotangents(d, g)
+    return {names[o]: x for o, x in given.items() if o in names}
+
+
 def gradient(f: Function, args: tuple[Any, ...], named: dict[str, Any], threads: int) -> Any:
     """Gradients by the real parameters, in their order; one alone is not in a tuple."""
     from .function import Function
 
     fn = f.__name__
     first = f.definitions[0]
-    cotangents = {k: named.pop(k) for k in list(named) if k.startswith("d_") and k[2:] in {o.name for o in first.outs}}
+    names = spelled(first)
+    cotangents = {o: named.pop(k) for o, k in names.items() if k in named}
     real = [o.name for o in first.outs if is_float(o.dtype)]
     positional = [p for p in first.params if p.name not in named]
     count = len(positional)
-    missing = [o for o in real if f"d_{o}" not in cotangents]
+    missing = [o for o in real if o not in cotangents]
     if len(args) <= count and missing and any(p.default is not None for p in positional):
         # defaults left out: the last arguments are the cotangents
         count = max(len(args) - len(missing), 0)
     values = f.bind(args[:count], named)
     rest = args[count:]
     if rest and cotangents and not missing:
-        raise ValueError(f"{fn}.grad: argument {next(iter(cotangents))} is given twice")
+        raise ValueError(f"{fn}.grad: argument {names[next(iter(cotangents))]} is given twice")
     if len(rest) > len(missing):
         raise ValueError(f"{fn}.grad: {len(rest)} cotangents, but there are {len(missing)} real outputs")
     for o, x in zip(missing, rest, strict=False):
-        cotangents[f"d_{o}"] = x
+        cotangents[o] = x
     for o in real:
-        if f"d_{o}" not in cotangents:
+        if o not in cotangents:
             if len(real) > 1 or first.param(o).shape:
-                raise ValueError(f"{fn}.grad: the cotangent d_{o} is missing")
-            cotangents[f"d_{o}"] = 1.0
+                raise ValueError(f"{fn}.grad: the cotangent {names[o]} is missing")
+            cotangents[o] = 1.0
     d = f.choose(values)
     if not real or not any(is_float(p.dtype) for p in d.params):
         raise ValueError(f"{fn} has no gradient: none of its {'parameters' if real else 'outputs'} is a float")
     g = gradient_of(f, d)
     run = Function(f._library, f"{fn}.grad", [g])
+    cotangents = passed(d, g, cotangents)
     if _elementwise(d, values, cotangents):
         return _mapped(run, g, f, values, cotangents, threads)
     bound = dict(values)

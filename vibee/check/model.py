@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
-from vibee.tree.defs import Carry, Formula, Layers, Model, ModelCall, Param, Procedure, View, Weight
-from vibee.tree.expr import Expr, Span, const, free_vars
-from vibee.tree.types import REAL, is_float
+from vibee.tree.defs import Carry, Formula, Layers, Model, ModelCall, Param, Procedure, View
+from vibee.tree.expr import Expr, Span, const, loads
 
 from . import laws
-from .body import BodyChecker
 from .calls import Arg, ArrayArg, Bound
-from .errors import Known, SpecError, count, listed, suggest
-from .model_whole import WholeArrays
-from .scope import Scope, Symbol
-from .signature import fill
+from .errors import Known, SpecError, count
+from .model_weights import Place, WeightChecker
+from .scope import Symbol
 from .sizes import shape_text
-from .surface import RawDef, SAssign, SExpr, SFor, SLocal
+from .surface import SAssign, SExpr, SFor, SLocal
 
 __all__ = ["ModelChecker", "instantiate"]
+
+PARTS = ("init", "sizes", "forward", "loss", "gradient")  # what is derived from a model
+NUMBER = "compute it by a formula, or choose another name"
 
 
 def instantiate(program, module, made) -> None:  # type: ignore[no-untyped-def]
@@ -28,32 +26,12 @@ def instantiate(program, module, made) -> None:  # type: ignore[no-untyped-def]
     make(program, module, made)
 
 
-@dataclass(slots=True)
-class Place:
-    """Where statements go: the model or a layer loop's body."""
-
-    body: list
-    layers: Layers | None = None
-    carried: dict[str, Carry] = field(default_factory=dict)
-
-
-class ModelChecker(WholeArrays, BodyChecker):
+class ModelChecker(WeightChecker):
     """Checks the statements of one model."""
-
-    def __init__(self, scope: Scope, params: list[Param], outs: list[Param], sizes: dict[str, tuple]) -> None:
-        super().__init__(scope, params, outs, sizes)
-        raw = scope.raw
-        self.model = Model(raw.name, scope.program.key(raw, scope.types), params, outs, sizes)
-        fill(self.model, raw)
-        self.place = Place(self.model.body)
-        self.calls: list[Expr] = []  # what it says of calls of itself
-        self.shared: list[Weight] = []  # another model's layered weights, visible in the layer loop
-        self.reserved = {p.name for p in params} | set(sizes)
-
-    # ------------------------------------------------------------ statements
 
     def run(self) -> Model:
         """The checked model; `failed` tells whether mistakes were reported."""
+        self._names_of_parts()
         rest = self.take_given(self.scope.raw.body)
         self.model.given = self.given
         for o in self.outs:  # from here on they are values like all others
@@ -72,8 +50,19 @@ class ModelChecker(WholeArrays, BodyChecker):
             except SpecError as e:
                 self.report(e)
         if not self.failed:
-            self._differentiable()
+            from .model_gradients import differentiable
+
+            differentiable(self)
         return self.model
+
+    def _names_of_parts(self) -> None:
+        """What is derived from the model has names of its own in the file that is made of it."""
+        for part in PARTS:
+            for d in self.scope.module.own.get(f"{self.model.name}_{part}", []):
+                what = f"'{d.name}' is what is derived from the model {self.model.name}"
+                self.report(SpecError(d.span, f"{what}; choose another name"))
+
+    # ------------------------------------------------------------ statements
 
     def _guarded(self, s: object) -> None:
         try:
@@ -88,7 +77,7 @@ class ModelChecker(WholeArrays, BodyChecker):
 
     def _statement(self, s: object) -> None:
         if isinstance(s, SLocal):
-            self._weight(s)
+            self.weight(s)
         elif isinstance(s, SAssign):
             self._assign(s)
         elif isinstance(s, SFor):
@@ -96,7 +85,7 @@ class ModelChecker(WholeArrays, BodyChecker):
         elif isinstance(s, SExpr) and s.value.op == "call":
             name = s.value.attr[0]  # type: ignore[index]
             if name == "weights":
-                self._weights_of(s.value)
+                self.weights_of(s.value)
             elif name in ("example", "raises"):
                 self.calls.append(s.value)
             elif name in ("then", "law"):
@@ -156,88 +145,6 @@ class ModelChecker(WholeArrays, BodyChecker):
         if got:
             raise SpecError(e.span, f"the output of {_called(e)} is dropped; assign it, as in y = {_called(e)}(...)")
 
-    # ------------------------------------------------------------ weights
-
-    def _weight(self, s: SLocal) -> None:
-        if s.type.shape is None or s.type.mut:
-            raise SpecError(s.span, f"'{s.name}' is no array; a typed name here is a weight, as in w: real[C] = 0.0")
-        dtype = self.scope.dtype(s.type.base)
-        if not is_float(dtype) or dtype == "bf16":
-            raise SpecError(s.type.span, f"a weight is of f32, f64 or real, not {dtype}")
-        others = {w.dtype for w in self.model.weights} - {dtype}
-        if others:
-            raise SpecError(s.type.span, f"the weights before are {listed(others)}; write that here too")
-        if self.scope.local(s.name) is not None:
-            raise SpecError(s.span, f"'{s.name}' is defined already; choose another name for the weight")
-        if any(w.name == s.name for w in self.model.weights):
-            raise SpecError(s.span, f"there is a weight '{s.name}' already; choose another name")
-        shape = tuple(self.index(e) for e in s.type.shape)
-        for e in shape:
-            bad = {n for n in free_vars(e) if n not in self.model.sizes}
-            if bad:
-                raise SpecError(s.type.span, f"a weight's shape is made of sizes, and {listed(sorted(bad))} is none")
-        init = self._initial(s, dtype, shape)
-        layers = self.place.layers
-        w = Weight(s.name, dtype, shape, init, layers is not None, layers.count if layers else None, s.span)
-        self.model.weights.append(w)
-        self.scope.tables[-1][s.name] = Symbol(s.name, "in", dtype, shape, s.span, s.name)
-
-    def _initial(self, s: SLocal, dtype: str, shape: tuple[Expr, ...]) -> Expr:
-        e = s.value
-        if e is None:
-            how = f"a number or a call, as in {s.name}: real[C] = 0.0"
-            raise SpecError(s.span, f"'{s.name}' needs its initial value: {how}")
-        if e.op != "call" or self.is_scalar_call(e):
-            return self.value(e, dtype)
-        supplied: list[Arg] = [const(0, "u64", e.span), const(0, "u64", e.span)]
-        bound = self.bind(e, dtype, [*supplied, *(self.check(a) for a in e.args)], [(const(1, "i64", e.span),)])
-        f = bound.callee
-        right = len(f.outs) == 1 and len(f.outs[0].shape) == 1 and f.outs[0].dtype == dtype
-        if not right or [p.dtype for p in f.params[:2]] != ["u64", "u64"]:
-            how = f"that takes a procedure (key: u64, stream: u64, ...numbers) -> x({dtype}[N])"
-            raise SpecError(e.span, f"{f.name} can't give initial values; {how}")
-        return Expr("call", tuple(a for a in bound.args[2:] if isinstance(a, Expr)), f.key, dtype, e.span)
-
-    def _weights_of(self, e: Expr) -> None:
-        if not 1 <= len(e.args) <= 2 or any(a.op != "var" for a in e.args) or len(e.attr) != 1:  # type: ignore[arg-type]
-            raise SpecError(e.span, "write weights(other_model), or weights(other_model, bf16)")
-        name = str(e.args[0].attr)
-        found = [r for r in self.scope.program.find(self.scope.module, name) if r.kind == "model"]
-        if not found:
-            raise SpecError(e.args[0].span, f"there is no model '{name}'{suggest(name, self.scope.names())}")
-        if self.model.weights or self.place.layers:
-            raise SpecError(e.span, "weights(...) comes first, outside of loops; a model has no weights beside them")
-        other = self.scope.program.instantiate(found[0], self._others_types(e, found[0]), e.span)
-        assert isinstance(other, Model)
-        wide = [w.dtype for w in other.weights if len(e.args) == 2 and w.dtype != "f32"]
-        if wide:
-            what = f"the weights of {name} are {wide[0]}; only those of f32 can be kept in bf16"
-            raise SpecError(e.args[1].span, what)
-        for w in other.weights:
-            w = replace(w, dtype="bf16") if len(e.args) == 2 else w
-            for x in (*w.shape, *([w.copies] if w.copies is not None else [])):
-                missing = free_vars(x) - set(self.model.sizes)
-                if missing:
-                    what = listed(sorted(missing))
-                    hint = f"add a parameter {min(missing)}: size"
-                    raise SpecError(e.span, f"the weights of {name} depend on {what}; {hint}")
-            self.model.weights.append(w)
-            if w.layered:
-                self.shared.append(w)
-            else:
-                self.scope.tables[-1][w.name] = Symbol(w.name, "in", w.dtype, w.shape, w.span, w.name)
-        self.model.shares = other.key
-
-    def _others_types(self, e: Expr, other: RawDef) -> dict[str, str]:
-        """The types of the model whose weights these are; kept in bf16, they are of its f32 instance."""
-        if len(e.args) == 1:
-            return self.scope.types
-        if e.args[1].attr not in ("bf16", "bfloat16"):
-            raise SpecError(e.args[1].span, f"weights are kept as they are or in bf16, not in {e.args[1].attr}")
-        if self.scope.raw.uses_real:
-            raise SpecError(e.span, "a model whose weights are kept in bf16 is of f32; write f32 for real")
-        return {REAL: "f32"} if other.uses_real else {}
-
     # ------------------------------------------------------------ layers
 
     def _layers(self, s: SFor) -> None:
@@ -246,8 +153,8 @@ class ModelChecker(WholeArrays, BodyChecker):
             raise SpecError(s.span, "a model's loop is: for l in layers(L)")
         if self.place.layers is not None:
             raise SpecError(s.span, "a loop over layers can't stand in another one; write one loop")
-        count = self.index(it.args[0])
-        if self.scope.local(s.var) is not None:
+        count = self._count(it.args[0])
+        if self.scope.local(s.var) is not None or any(o.name == s.var for o in self.outs):
             raise SpecError(s.span, f"'{s.var}' is defined already; choose another loop variable")
         loop = Layers(s.var, count, [], [], s.span)
         outer, self.place = self.place, Place(loop.body, loop)
@@ -256,10 +163,12 @@ class ModelChecker(WholeArrays, BodyChecker):
         for w in self.shared:
             if w.copies is not None and self.scope.facts.equal(w.copies, count):
                 self.scope.tables[-1][w.name] = Symbol(w.name, "in", w.dtype, w.shape, w.span, w.name)
-        names = dict.fromkeys(str(t.attr) for x in s.body if isinstance(x, SAssign) for t in x.targets if t.op == "var")
+        targets = [t for x in s.body if isinstance(x, SAssign) for t in x.targets if t.op == "var"]
         inner: dict[str, Symbol] = {}
-        for name in names:
+        for name, span in _first(targets).items():
             before = self.scope.local(name)
+            if before is not None and before.kind == "const":
+                self.report(SpecError(span, f"'{name}' is a number, which no loop carries; {NUMBER}"))
             if before is None or before.kind != "temp" or before.broken:
                 continue
             value = self.new_value(f"{name}_in", before.dtype, before.shape)
@@ -274,6 +183,8 @@ class ModelChecker(WholeArrays, BodyChecker):
         self.place = outer
         for carry, (name, before) in zip(loop.carries, inner.items(), strict=True):
             end = ends[name]
+            if end.kind == "const":
+                raise SpecError(end.span, f"'{name}' goes from layer to layer, but ends a layer as a number; {NUMBER}")
             if end.dtype != before.dtype or not self.same_shape(end.shape, before.shape):
                 first, last = f"{before.dtype}{shape_text(before.shape)}", f"{end.dtype}{shape_text(end.shape)}"
                 raise SpecError(
@@ -286,6 +197,15 @@ class ModelChecker(WholeArrays, BodyChecker):
             self.scope.tables[-1][name] = Symbol(name, "temp", before.dtype, before.shape, end.span, carry.result)
         self.place.body.append(loop)
 
+    def _count(self, e: Expr) -> Expr:
+        """How many layers there are: none where the number would be negative."""
+        count = self.index(e)
+        self.of_sizes("the number of layers", (count,), e.span)
+        p = self.scope.facts.poly(count)
+        if all(v > 0 for v in p.values()) and {n for m in p for n in m} <= set(self.model.sizes):
+            return count
+        return Expr("max", (count, const(0, "i64", e.span)), None, "i64", e.span)
+
     def same_shape(self, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> bool:
         """True for shapes that are equal axis by axis."""
         return len(a) == len(b) and all(self.scope.facts.equal(x, y) for x, y in zip(a, b, strict=True))
@@ -296,7 +216,7 @@ class ModelChecker(WholeArrays, BodyChecker):
         """A fresh value; `name` itself if nothing else has it.
 
         Not that of an output, which may be assigned again: only what it is at the end has its memory."""
-        taken = self.model.values.keys() | self.reserved | {w.name for w in self.model.weights}
+        taken = self.model.values.keys() | self.reserved | {w.name for w in self.model.weights} | self.later
         taken |= {o.name for o in self.outs}
         sym = self.scope.local(name)
         if sym is not None and sym.kind != "temp":
@@ -318,10 +238,12 @@ class ModelChecker(WholeArrays, BodyChecker):
         f = bound.callee
         if not isinstance(f, (Formula, Procedure)):
             raise SpecError(bound.span, f"{f.name} is a model; a model calls formulas and procedures")
+        for e in bound.sizes.values():
+            self._no_values("a size of a call", e, bound.span)
         args: list = []
         for p, a in zip(f.params, bound.args, strict=True):
             if not isinstance(a, ArrayArg):
-                args.append(a)
+                args.append(self._value_or_number(a))
                 continue
             given = self._input(a.view.array)
             if p.kind == "mut" and (given is None or given.kind != "mut"):
@@ -332,10 +254,15 @@ class ModelChecker(WholeArrays, BodyChecker):
             if (a.view.lead or a.view.part is not None) and given is None:
                 how = f"write a formula that takes the whole of {a.symbol.name}"
                 raise SpecError(a.span, f"only inputs can be passed in parts; {how}")
+            for e in (*a.view.lead, *(a.view.part or ())):
+                self._no_values("a place", e, a.span)
+            if given is None:
+                self.of_sizes("the shape of a value", a.shape, a.span)
             args.append(View(a.view.array, a.view.lead, a.view.part, a.shape, a.span))
         outs: list[Arg] = []
         made = []
         for k, (o, shape) in enumerate(zip(f.outs, bound.out_shapes, strict=True)):
+            self.of_sizes("the shape of a value", shape, bound.span)
             name = self.new_value(names[k] if k < len(names) else f"{f.name}_{o.name}", o.dtype, shape)
             made.append(name)
             if shape:
@@ -345,6 +272,20 @@ class ModelChecker(WholeArrays, BodyChecker):
                 outs.append(Expr("load", (), name, o.dtype, bound.span))
         self.place.body.append(ModelCall(f.key, args, made, dict(bound.sizes), bound.span))
         return outs
+
+    def _value_or_number(self, a: Expr) -> Expr:
+        """A number for a call: a value as it is, or arithmetic of what the model takes."""
+        if a.op == "cast" and a.args[0].op == "load" and not a.args[0].args:
+            return self.converted(a)
+        if a.args and any(True for _ in loads(a)):
+            raise SpecError(a.span, "a model works on whole arrays; pick elements in a formula")
+        return a
+
+    def _no_values(self, what: str, e: Expr, span: Span) -> None:
+        """Where a call reads and writes is known before it: no call computes it."""
+        made = [str(n.attr) for n in loads(e) if n.attr in self.model.values]
+        if made:
+            raise SpecError(span, f"'{made[0]}' is computed here, and can't be {what}; pass it to a procedure as i64")
 
     def _input(self, name: str) -> Param | None:
         return next((p for p in self.model.params if p.name == name), None)
@@ -370,31 +311,13 @@ class ModelChecker(WholeArrays, BodyChecker):
         o.dtype = sym.dtype
         self.model.results[o.name] = sym.target
 
-    def _differentiable(self) -> None:
-        from vibee.lower.model import loss_of
-        from vibee.lower.model_backward import active_values, argument
-        from vibee.lower.model_rules import differentiable, own_gradient
 
-        m = self.model
-        if loss_of(m) is None:
-            return
-        active = active_values(m)
-        for s in m.body:
-            for c in s.body if isinstance(s, Layers) else [s]:
-                f = self.scope.program.by_key(c.fn)
-                found = [(p, argument(a)) for p, a in zip(f.params, c.args, strict=True)]
-                used = [(p, x[0]) for p, x in found if x is not None and x[0] in active]
-                if not used or not any(is_float(o.dtype) for o in f.outs):
-                    continue
-                if not differentiable(self.scope.program, f):
-                    what = f"the loss depends on {used[0][1]} through {f.name}, a procedure without a gradient"
-                    self.report(SpecError(c.span, f"{what}; say implements(formula) or gradient(procedure) in it"))
-                own = own_gradient(f)
-                given = {o.name for o in self.scope.program.by_key(own).outs} if own is not None else None
-                lost = [p.name for p, _ in used if given is not None and f"d_{p.name}" not in given]
-                if lost:
-                    what = f"the gradient of {f.name} does not give d_{lost[0]}, which the loss needs here"
-                    self.report(SpecError(c.span, f"{what}; add that output to it"))
+def _first(targets: list[Expr]) -> dict[str, Span]:
+    """The names that are assigned, and where each is first."""
+    places: dict[str, Span] = {}
+    for t in targets:
+        places.setdefault(str(t.attr), t.span)
+    return places
 
 
 def _called(e: Expr) -> str:

@@ -162,9 +162,7 @@ def adopt(program: Program, module: Module, name: str, d: Definition) -> None:
     program.modules.adopt(raw, module)
     place = program._id(raw, {})
     program._names[place] = d.key
-    program._taken[d.key] = place
-    program._heads[place] = program._whole[place] = d
-    program.keys.setdefault(d.key, d)
+    program._heads[place] = program._whole[place] = program.add(d)
 
 
 class Putter:

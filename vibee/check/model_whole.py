@@ -39,7 +39,12 @@ class WholeArrays(CallChecker):
 
     def argument(self, e: Expr) -> Arg:
         """One argument of a call: an array, a nested call, an expression of arrays, or a number."""
-        return self.result(e, "") if self.has_arrays(e) else super().argument(e)
+        if self.has_arrays(e):
+            return self.result(e, "")
+        found = super().argument(e)
+        if isinstance(found, Expr) and found.op != "load" and any(n.op == "load" for n in walk(found)):
+            return self.result(e, "")  # made of values: computed by a formula like all others
+        return found
 
     def array(self, e: Expr) -> ArrayArg | None:
         """As for procedures; what is inside of view(...) may be an expression too."""
@@ -93,7 +98,17 @@ class WholeArrays(CallChecker):
 
     def _formula(self, e: Expr, name: str) -> Arg:
         leaves = Leaves()
-        body = self._leaf(e, leaves)
+        return self._made(e, self._leaf(e, leaves), leaves, name)
+
+    def converted(self, e: Expr) -> Expr:
+        """A value that is one number, cast to the type that a call takes."""
+        body = Expr("cast", (Expr("var", (), "c0", "", e.span),), e.dtype, "", e.span)
+        made = self._made(e, body, Leaves(cells=[e.args[0]]), "")
+        assert isinstance(made, Expr)
+        return made
+
+    def _made(self, e: Expr, body: Expr, leaves: Leaves, name: str) -> Arg:
+        """A call of the formula for an expression, over all elements of its arrays."""
         shape: tuple[Expr, ...] = leaves.arrays[0].shape if leaves.arrays else ()
         for a in leaves.arrays[1:]:
             if len(a.shape) != len(shape) or not all(map(self.scope.facts.equal, a.shape, shape)):
@@ -159,7 +174,7 @@ class WholeArrays(CallChecker):
         program = self.scope.program
         made = program.__dict__.setdefault("_whole_formulas", {})
         scalar_only = not leaves.arrays
-        text = f"{show(body)}|{leaves.key()}|{self.scope.float_default}"
+        text = f"{self.scope.module.path}|{show(body)}|{leaves.key()}|{self.scope.float_default}"
         if text in made:
             return made[text]
         size = Expr("var", (), N, "", e.span)
@@ -171,8 +186,11 @@ class WholeArrays(CallChecker):
         if scalar_only:
             body = _indexed(body, index)
         target = Expr("load", (index,), "y", "", e.span)
+        number = len(made) + 1
+        while f"{self.scope.raw.name}_each{number}" in self.scope.module.own:
+            number += 1  # a definition of the spec
         raw = RawDef(
-            "formula", f"{self.scope.raw.name}_each{len(made) + 1}", params, [RawOut("y", "", (size,), e.span)],
+            "formula", f"{self.scope.raw.name}_each{number}", params, [RawOut("y", "", (size,), e.span)],
             [SAssign([target], body, "", e.span)], "An expression of whole arrays in a model.", show(body), e.span,
             names={N, I, "y"}, module=self.scope.raw.module, file=self.scope.raw.file,
         )  # fmt: skip

@@ -41,6 +41,8 @@ from .errors import Errors, Known, SpecError, SpecFailure, suggest
 from .modules import Module, Modules
 from .surface import RawConst, RawDef
 
+DERIVED = (0, "derived")  # in place of the definition and its types, for keys of what no spec holds
+
 
 class Program:
     """The loaded file, what it imports, and everything checked so far."""
@@ -110,8 +112,19 @@ class Program:
         raise KeyError(key)
 
     def add(self, definition: Definition) -> Definition:
-        """Register a derived definition, or give the one that has its key already."""
-        return self.keys.setdefault(definition.key, definition)
+        """Register a derived definition, or give the one that has its key already, which is the same."""
+        known = self.keys.setdefault(definition.key, definition)
+        assert known == definition, f"two definitions are called {definition.key}"
+        return known
+
+    def derived_key(self, key: str) -> str:
+        """The key of something derived: `key`, with `_` after it where a definition of the spec has that."""
+        for raw in [*self._made.values(), *(d for m in self.modules.all() for d in m.raw.defs)]:
+            for types in self.type_choices(raw):
+                self.key(raw, types)
+        while self._taken.setdefault(key, DERIVED) != DERIVED:
+            key += "_"
+        return key
 
     def raise_errors(self) -> None:
         """Raise SpecFailure if there are mistakes."""

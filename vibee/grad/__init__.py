@@ -1,6 +1,6 @@
 """Derivatives: from a checked formula to the formula of its vector-Jacobian product."""
 
-from .build import gradient_key, needs, vjp
+from .build import cotangents, gradient_key, needs, vjp
 from .rules import GradError
 
-__all__ = ["GradError", "gradient_key", "needs", "vjp"]
+__all__ = ["GradError", "cotangents", "gradient_key", "needs", "vjp"]

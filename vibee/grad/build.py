@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from ..tree.defs import Equation, Formula, Param
+from ..tree.defs import Definition, Equation, Formula, Param
 from ..tree.expr import Expr, bound_vars, loads, rebuild, var, walk
 from ..tree.normal import hoist
 from ..tree.types import is_float
@@ -13,6 +13,7 @@ from .finish import Namer, needs, tidy
 from .reverse import Reverse
 from .rules import Lookup, arith, inline
 from .terms import collect
+from .versions import versions
 
 
 def gradient_key(key: str) -> str:
@@ -66,15 +67,22 @@ def stated(f: Formula) -> Formula:
     return replace(f, temps=[], equations=[Equation(out.name, (), (), (), call, span=f.span)])
 
 
+def cotangents(f: Definition, g: Definition) -> dict[str, str]:
+    """The parameter of the derived gradient `g` of `f` that is the cotangent of each float output: `d_<out>`, with `_`
+    behind it where `f` uses that name itself."""
+    real = [p.name for p in f.outs if is_float(p.dtype)]
+    return dict(zip(real, [p.name for p in g.params][len(g.params) - len(real) :], strict=True))
+
+
 def vjp(f: Formula, lookup: Lookup) -> Formula:
     """The formula that computes `f`'s vector-Jacobian product.
 
     Parameters: those of `f`, the outputs of `f` (forward results, read where that saves work),
-    and `d_<out>`, the cotangent of each float output.  Outputs: `d_<param>` for each float
+    and `d_<out>`, the cotangent of each float output (see `cotangents`).  Outputs: `d_<param>` for each float
     array and float scalar (of rank 0).  Adjoints of bf16 arrays are f32.  `lookup` gives the
     scalar definition behind a called name.
     """
-    h = hoist(prepared(stated(f), lookup))
+    h = hoist(prepared(versions(stated(f)), lookup))
     names = {p.name for p in [*h.params, *h.outs, *h.temps]} | set(h.sizes)
     for q in h.equations:
         names |= set(q.vars) | {v for n in walk(q.rhs) for v in bound_vars(n)}

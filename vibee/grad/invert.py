@@ -8,7 +8,7 @@ array, a product of two variables) are reported, and the caller keeps a scatter 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..tree.expr import Expr, const, free_vars, loads, substitute, var
@@ -54,13 +54,20 @@ class Solver:
         fresh: Callable[[str], str],
         inner: set[str],
     ) -> None:
-        self.ranges = dict(ranges)
-        self.inner = inner  # variables of reductions: those of the equation itself are solved for first
+        self.given = ranges
+        self.sums = inner  # variables of reductions: those of the equation itself are solved for first
         self.fresh = fresh
         self.base = facts
         self.axis_ranges = {a: (ZERO, d) for a, d in zip(axes, dims, strict=True)}
-        self.open: dict[str, Range] = dict(ranges)
-        self.box = boxes(ranges, facts)
+        self.scattered: set[int] = set()  # axes whose index cannot be solved
+        self.start()
+
+    def start(self) -> None:
+        """Nothing is solved yet."""
+        self.ranges = dict(self.given)
+        self.inner = set(self.sums)
+        self.open: dict[str, Range] = dict(self.given)
+        self.box = boxes(self.given, self.base)
         self.implied: set[str] = set()  # variables whose range follows from other conditions
         self.binding: dict[str, Expr] = {}
         self.guards: list[Expr] = []
@@ -77,11 +84,22 @@ class Solver:
     # ------------------------------------------------------------ the loop
 
     def solve(self, idx: tuple[Expr, ...]) -> Solution:
-        """Solves axis by axis, the simplest equation first."""
+        """All axes that can be solved, at once.  An axis that proves too hard on the way has left conditions and
+        variables behind that mean nothing without the rest of it: all starts over without that axis."""
+        while True:
+            self.advance(idx)
+            if not self.pending:
+                return self.result(idx)
+            self.scattered |= {k for _, _, k in self.pending}
+            self.start()
+
+    def advance(self, idx: tuple[Expr, ...]) -> None:
+        """Solves axis by axis, the simplest equation first, as far as that goes."""
         for v, (lo, hi) in list(self.box.items()):
             if self.open[v] == (lo, hi) and same(hi, _plus(lo, ONE)):
                 self.bind(v, lo)  # a range of one element
-        self.pending = [(e, var(a), k) for k, (e, a) in enumerate(zip(idx, self.axis_ranges, strict=True))]
+        axes = enumerate(zip(idx, self.axis_ranges, strict=True))
+        self.pending = [(e, var(a), k) for k, (e, a) in axes if k not in self.scattered]
         while self.pending:
             facts = self.facts()
             self.pending = [
@@ -96,7 +114,6 @@ class Solver:
                     break
             else:
                 break
-        return self.result(idx)
 
     def rank(self, e: Expr) -> int:
         """Plain variables first, then what is known anyway, then the rest."""
@@ -107,18 +124,16 @@ class Solver:
     def result(self, idx: tuple[Expr, ...]) -> Solution:
         """The solution, with conditions that always hold left out."""
         out = Solution(dict(self.binding))
-        failed = {k for _, _, k in self.pending}
-        out.scattered = {k: substitute(idx[k], self.binding) for k in failed}
-        ranges = {v: (substitute(lo, self.binding), substitute(hi, self.binding)) for v, (lo, hi) in self.open.items()}
-        seen: set[str] = set()
-        guards = [substitute(g, self.binding) for g in self.guards]
-        for v, (lo, hi) in ranges.items():
-            if (free_vars(lo) | free_vars(hi)) & (set(ranges) - seen) and v in self.box:
-                guards += [compare("ge", var(v), lo), compare("lt", var(v), hi)]
-                lo, hi = self.box[v]
-            out.free[v] = (lo, hi)
-            seen.add(v)
-        out.guards = guards
+        out.scattered = {k: substitute(idx[k], self.binding) for k in sorted(self.scattered)}
+        ranges = {v: self.bound(r) for v, r in self.open.items()}
+        out.guards = [substitute(g, self.binding) for g in self.guards]
+        while ranges:
+            v = next(v for v in ranges if v in self.box or not limits(ranges, v) & set(ranges))
+            if limits(ranges, v) & set(ranges):
+                lo, hi = ranges[v]
+                out.guards += [compare("ge", var(v), lo), compare("lt", var(v), hi)]
+                ranges[v] = self.box[v]
+            out.free[v] = ranges.pop(v)
         return out
 
     def bind(self, u: str, value: Expr, prove: bool = True) -> None:
@@ -175,6 +190,21 @@ class Solver:
                 return [(k[0], _sub(target, rest) if lin[k] == 1 else _sub(rest, target))]
         return None
 
+    def before(self, u: str, others: list[str]) -> bool:
+        """True if one of the others runs over a range that depends on data and on u: u cannot be made of it."""
+        ranges = {v: self.bound(r) for v, r in self.open.items() if v not in self.box}
+        todo = [v for v in others if v in ranges]
+        seen: set[str] = set()
+        while todo:
+            names = limits(ranges, todo.pop()) - seen
+            seen |= names
+            todo += [v for v in names if v in ranges]
+        return u in seen
+
+    def bound(self, r: Range) -> Range:
+        """A range with the values of the variables that are solved for."""
+        return substitute(r[0], self.binding), substitute(r[1], self.binding)
+
     def affine(self, lin: Lin, target: Expr) -> list[tuple[Expr, Expr]] | None:
         """c*u + rest == target."""
         unknown = [v for v in self.open if any(v in free_vars(x) for k in lin for x in k)]
@@ -184,7 +214,7 @@ class Solver:
         choices = []
         for u in unknown:
             parts = linear_in(lin, u)
-            if parts is None or set(parts[0]) != {()}:
+            if parts is None or set(parts[0]) != {()} or self.before(u, unknown):
                 continue
             c = parts[0][()]
             choices.append(((abs(c) != 1, u in self.inner), u, c, from_lin(parts[1])))
@@ -217,17 +247,21 @@ class Solver:
         return None
 
     def divided(self, x: Expr) -> bool:
-        """True for `u // G` and `u % G` of an open variable that starts at 0, G known."""
-        if x.op not in ("floordiv", "mod") or self.unknowns(x.args[1]) or x.args[0].op != "var":
+        """True for `u // G` and `u % G` of an open variable that starts at 0, G known and no less than 0."""
+        if x.op not in ("floordiv", "mod") or x.args[0].op != "var" or not self.divisor(x.args[1]):
             return False
         u = str(x.args[0].attr)
         return u in self.open and u in self.box and self.box[u][0] == ZERO
+
+    def divisor(self, b: Expr) -> bool:
+        """True for what may be divided by: known, and no less than 0."""
+        return not self.unknowns(b) and self.facts().nonneg(b)
 
     def digits(self, x: Expr) -> None:
         """u := j*G + r for the u and G of `u // G` or `u % G`."""
         u, g = str(x.args[0].attr), x.args[1]
         whole, rest = split_multiple(to_lin(self.box[u][1]), to_lin(g))
-        count = from_lin(whole) if not rest else _plus(_op("floordiv", _sub(self.box[u][1], ONE), g), ONE)
+        count = from_lin(whole) if not rest else _plus(self.quotient(_sub(self.box[u][1], ONE), g), ONE)
         end = self.box[u][1]
         if self.base.lin(_op("mod", end, g)) == {}:
             count = from_lin(self.base.lin(_op("floordiv", end, g)))
@@ -248,7 +282,7 @@ class Solver:
                 return None
             x, known = (a, b) if self.unknowns(a) else (b, a)
             return [(x, _op("xor", target, known))]
-        if self.unknowns(b):
+        if not self.divisor(b):
             return None
         if self.divided(e):
             self.digits(e)
@@ -283,8 +317,13 @@ class Solver:
         if low is None or high is None:
             return None
         self.in_range(target, b)
-        q = self.introduce("q", _op("floordiv", low, b), _plus(_op("floordiv", high, b), ONE))
+        q = self.introduce("q", self.quotient(low, b), _plus(self.quotient(high, b), ONE))
         return [(a, _plus(_times(q, b), target))]
+
+    def quotient(self, a: Expr, b: Expr) -> Expr:
+        """a // b for an end of a range: it stands outside of the conditions that may keep b from being 0."""
+        some = b.op == "const" or (b.op == "var" and b.attr in self.base.positive)
+        return _op("floordiv", a, b if some else _op("max", b, ONE))
 
     def in_range(self, e: Expr, end: Expr) -> None:
         """The condition 0 <= e < end, as far as it is not known."""
@@ -293,6 +332,12 @@ class Solver:
             self.guards.append(compare("ge", e, ZERO))
         if not facts.lt(e, end):
             self.guards.append(compare("lt", e, end))
+
+
+def limits(ranges: Mapping[str, Range], v: str) -> frozenset[str]:
+    """The variables that the range of `v` depends on."""
+    lo, hi = ranges[v]
+    return free_vars(lo) | free_vars(hi)
 
 
 def boxes(ranges: dict[str, Range], facts: Facts) -> dict[str, Range]:

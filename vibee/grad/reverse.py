@@ -12,15 +12,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..tree.defs import Equation, Formula, Param
-from ..tree.expr import Expr, free_vars, load, substitute, var, walk
-from ..tree.linear import ZERO, Range, facts_of
-from ..tree.normal import conjunction, numbered, under
+from ..tree.expr import Expr, free_vars, load, loads, substitute, var, walk
+from ..tree.linear import ZERO, Range, facts_of, from_lin
+from ..tree.normal import compare, conjunction, numbered, under
 from ..tree.types import is_float
-from .invert import Solution, Solver, boxes
+from .invert import Solution, Solver, boxes, limits
 from .reuse import Reuse, known_value
 from .roots import Roots
 from .rules import Chain, GradError, Lookup, Ranges, arith, thaw
-from .settle import ordered
+from .settle import difference, ordered
 from .split import split_where
 from .sums import Sums
 from .terms import Term, collect, emit
@@ -221,26 +221,11 @@ class Reverse:
     def add_scatter(self, array: str, solution: Solution, terms: list[Term]) -> None:
         """`d_array[..., index from data, ...] += terms`, the solved axes as plain variables."""
         axes, shape = self.axes(array), self.shapes[array]
-        shift = self.from_zero(solution)
-        if shift:
-            terms = [t.map(lambda e: substitute(e, shift)) for t in terms]
-        used = set().union(*(free_vars(e) for e in solution.scattered.values()))
-        loops: dict[str, Range] = {}
-        sums: dict[str, Range] = {}
-        limits: list[Expr] = []
-        box = boxes(solution.free, self.facts.within(self.axis_ranges(array)))
-        for v, r in solution.free.items():
-            if v not in used:
-                sums[v] = r
-                continue
-            if v not in box:
-                raise GradError(f"the range of `{v}` depends on data and so does an index that uses it")
-            if r != box[v]:
-                limits += [Expr("ge", (var(v), r[0]), None, "bool"), Expr("lt", (var(v), r[1]), None, "bool")]
-            loops[v] = box[v]
+        terms, loops = self.from_zero(array, solution, terms)
+        sums = {v: r for v, r in solution.free.items() if v not in loops}
         plain = {a: (ZERO, d) for k, (a, d) in enumerate(zip(axes, shape, strict=True)) if k not in solution.scattered}
         scope = {**loops, **plain}
-        terms = [t.under(limits) for t in terms]
+        terms = [t.under(self.outside(t, sums, loops)) for t in terms]
         known = self.facts.within(scope)
         for guards, group in by_guards(self.sums.over(terms, sums, scope, self.dtype(array), keep=True)):
             cond = conjunction(guards)
@@ -256,18 +241,59 @@ class Reverse:
                 Equation("", tuple(scope), dims, tuple(idx), value, accumulate=True)
             )
 
-    def from_zero(self, solution: Solution) -> dict[str, Expr]:
-        """Makes the ranges of variables in scattered indices start at 0; returns what changed."""
-        used = set().union(*(free_vars(e) for e in solution.scattered.values()))
-        shift: dict[str, Expr] = {}
-        for v, (lo, hi) in list(solution.free.items()):
-            if v in used and lo != ZERO and not free_vars(lo) & set(solution.free):
-                shift[v] = Expr("add", (var(v), lo), None, "i64")
-                solution.free[v] = (ZERO, self.facts.simplify(Expr("sub", (hi, lo), None, "i64")))
-        if shift:
-            solution.scattered = {k: substitute(e, shift) for k, e in solution.scattered.items()}
-            solution.free = {v: (substitute(lo, shift), substitute(hi, shift)) for v, (lo, hi) in solution.free.items()}
-        return shift
+    def from_zero(self, array: str, solution: Solution, terms: list[Term]) -> tuple[list[Term], Ranges]:
+        """Makes the variables in scattered indices count from 0; returns the terms, under what then limits these
+        variables, and how far each has to count whatever the others are."""
+        starts = {v: lo for v, (lo, _) in solution.free.items() if not free_vars(lo) & set(solution.free)}
+        terms = self.count_from({v: starts[v] for v in self.boxes(array, solution) if v in starts}, solution, terms)
+        box = self.boxes(array, solution)
+        terms = self.count_from({v: lo for v, (lo, _) in box.items()}, solution, terms)
+        loops: Ranges = {}
+        limits: list[Expr] = []
+        for v, (low, high) in box.items():
+            lo, hi = solution.free[v]
+            end = self.length(low, high)
+            if (lo, hi) != (ZERO, end):
+                limits += [compare("ge", var(v), lo), compare("lt", var(v), hi)]
+            loops[v] = (ZERO, end if self.facts.nonneg(end) else Expr("max", (end, ZERO), None, "i64"))
+        return [t.under(limits) for t in terms], loops
+
+    def outside(self, t: Term, sums: Ranges, loops: Ranges) -> list[Expr]:
+        """What conditions and ranges say whatever the variables are that a term is summed over: where that fails it is
+        a sum of nothing, and an element to add it to need not exist."""
+        known = self.facts.within(sums)
+        inside = [compare("lt", *r) for v, r in sums.items() if limits(sums, v) & set(loops)]
+        inside += [g for g in t.guards if free_vars(g) & set(sums)]
+        most = [known.bound(from_lin(lin), upper=True) for g in inside if (lin := difference(g)) is not None]
+        return [compare("ge", e, ZERO) for e in most if e is not None and next(loads(e), None) is None]
+
+    def boxes(self, array: str, solution: Solution) -> Ranges:
+        """The range of each variable in scattered indices, whatever the other variables are."""
+        known = boxes(solution.free, self.facts.within(self.axis_ranges(array)))
+        used = set().union(*map(free_vars, solution.scattered.values())) & set(solution.free)
+        for v in sorted(used - set(known)):
+            raise GradError(f"the range of `{v}` depends on data and so does an index that uses it")
+        return {v: known[v] for v in solution.free if v in used}
+
+    def count_from(self, starts: dict[str, Expr], solution: Solution, terms: list[Term]) -> list[Term]:
+        """Makes each variable count from its start; returns the terms, changed likewise."""
+        names = {v: Expr("add", (var(v), at), None, "i64") for v, at in starts.items() if at != ZERO}
+        if not names:
+            return terms
+
+        def moved(e: Expr) -> Expr:
+            return substitute(e, names)
+
+        solution.scattered = {k: moved(e) for k, e in solution.scattered.items()}
+        solution.free = {v: (moved(lo), moved(hi)) for v, (lo, hi) in solution.free.items()}
+        for v in names:
+            lo, hi = solution.free[v]
+            solution.free[v] = (self.length(starts[v], lo), self.length(starts[v], hi))
+        return [t.map(moved) for t in terms]
+
+    def length(self, lo: Expr, hi: Expr) -> Expr:
+        """hi - lo."""
+        return self.facts.simplify(Expr("sub", (hi, lo), None, "i64"))
 
 
 def by_guards(terms: list[Term]) -> list[tuple[tuple[Expr, ...], list[Term]]]:

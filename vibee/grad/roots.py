@@ -1,7 +1,8 @@
 """Adjoints through the reduction or scan at the root of an equation.
 
 - sum: every element gets the adjoint of the result.
-- max, min: the first element that attains the extreme gets it all (a tie is not shared out).
+- max, min: the first element that attains the extreme gets it all (a tie is not shared out);
+  a nan, which they pass over, gets nothing.
 - prod: the product of the other elements, also where some are zero: the adjoint is
   `product of the nonzero ones` divided by the element if no element is zero, goes to the one
   zero alone if there is just one, and is zero if there are more.
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from ..tree.defs import Equation, Param
 from ..tree.expr import Expr, bound_vars, const, load, substitute, var
 from ..tree.linear import ONE, ZERO, from_lin, to_lin
-from ..tree.normal import compare
+from ..tree.normal import compare, neutral
 from .rules import Ranges
 from .terms import Term, emit, term_of
 
@@ -65,10 +66,11 @@ class Roots:
         """max[r](body): to the first r that attains it."""
         e = q.rhs
         r = bound_vars(e)[0]
-        where = Expr("reduce", e.args, ("arg" + e.attr[0], (r,)), "i64", e.span)  # type: ignore[index]
-        at = self.temp(f"{q.lhs}_at", q, where)
-        hit = compare("eq", var(r), at)
-        self.owner.chain.push(e.args[0], [t.times(Term(guards=(hit,))) for t in adjoint], ranges)
+        op, body = str(e.attr[0]), e.args[0]  # type: ignore[index]
+        numbers = Expr(op, (neutral(op, body.dtype), body), None, body.dtype)  # a nan gives way
+        where = Expr("reduce", (numbers, *e.args[1:]), ("arg" + op, (r,)), "i64", e.span)
+        hit = compare("eq", var(r), self.temp(f"{q.lhs}_at", q, where))
+        self.owner.chain.push(body, [t.times(Term(guards=(hit, is_number(body)))) for t in adjoint], ranges)
 
     def prod(self, q: Equation, adjoint: list[Term], ranges: Ranges) -> None:
         """prod[r](body): the product of the others."""
@@ -163,4 +165,9 @@ class Roots:
         idx = tuple(at if x == v else var(x) for x in q.vars)
         o.back.append(Equation(name, q.vars, q.dims, idx, mark, accumulate=True, span=q.span))
         part = load(name, tuple(map(var, q.vars)), mark.dtype)
-        o.chain.push(body, [Term(factors=((part, 1),))], ranges)
+        o.chain.push(body, [Term(guards=(is_number(body),), factors=((part, 1),))], ranges)
+
+
+def is_number(e: Expr) -> Expr:
+    """The condition that a float is no nan."""
+    return Expr("eq", (e, e), None, "bool")

@@ -105,10 +105,7 @@ class Chain:
         elif e.op == "var":
             self.sink(str(e.attr), (), adjoint, ranges)
         else:
-            rule = getattr(self, f"d_{e.op}", None)
-            if rule is None:
-                raise GradError(f"`{e.op}` has no derivative here", e.span)
-            rule(e, adjoint, ranges)
+            getattr(self, f"d_{e.op}")(e, adjoint, ranges)
 
     # ------------------------------------------------------------ one method an operation
 
@@ -163,13 +160,13 @@ class Chain:
 
     def d_max(self, e: Expr, adjoint: list[Term], ranges: Ranges) -> None:
         """max(a, b): all to the larger."""
-        self.choose(e, "ge", "gt", adjoint, ranges)
+        self.choose(e, "gt", adjoint, ranges)
 
     def d_min(self, e: Expr, adjoint: list[Term], ranges: Ranges) -> None:
         """min(a, b): all to the smaller."""
-        self.choose(e, "le", "lt", adjoint, ranges)
+        self.choose(e, "lt", adjoint, ranges)
 
-    def choose(self, e: Expr, tie: str, strict: str, adjoint: list[Term], ranges: Ranges) -> None:
+    def choose(self, e: Expr, strict: str, adjoint: list[Term], ranges: Ranges) -> None:
         """The side that wins gets the adjoint."""
         a, b = e.args
         if not self.active(b):
@@ -179,9 +176,9 @@ class Chain:
             second = Expr(strict, (b, a), None, "bool")
             self.push(b, [t.under((second,)) for t in adjoint], ranges)
         else:
-            first = Expr(tie, (a, b), None, "bool")
-            self.push(a, [after(t, first) for t in adjoint], ranges)
-            self.push(b, [after(t, negate(first)) for t in adjoint], ranges)
+            second = Expr(strict, (b, a), None, "bool")  # as the value is chosen, where one is nan too
+            self.push(a, [after(t, negate(second)) for t in adjoint], ranges)
+            self.push(b, [after(t, second) for t in adjoint], ranges)
 
     def d_where(self, e: Expr, adjoint: list[Term], ranges: Ranges) -> None:
         """where(c, a, b): each side under its condition."""

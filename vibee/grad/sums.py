@@ -7,9 +7,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ..tree.defs import Equation, Param
-from ..tree.expr import Expr, bound_vars, const, free_vars, load, substitute, var
+from ..tree.expr import Expr, bound_vars, const, free_vars, load, substitute, var, walk
 from ..tree.linear import ZERO, Facts
-from ..tree.normal import always_safe, canonical, limits_under, under
+from ..tree.normal import always_safe, canonical, compare, limits_under, under
 from ..tree.types import is_float
 from .rules import Ranges
 from .settle import ordered, settle
@@ -84,7 +84,7 @@ class Sums:
                     continue
                 hit = self.find([moving], over, scope)
                 if hit is not None:
-                    out.append(fixed.times(hit))
+                    out.append(self.scaled(hit, fixed, [moving], over, known))
                     continue
             t = self.owner.reuse.rewrite(t, known.within(over))
             if not over:
@@ -100,7 +100,7 @@ class Sums:
                 total, guarded = self.make(body, over, known, scope, fixed.guards, dtype)
                 if guarded and not fixed.factors and not keep:
                     fixed = replace(fixed, guards=())  # the sum itself is 0 where they fail
-                out.append(fixed.times(total))
+                out.append(self.scaled(total, fixed, body, over, known))
         return collect(out)
 
     def parted(self, t: Term, over: Ranges, known: Facts) -> tuple[Term, Term]:
@@ -108,9 +108,8 @@ class Sums:
 
         Where a range may be empty because of the variables that stay, what is fixed is read
         though no element is summed: it moves too unless it always exists."""
-        bounds = {v for r in over.values() for e in r for v in free_vars(e)}
         fixed, moving = parted(t, set(over))
-        if not bounds & (set(known.ranges) - set(over)):
+        if not shaped(over, known):
             return fixed, moving
 
         def stays(e: Expr) -> bool:
@@ -127,13 +126,22 @@ class Sums:
             )
         return fixed, moving
 
+    def scaled(self, total: Term, fixed: Term, body: list[Term], over: Ranges, known: Facts) -> Term:
+        """A sum times what is fixed.  That may be infinite, and 0 times it a nan: a sum of nothing stays 0."""
+        if unbounded(fixed) and (all(t.guards for t in body) or emptied(over, known)):
+            value = total.factors[0][0]
+            total = total.under((Expr("ne", (value, const(0.0, value.dtype)), None, "bool"),))
+        return fixed.times(total)
+
     def count(self, fixed: Term, over: Ranges, known: Facts, dtype: str) -> Term | None:
         """The sum of what depends on none of the variables: so many times the same."""
+        if unbounded(fixed) and emptied(over, known):
+            fixed = fixed.times(Term(guards=tuple(compare("lt", lo, hi) for lo, hi in over.values())))
         for lo, hi in over.values():
             if (free_vars(lo) | free_vars(hi)) & set(over):
                 return None
             length = known.simplify(Expr("sub", (hi, lo), None, "i64"))
-            if lo != ZERO and not known.nonneg(length):
+            if not known.nonneg(length):
                 length = Expr("max", (length, ZERO), None, "i64")
             fixed = fixed.times(Term(factors=((Expr("cast", (length,), dtype, dtype), 1),)))
         return fixed
@@ -229,6 +237,23 @@ def term_key(t: Term) -> Expr:
     factors = sorted((Expr("power", (f,), p) for f, p in t.factors), key=shape_of)
     guards = sorted(t.guards, key=shape_of)
     return Expr("term", (*factors, *guards), str(t.coeff))
+
+
+def unbounded(t: Term) -> bool:
+    """True for a product that may be infinite though what it reads is not."""
+    return any(p < 0 or any(n.op in ("div", "sqrt", "call") for n in walk(f)) for f, p in t.factors)
+
+
+def shaped(over: Ranges, known: Facts) -> bool:
+    """True if a range depends on the variables that stay."""
+    bounds = {v for r in over.values() for e in r for v in free_vars(e)}
+    return bool(bounds & (set(known.ranges) - set(over)))
+
+
+def emptied(over: Ranges, known: Facts) -> bool:
+    """True if a range may be empty because of the variables that stay."""
+    inside = known.within(over)
+    return shaped(over, known) and not all(inside.lt(lo, hi) for lo, hi in over.values())
 
 
 def parted(t: Term, names: set[str]) -> tuple[Term, Term]:

@@ -141,6 +141,14 @@ def _times(a: Expr | None, b: Expr, dtype: str) -> Expr:
     return b if a is None else _binary("mul", a, b, dtype)
 
 
+def nearest(x: Fraction) -> float:
+    """The float nearest to a positive number: inf where none is as large."""
+    try:
+        return float(x)
+    except OverflowError:
+        return math.inf
+
+
 def emit_product(coeff: Fraction, factors: Factors, dtype: str, last: Expr | None = None) -> Expr:
     """coeff * factors (* last), the coefficient's sign in front."""
     top: Expr | None = None
@@ -152,9 +160,9 @@ def emit_product(coeff: Fraction, factors: Factors, dtype: str, last: Expr | Non
             bottom = _times(bottom, _power(f, -p, dtype), dtype)
     if last is not None:
         top = _times(top, last, dtype)
-    size = abs(coeff)
-    if top is None or size != 1:
-        top = const(float(size), dtype) if top is None else _binary("mul", const(float(size), dtype), top, dtype)
+    if top is None or abs(coeff) != 1:
+        size = const(nearest(abs(coeff)), dtype)
+        top = size if top is None else _binary("mul", size, top, dtype)
     if bottom is not None:
         top = _binary("div", top, bottom, dtype)
     return top if coeff > 0 else Expr("neg", (top,), None, dtype)

@@ -85,10 +85,10 @@ def lower_model(m: Model, program: Registry) -> Lowered:
         forward(w, [loss], keep=True)
         Backward(w).run(name)
         back = finish(w, "gradient", [loss], f"The loss of {m.name} and its gradient by every weight; derived.", True)
-    return Lowered(m, _init(m, program), _sizes(m, ahead, only, back), ahead, only, back)
+    return Lowered(m, _init(m, program), _sizes(m, program, ahead, only, back), ahead, only, back)
 
 
-def _sizes(m: Model, *planned: Planned | None) -> Procedure:
+def _sizes(m: Model, program: Registry, *planned: Planned | None) -> Procedure:
     """`<model>_sizes(sizes...) -> (weights, forward, loss, gradient)`: lengths of the arrays to bring."""
     lengths = [weights_length(m), *(p.arena if p is not None else const(0, "i64") for p in planned)]
     names = set().union(*map(free_vars, lengths))
@@ -97,7 +97,7 @@ def _sizes(m: Model, *planned: Planned | None) -> Procedure:
     outs = [Param(free_name(f"{x}_length", taken), "out", "i64") for x in ("weights", "forward", "loss", "gradient")]
     body: list = [Store(o.name, (), e) for o, e in zip(outs, lengths, strict=True)]
     sizes: dict[str, tuple] = {p.name: ("param", p.name) for p in params}
-    return Procedure(f"{m.name}_sizes", suffixed(m.key, m.name, "sizes"), params, outs, sizes, _known(m, params),
+    return Procedure(f"{m.name}_sizes", suffixed(program, m.key, "sizes"), params, outs, sizes, _known(m, params),
                      doc=f"Lengths of the weights of {m.name} and of the arenas; derived.", module=m.module,
                      span=m.span, body=body)  # fmt: skip
 
@@ -143,6 +143,6 @@ def _init(m: Model, program: Registry) -> Procedure:
         body.append(Call(narrowed(program, dtype), whole[:1], whole[1:], {"N": total}, m.span))
     sizes = {p.name: ("param", p.name) for p in params if p.kind == "size"}
     out = Param(flat, "out", m.weights_dtype, (total,))
-    return Procedure(f"{m.name}_init", suffixed(m.key, m.name, "init"), params, [out], sizes, _known(m, params),
+    return Procedure(f"{m.name}_init", suffixed(program, m.key, "init"), params, [out], sizes, _known(m, params),
                      doc=f"Initial weights of {m.name}; derived.", module=m.module, span=m.span,
                      body=body)  # fmt: skip

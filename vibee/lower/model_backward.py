@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from ..tree.defs import Definition, Layers, Model, ModelCall, Param, View
 from ..tree.expr import Expr, const, var
+from ..tree.types import is_float
 from .model_forward import ONE, TWO, op, seen
 from .model_layout import layout
-from .model_rules import bind_sizes, is_real, rule
+from .model_rules import bind_sizes, cotangent_dtype, rule
 from .model_small import accumulate_step, add_step, fill_step
 from .model_steps import Do, Loop, Ref, Value, Work
 
@@ -31,12 +32,12 @@ def argument(a: object) -> tuple[str, Ref] | None:
 
 def active_values(m: Model) -> set[str]:
     """The values that depend on a weight through floats: those that have a cotangent."""
-    active = {x.name for x in m.weights if is_real(x.dtype)}
+    active = {x.name for x in m.weights if is_float(x.dtype)}
 
     def call(c: ModelCall) -> None:
         names = [found[0] for a in c.args if (found := argument(a))]
         if any(n in active for n in names):
-            active.update(n for n in c.outs if is_real(m.values[n].dtype))
+            active.update(n for n in c.outs if is_float(m.values[n].dtype))
 
     for s in m.body:
         if isinstance(s, ModelCall):
@@ -87,8 +88,8 @@ class Backward:
             w.values[name] = Value(name, x.dtype, x.shape, "grads", None, place.weight.copies, place.offset)
         parts: Parts = {}
         o = m.param(loss)
-        seed = self._new(f"d_{loss}", o.dtype, ())
-        self.out.append(fill_step(w, seed, 1.0, o.dtype))
+        seed = self._new(f"d_{loss}", cotangent_dtype(o.dtype), ())
+        self.out.append(fill_step(w, seed, 1.0, cotangent_dtype(o.dtype)))
         self._add(parts, m.results[loss], seed)
         reached: set[str] = set()
         for s in reversed(m.body):
@@ -117,7 +118,7 @@ class Backward:
 
     def _dtype(self, value: str) -> str:
         m = self.w.model
-        return next((x.dtype for x in m.weights if x.name == value), None) or m.values[value].dtype
+        return next((x.dtype for x in m.weights if x.name == value), None) or cotangent_dtype(m.values[value].dtype)
 
     def _total(self, parts: Parts, value: str) -> Ref | None:
         terms = parts.pop(value, [])
@@ -161,7 +162,7 @@ class Backward:
                  if (t := self._total(parts, name)) is not None}  # fmt: skip
         found = {p.name: x for p, a in zip(f.params, c.args, strict=True) if (x := argument(a))}
         wanted = tuple(p.name for p in f.params if p.name in found and found[p.name][0] in self.active
-                       and is_real(p.dtype) and p.kind != "size")  # fmt: skip
+                       and is_float(p.dtype) and p.kind != "size")  # fmt: skip
         if not given or not wanted:
             return
         r = rule(w.program, f, wanted)
@@ -199,8 +200,8 @@ class Backward:
         if name.startswith("d_") and name[2:] in outs:
             o, value = outs[name[2:]]
             if o.name not in site.given:  # nothing depends on this output
-                site.given[o.name] = self._new(f"d_{value}", o.dtype, self.w.model.values[value].shape)
-                self.out.append(fill_step(self.w, site.given[o.name], 0.0, o.dtype))
+                site.given[o.name] = self._new(f"d_{value}", self._dtype(value), self.w.model.values[value].shape)
+                self.out.append(fill_step(self.w, site.given[o.name], 0.0, self._dtype(value)))
             d = site.given[o.name]
             if p.kind == "scalar":
                 return Ref(d.value, (), d.index, number=True)
@@ -215,10 +216,10 @@ class Backward:
             if c.inner not in self.active:
                 continue
             p = m.values[c.inner]
-            box = w.new(f"d_{c.inner}_layers", p.dtype, p.shape)
+            box = w.new(f"d_{c.inner}_layers", cotangent_dtype(p.dtype), p.shape)
             box.copies = TWO
             two[c.inner] = box
-            self._put(parts.pop(c.result, []), Ref(box.name, p.shape, op("mod", s.count, TWO)), p.dtype)
+            self._put(parts.pop(c.result, []), Ref(box.name, p.shape, op("mod", s.count, TWO)), box.dtype)
         outside, self.out, self.loop = self.out, [], s.var
         local: Parts = {}
         for c in s.carries:
@@ -232,7 +233,7 @@ class Backward:
             if c.inner in two:
                 box = two[c.inner]
                 self._put(local.pop(c.inner, []), Ref(box.name, box.shape, op("mod", var(s.var), TWO)), box.dtype)
-        used = {found[0] for call in s.body for a in call.args if (found := argument(a))}
+        used = {found[0] for call in s.body for a in call.args if (found := argument(a))} | {c.last for c in s.carries}
         layered = {x.name: x for x in m.weights if x.layered and x.name in used}
         for x in layered.values():
             target, terms = Ref(f"grad of {x.name}", x.shape, var(s.var)), local.pop(x.name, [])

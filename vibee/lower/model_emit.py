@@ -91,9 +91,9 @@ class Writer:
         self.w, self.plan, self.arena, self.names = w, plan, arena, names
         self.slots: list[str] = []
         self.offsets: dict[str, str] = {}  # of parameters, by their value's name
-        taken = {p.name for p in (*w.model.params, *w.model.outs)} | set(w.values) | set(names.values()) | {arena}
-        taken |= set(w.model.sizes) | {s.var for s in w.steps if isinstance(s, Loop)}
-        self.taken = taken
+        self.locals: dict[str, str] = {}  # the arrays of values that are not in the arena
+        self.taken = {p.name for p in (*w.model.params, *w.model.outs)} | set(names.values()) | {arena}
+        self.taken |= set(w.model.sizes) | loop_variables(w)
 
     def _name(self, stem: str) -> str:
         while stem in self.taken:
@@ -118,7 +118,8 @@ class Writer:
         for v in self.w.values.values():
             if v.home == "local" and v.name in used:
                 n = self.w.sizes.expr(times(self.w.sizes.numel(v.shape), v.copies, self.w.sizes))
-                body.append(Alloc(v.name, v.dtype, (n,), zero=False))
+                self.locals[v.name] = self._name(v.name.replace(" ", "_"))
+                body.append(Alloc(self.locals[v.name], v.dtype, (n,), zero=False))
         for s in self.w.steps:
             body.append(self._call(s, None) if isinstance(s, Do) else self._loop(s))
         return body
@@ -137,7 +138,7 @@ class Writer:
         if v.home == "arena":
             array, at = self.arena, var(self.slots[self.plan.slot_of[v.name]])
         elif v.home == "local":
-            array, at = v.name, ZERO
+            array, at = self.locals[v.name], ZERO
         else:
             assert v.offset is not None
             array = self.names[v.home]
@@ -186,11 +187,12 @@ def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False)
     total: Expr = ZERO
     for size in plan.sizes:
         total = size if total is ZERO else op("add", total, size)
-    names = {p.name for p in (*m.params, *m.outs)} | set(m.sizes)
+    names = {p.name for p in (*m.params, *m.outs)} | set(m.sizes) | loop_variables(w)
     flat, flat_grads, arena, room_name, length = (
         free_name(x, names) for x in ("weights", "grads", "arena", "arena_size", "weights_size")
     )
-    body = Writer(w, plan, arena, {"weights": flat, "grads": flat_grads}).statements()
+    taken = {"weights": flat, "grads": flat_grads, "sizes": length, "room": room_name}
+    body = Writer(w, plan, arena, taken).statements()
     if grads:
         outs = [*outs, Param(flat_grads, "out", w.dtype, (var(length),))]
     sizes = {**m.sizes, length: ("arg", flat, 0), room_name: ("arg", arena, 0)}
@@ -211,9 +213,14 @@ def finish(w: Work, what: str, outs: list[Param], doc: str, grads: bool = False)
         *(p for p in m.params if p.kind == "size"),
         *numbers,
     ]
-    p = Procedure(f"{m.name}_{what}", suffixed(m.key, m.name, what), params, outs, sizes, given, doc=doc,
+    p = Procedure(f"{m.name}_{what}", suffixed(w.program, m.key, what), params, outs, sizes, given, doc=doc,
                   module=m.module, span=m.span, body=body)  # fmt: skip
     return Planned(p, plan, total, w)
+
+
+def loop_variables(w: Work) -> set[str]:
+    """The names of all layer loops' variables."""
+    return {s.var for s in w.steps if isinstance(s, Loop)}
 
 
 def every(w: Work) -> Iterator[Do]:

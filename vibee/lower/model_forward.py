@@ -108,7 +108,8 @@ class Forward:
         f = w.program.by_key(c.fn)
         for name, o in zip(c.outs, f.outs, strict=True):
             p = w.model.values[name]
-            if name not in w.same and name not in w.values:
+            assert name not in w.values, f"two values are called {name}"
+            if name not in w.same:
                 home = "arena" if p.dtype == w.dtype else "local"
                 w.values[name] = Value(name, p.dtype, p.shape, home, loop)
             outs.append(Ref(name, seen(o, c.sizes)))
@@ -124,7 +125,7 @@ class Forward:
             p = w.model.values[c.inner]
             count = op("add", s.count, ONE) if self.keep else TWO
             home = "arena" if p.dtype == w.dtype else "local"
-            box = w.fresh(f"{c.inner}_layers")
+            box = f"layers of {c.inner}"  # no value of the model has such a name
             w.values[box] = Value(box, p.dtype, p.shape, home, None, count)
 
             def at(e: Expr, box: str = box, shape: tuple[Expr, ...] = p.shape) -> Ref:

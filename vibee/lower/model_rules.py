@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..grad import vjp
 from ..tree.defs import Definition, Formula, Procedure
 from ..tree.expr import Expr
-from ..tree.types import is_float
+from ..tree.types import DTYPES, is_float
 from .model_prune import passes, prune
 from .model_steps import Registry
 
@@ -48,12 +48,12 @@ def differentiable(program: Registry, f: Definition) -> bool:
     return own_gradient(f) is not None or formula_of(program, f) is not None
 
 
-def suffixed(key: str, name: str, addition: str) -> str:
-    """`name_addition_f32` for the key `name_f32`."""
+def suffixed(program: Registry, key: str, addition: str) -> str:
+    """The key of something derived: `name_addition_f32` for the key `name_f32`."""
     for end in ("_f32", "_f64"):
         if key.endswith(end):
-            return f"{key[: -len(end)]}_{addition}{end}"
-    return f"{key}_{addition}"
+            return program.derived_key(f"{key[: -len(end)]}_{addition}{end}")
+    return program.derived_key(f"{key}_{addition}")
 
 
 def rule(program: Registry, f: Definition, wanted: tuple[str, ...]) -> Rule:
@@ -79,8 +79,9 @@ def rule(program: Registry, f: Definition, wanted: tuple[str, ...]) -> Rule:
             outs.append(d)
     if not outs:
         return Rule("", copies=copies)
-    short = "_".join(p for p in wanted if p not in copies)
-    g = program.add(prune(full, tuple(outs), suffixed(full.key, full.name, short)))
+    # by places: names that are joined may be those of other parameters, and `f` has names of its own
+    places = "_".join(str(k) for k, p in enumerate(f.params) if p.name in wanted and p.name not in copies)
+    g = program.add(prune(full, tuple(outs), suffixed(program, full.key, places)))
     return Rule(g.key, [roles.role(p.name) for p in g.params], [roles.role(o) for o in outs], copies)
 
 
@@ -122,6 +123,6 @@ def bind_sizes(g: Definition, shapes: dict[str, tuple[Expr, ...]], known: dict[s
     return {k: found[k] for k in g.sizes if k in found}
 
 
-def is_real(dtype: str) -> bool:
-    """True for the dtypes that have derivatives."""
-    return is_float(dtype) and dtype != "bf16"
+def cotangent_dtype(dtype: str) -> str:
+    """Cotangents are not rounded: that of a bf16 value is f32."""
+    return DTYPES[dtype].arith

@@ -25,7 +25,8 @@ def sum_of(program: Registry, terms: int, dtype: str) -> str:
     for x in names[1:]:
         total = Expr("add", (total, load(x, (I,), dtype)), None, dtype)
     name = "vb_copy" if terms == 1 else f"vb_add{terms}"
-    f = Formula(name, f"{name}_{dtype}", [_array(x, "in", dtype) for x in names], [_array("y", "out", dtype)],
+    key = program.derived_key(f"{name}_{dtype}")
+    f = Formula(name, key, [_array(x, "in", dtype) for x in names], [_array("y", "out", dtype)],
                 {"N": ("arg", "x0", 0)}, doc="Derived from a model.",
                 equations=[Equation("y", ("i",), (N,), (I,), total)],
                 schedule={"parallel": ("i",), "simd": ("i",)})  # fmt: skip
@@ -35,7 +36,8 @@ def sum_of(program: Registry, terms: int, dtype: str) -> str:
 def narrowed(program: Registry, dtype: str) -> str:
     """Key of `y = x rounded to bf16` for one-axis arrays."""
     value = Expr("cast", (load("x", (I,), dtype),), "bf16", "bf16")
-    f = Formula("vb_narrow", f"vb_narrow_{dtype}", [_array("x", "in", dtype)], [_array("y", "out", "bf16")],
+    key = program.derived_key(f"vb_narrow_{dtype}")
+    f = Formula("vb_narrow", key, [_array("x", "in", dtype)], [_array("y", "out", "bf16")],
                 {"N": ("arg", "x", 0)}, doc="Derived from a model.",
                 equations=[Equation("y", ("i",), (N,), (I,), value)],
                 schedule={"parallel": ("i",), "simd": ("i",)})  # fmt: skip
@@ -45,7 +47,8 @@ def narrowed(program: Registry, dtype: str) -> str:
 def fill(program: Registry, dtype: str) -> str:
     """Key of a procedure that writes one number everywhere."""
     store = Store("y", (I,), var("value", dtype))
-    p = Procedure("vb_fill", f"vb_fill_{dtype}", [Param("value", "scalar", dtype)], [_array("y", "out", dtype)],
+    key = program.derived_key(f"vb_fill_{dtype}")
+    p = Procedure("vb_fill", key, [Param("value", "scalar", dtype)], [_array("y", "out", dtype)],
                   {"N": ("arg", "y", 0)}, doc="Derived from a model.",
                   body=[For("i", const(0, "i64"), N, [store], parallel=True)])  # fmt: skip
     return program.add(p).key
@@ -54,7 +57,8 @@ def fill(program: Registry, dtype: str) -> str:
 def accumulate(program: Registry, dtype: str) -> str:
     """Key of the procedure `y += x`."""
     total = Expr("add", (load("y", (I,), dtype), load("x", (I,), dtype)), None, dtype)
-    p = Procedure("vb_accumulate", f"vb_accumulate_{dtype}",
+    key = program.derived_key(f"vb_accumulate_{dtype}")
+    p = Procedure("vb_accumulate", key,
                   [_array("y", "mut", dtype), _array("x", "in", dtype)], [], {"N": ("arg", "y", 0)},
                   doc="Derived from a model.",
                   body=[For("i", const(0, "i64"), N, [Store("y", (I,), total)], parallel=True)])  # fmt: skip

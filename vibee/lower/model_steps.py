@@ -19,7 +19,11 @@ class Registry(Protocol):
         ...
 
     def add(self, definition: Definition) -> Definition:
-        """Registers a derived definition, or gives the one that has its key already."""
+        """Registers a derived definition, or gives the one that has its key already, which is the same."""
+        ...
+
+    def derived_key(self, key: str) -> str:
+        """The key of something derived, which no definition of the spec has."""
         ...
 
 

@@ -26,8 +26,14 @@ class Unit:
         return self.added[key] if key in self.added else self.program.by_key(key)
 
     def add(self, d: Definition) -> Definition:
-        """Register a derived definition, or give the one that has its key already."""
-        return self.added.setdefault(d.key, d)
+        """Register a derived definition, or give the one that has its key already, which is the same."""
+        known = self.added.setdefault(d.key, d)
+        assert known == d, f"two definitions are called {d.key}"
+        return known
+
+    def derived_key(self, key: str) -> str:
+        """The key of something derived, which no definition of the spec has."""
+        return str(self.program.derived_key(key))
 
     def procedure(self, d: Definition) -> Procedure:
         """The lowered form of a definition."""

@@ -1,6 +1,7 @@
 """The memory plan of a model's step: two values that are alive at the same time never overlap in the arena.
 
         values of one slot live at different times,   each fits into its slot,   slots lie one after the other
+        a call sees a value as it is, a copy that there is of it,   reads what is written,   writes what is its own
 
 for all sizes.  Lifetimes are counted anew here, from the steps as they are emitted.
 """
@@ -43,7 +44,67 @@ def plan_obligations(planned: Any) -> list[Obligation]:
         begins = bool(name) and starts[name] == at
         out.append(Obligation("plan", f"slot {k} begins where the one before it ends", p.span, begins))
         at = Expr("add", (var(name), size), None, "i64")
-    return out
+    return out + Uses(planned).run()
+
+
+class Uses:
+    """What has to hold of the values that calls read and write."""
+
+    def __init__(self, planned: Any) -> None:
+        self.p, self.work = planned.procedure, planned.work
+        self.inputs = {x.name for x in self.p.params if x.kind == "in"}
+        self.written = {x.name for x in self.p.params}
+        self.defined: set[tuple[str, Expr | None]] = set()
+        self.claims: dict[str, bool] = {}
+
+    def claim(self, what: str, proved: bool) -> None:
+        """One claim, of all the places where it is made."""
+        self.claims[what] = self.claims.get(what, True) and proved
+
+    def run(self) -> list[Obligation]:
+        """The claims of all steps, in their order."""
+        facts = Facts(self.p)
+        for s in self.work.steps:
+            loop = getattr(s, "var", None)
+            inside = facts.copy()
+            if loop is not None:
+                inside.known += [compare("le", ZERO, var(loop)), compare("lt", var(loop), s.count)]
+            for d in s.steps if loop is not None else [s]:
+                self.call(d, inside, loop)
+        return [Obligation("plan", what, self.p.span, proved) for what, proved in self.claims.items()]
+
+    def call(self, d: Any, facts: Facts, loop: str | None) -> None:
+        """One call: what it reads is there, and what it writes is its own."""
+        taken = [(self.work.resolve(a), q.kind) for a, q in zip(d.args, self.work.program.by_key(d.fn).params,
+                                                               strict=True) if not isinstance(a, Expr)]  # fmt: skip
+        given = [self.work.resolve(r) for r in d.outs]
+        for r in [*(r for r, _ in taken), *given]:
+            self.inside(r, facts, loop)
+        for r, _ in taken:
+            there = self.work.values[r.value].home == "weights" or r.value in self.written
+            self.claim(f"{r.value} is written before it is read", there)
+        for r in [*(r for r, kind in taken if kind == "mut"), *given]:
+            own = self.work.values[r.value].home != "weights" and r.value not in self.inputs
+            self.claim(f"{r.value} may be written", own)
+        for r in given:
+            place = f"copy {show(r.index)} of {r.value}" if r.index is not None else r.value
+            self.claim(f"{place} has one definition", (r.value, r.index) not in self.defined)
+            self.defined.add((r.value, r.index))
+            self.written.add(r.value)
+
+    def inside(self, r: Any, facts: Facts, loop: str | None) -> None:
+        """A call sees all elements of a value, of one copy that there is or of all copies.  (The part that it sees of
+        a parameter is looked at where bounds are.)"""
+        v, numel = self.work.values[r.value], self.work.sizes.numel
+        every = v.copies is not None and r.index == ZERO and numel(r.shape) == numel((v.copies, *v.shape))
+        if v.home == "param" or every:
+            return
+        seen, whole = (self.work.sizes.expr(numel(x)) for x in (r.shape, v.shape))
+        self.claim(f"{v.name} is seen whole: {show(seen)} == {show(whole)}", facts.prove(compare("eq", seen, whole)))
+        if v.copies is not None:
+            index = r.index if r.index is not None else var(loop or "")
+            there = facts.prove(compare("le", ZERO, index)) and facts.prove(compare("lt", index, v.copies))
+            self.claim(f"there is a copy {show(index)} of {v.name}, which has {show(v.copies)}", there)
 
 
 def _times(work: Any) -> dict[str, tuple[int, int]]:
