@@ -58,3 +58,30 @@ def test_of_numbers_element_by_element(k):
 
 def test_each_cotangent_has_one_of_its_own(k):
     assert k.clash.grad(2.0, 3.0, d_y_=1.0, d_y__=10.0) == (13.0, 12.0)
+
+
+TAKEN = '''module("taken", version=1)
+
+
+def lin(x: f64[N], a: f64) -> y[N]:
+    y[i] = a * x[i]
+
+
+def lin_grad(x: f64[N], a: f64, d_y: f64[N]) -> (d_x[N], d_a(f64)):
+    """No gradient of lin, though it is called so."""
+    d_x[i] = 7.0 * x[i]
+    d_a = 7.0 * a * sum[i](d_y[i])
+'''
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_another_definition_has_the_name_of_the_gradient(tmp_path, first):
+    file = tmp_path / "taken.vibee"
+    file.write_text(TAKEN)
+    k = vibee.load(file)
+    x, d = np.arange(3.0), np.ones(3)
+    if first:
+        assert k.lin_grad(x, 2.0, d)[1] == 42.0
+    d_x, d_a = k.lin.grad(x, 2.0, d)
+    assert d_x.tolist() == [2.0, 2.0, 2.0] and d_a == 3.0
+    assert k.lin_grad(x, 2.0, d)[1] == 42.0

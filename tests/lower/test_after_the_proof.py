@@ -163,6 +163,35 @@ def moved(x: mut[i64[K]], e: i64[2]):
         reversed(x[n * b // b:n * b // b + n], x[0:n])
 
 @procedure
+def exchange(a: mut[i64[N]], b: mut[i64[N]]):
+    for i in range(N):
+        t = a[i]
+        a[i] = b[i]
+        b[i] = t
+
+@procedure
+def rows(x: mut[i64[M, N]], k: i64):
+    given(0 <= k, k + 1 < M)
+    exchange(x[k], x[k + 1])
+
+@procedure
+def corner(x: f32[P, Q], Q: size) -> y(f32):
+    given(P >= 1, Q >= 1)
+    y = x[P - 1, Q - 1]
+
+@procedure
+def as_rows(x: f32[K], e: i64[1], M: size, N: size) -> y(f32):
+    given(M == N, N >= 1)
+    a = e[0]
+    if a >= 1 and a * N <= K:
+        y = corner(view(x[0:a * N], a, N), M)
+
+def added(x: f64[N], S: size) -> y[N]:
+    n = S + 1
+    n += 2
+    y[i] = x[i] * f64(n)
+
+@procedure
 def fixed(n: size) -> y(f64):
     t: f64[8589934592, 2147483648]
     for i in range(4096):
@@ -280,6 +309,23 @@ def test_what_the_front_end_took_for_equal_is_tested_where_it_may_wrap(k):
     with pytest.raises(ValueError, match="moved"):
         k.moved(x, np.array([4, 2**62]))
     assert x.tolist() == list(range(8))
+
+
+def test_rows_of_one_array_are_apart(k):
+    x = np.arange(6).reshape(3, 2)
+    k.rows(x, 1)
+    assert x.tolist() == [[0, 1], [4, 5], [2, 3]]
+
+
+def test_rows_of_an_array_hold_all_of_it(k):
+    x = np.arange(12, dtype="f")
+    assert k.as_rows(x, np.array([3]), 4, 4) == 11.0
+    with pytest.raises(ValueError, match="as_rows"):
+        k.as_rows(x, np.array([2**62]), 4, 4)
+
+
+def test_a_number_that_is_added_to_is_no_size(k):
+    assert k.added(np.ones(2), 3).tolist() == [6, 6]
 
 
 def test_an_array_that_is_too_large_for_its_count_is_refused(k):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vibee.tree.defs import Definition, Formula, Procedure
@@ -30,7 +31,8 @@ def gradient_of(f: Function, d: Definition) -> Definition:
     from vibee.grad import GradError, vjp
 
     try:
-        return known.setdefault(base.key, f._library._unit.add(vjp(base, by_key)))
+        unit, g = f._library._unit, vjp(base, by_key)
+        return known.setdefault(base.key, unit.add(replace(g, key=unit.derived_key(g.key))))
     except GradError as e:
         raise ValueError(f"{f.__name__} has no gradient: {e}; it can state one with gradient(name)") from None
 

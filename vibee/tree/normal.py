@@ -335,7 +335,8 @@ def fill_sizes(f: Formula) -> Formula:
     an index that uses one is then as plain as one that uses the sizes."""
     values: dict[str, Expr] = {}
     kept: list[Equation] = []
-    temps = {p.name for p in f.temps}
+    added_to = {q.lhs for q in f.equations if q.accumulate}
+    temps = {p.name for p in f.temps} - added_to
 
     def go(e: Expr) -> Expr:
         if e.op == "load" and not e.args and e.attr in values:
@@ -345,7 +346,7 @@ def fill_sizes(f: Formula) -> Formula:
     for q in f.equations:
         q = replace(q, rhs=go(q.rhs), idx=tuple(map(go, q.idx)), dims=tuple(map(go, q.dims)))
         plain = all(n.op in ("const", "var", "add", "sub", "mul", "neg", "floordiv", "mod") for n in walk(q.rhs))
-        if q.lhs in temps and not q.vars and not q.accumulate and q.rhs.dtype == "i64" and plain:
+        if q.lhs in temps and not q.vars and q.rhs.dtype == "i64" and plain:
             values[q.lhs] = q.rhs
         else:
             kept.append(q)
