@@ -160,6 +160,10 @@ def alone_gradient(x: f32[N], d_s: f32) -> d_x[N]:
     d_x[i] = 2.0 * d_s
 
 
+def with_slope(x: f32[N], d_y: f32) -> y[N]:
+    y[i] = x[i] * d_y
+
+
 def small(x: bf16[N], n: u8[N], on: bool[N], u: i8[N]) -> (y(bf16[N]), z(bool[N])):
     given(n[i] < 200, u[i] >= 0)
     y[i] = bf16(f32(x[i]) * f32(n[i] // 2) if on[i] else f32(x[i]))
@@ -443,7 +447,7 @@ def test_which_definitions_have_gradients(spec):
     assert [k for k in keys if has_gradient(spec[k])] == ["root", "constant", "alone"]
 
 
-@pytest.mark.parametrize("key", ["root", "constant", "alone", "with_square"])
+@pytest.mark.parametrize("key", ["root", "constant", "alone", "with_square", "with_slope"])
 def test_gradients_of_formulas_and_procedures(spec, key):
     testing.gradient(spec[key])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def spelled(d: Definition) -> dict[str, str]:
     return out
 
 
-def passed(d: Definition, g: Definition, given: dict[str, Any]) -> dict[str, Any]:
+def passed(d: Definition, g: Definition, given: Mapping[str, Any]) -> dict[str, Any]:
     """The cotangents `given` for outputs of `d`, by the names that its gradient `g` has for them."""
     from vibee.grad import cotangents
 

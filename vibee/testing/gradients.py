@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from vibee.api.function import Function
-from vibee.api.gradient import gradient_of
+from vibee.api.gradient import gradient_of, passed, spelled
 from vibee.grad import GradError, vjp
 from vibee.tree.defs import Definition, Formula, Param, Procedure
 from vibee.tree.types import is_float
@@ -109,7 +109,7 @@ class Point:
             if is_float(o.dtype):
                 shape = np.shape(self.outs[o.name].v)
                 kind = np.dtype("f4") if o.dtype != "f64" else np.dtype("f8")
-                self.cotangents[f"d_{o.name}"] = np.asarray(self.rng.standard_normal(shape)).astype(kind)
+                self.cotangents[o.name] = np.asarray(self.rng.standard_normal(shape)).astype(kind)
         self.wanted = [p for p in self.d.params if is_float(p.dtype) and p.kind in ("in", "scalar")]
 
     # ------------------------------------------------------------ the gradient's definition
@@ -117,11 +117,11 @@ class Point:
     def gradients(
         self, g: Definition, forward: Mapping[str, Num], cotangents: Mapping[str, np.ndarray]
     ) -> dict[str, Num]:
-        """What a gradient's definition gives in higher precision."""
+        """What a gradient's definition gives in higher precision, for cotangents by the outputs' names."""
         o = self.oracle
         given = {
             n: Num(x.astype(o.a.dtype("f64" if x.dtype == np.float64 else "f32")), np.zeros(x.shape))
-            for n, x in cotangents.items()
+            for n, x in passed(self.d, g, cotangents).items()
         }
         forward = {n: Num(np.asarray(x.v), np.zeros(np.shape(x.v))) for n, x in forward.items()}
         pool = {**self.arrays, **forward, **given}
@@ -151,7 +151,7 @@ class Point:
         """The kernel's gradient within its rounding; how many elements were compared."""
         back = self.subject.call(self.case)
         raw = {p.name: self.subject._raw(p, self.case.arrays[p.name]) for p in self.subject.head.params if p.is_array}
-        cells = {n: x.item() if x.ndim == 0 else x for n, x in self.cotangents.items()}
+        cells = {spelled(self.d)[n]: x.item() if x.ndim == 0 else x for n, x in self.cotangents.items()}
         named: dict[str, Any] = {p.name: {**raw, **self.case.numbers}[p.name] for p in self.d.params}
         got = f.grad(**(named | cells))
         got = got if isinstance(got, tuple) else (got,)
@@ -219,7 +219,7 @@ class Point:
             total: Any = 0.0
             for o in self.d.outs:
                 if is_float(o.dtype):
-                    c = self.cotangents[f"d_{o.name}"].astype(np.float64)
+                    c = self.cotangents[o.name].astype(np.float64)
                     share, error = outs[o.name].v * c, np.asarray(outs[o.name].e) * np.abs(c) * SHARP[_unit(o)]
                     total = total + (share if self.subject.mapped else np.sum(share))
                     noise = noise + (error if self.subject.mapped else np.sum(error)) / h  # type: ignore[assignment]
@@ -242,7 +242,7 @@ class Point:
         except GradError:
             return
         shared = {o.name for o, _ in zip(d.outs, base.outs, strict=False)}
-        cotangents = {n: x if n[2:] in shared else np.zeros_like(x) for n, x in self.cotangents.items()}
+        cotangents = {n: x if n in shared else np.zeros_like(x) for n, x in self.cotangents.items()}
         mine = self.gradients(self.g, self.outs, cotangents)
         theirs = self._formula_gradients(base, derived, cotangents)
         for p, q in zip(d.params, base.params, strict=False):
@@ -269,11 +269,7 @@ class Point:
         point = Point(other, derived, Case(sizes_of(base, arrays, numbers, {}), numbers, arrays))
         point.names, point.arrays = other.inputs(point.case, point.oracle)
         point.oracle = point.oracle.smoothed()
-        theirs = {
-            f"d_{b.name}": cotangents[f"d_{o.name}"]
-            for o, b in zip(self.d.outs, base.outs, strict=False)
-            if is_float(o.dtype)
-        }
+        theirs = {b.name: cotangents[o.name] for o, b in zip(self.d.outs, base.outs, strict=False) if is_float(o.dtype)}
         return point.gradients(derived, forward, theirs)
 
 
