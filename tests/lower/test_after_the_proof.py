@@ -6,7 +6,9 @@ import pytest
 import vibee
 from vibee.check import load_text
 from vibee.emit import emit_module
+from vibee.emit.ops import folded
 from vibee.lower.unit import Unit
+from vibee.tree.expr import Expr, const
 
 SPEC = """
 @procedure
@@ -192,6 +194,45 @@ def added(x: f64[N], S: size) -> y[N]:
     y[i] = x[i] * f64(n)
 
 @procedure
+def lengths(x: i64[A * 2199023255552 // 2199023255552], y: i64[A], a: mut[u8[N]]):
+    given(A >= 1, x[i] >= 0, x[i] <= y[i])
+    v = 5 - min(y[0], 5)
+    if v < N:
+        a[v] = u8(1)
+
+@procedure
+def named(x: f64[N, M]) -> (y(f64[N, M]), s(i64)):
+    hi: i64 = 1
+    hi_: i64 = 20
+    for lo in range(N):
+        for lo_ in range(M):
+            y[lo, lo_] = x[lo, lo_] + 1.0
+    é: i64 = 3
+    u_e9: i64 = 400
+    s = hi + hi_ + é + u_e9
+
+def summed(lo: f64, lo_: f64, len: f64[len_]) -> y[len_]:
+    y[i] = len[i] + lo * 10.0 + lo_ * 100.0
+
+KEY = u64(0x9E3779B97F4A7C15)
+UB = u32(4000000000)
+MOST = i64(9223372036854775807)
+ONE = i64(1)
+BIG = i32(2000000000)
+YES = True
+
+@procedure
+def constants(n: i64) -> (a(u64), b(u32), c(bool), d(i64), e(i64), f(i64), g(i64), h(bool)):
+    a = u64(n) ^ (KEY * u64(3) >> u64(7))
+    b = (UB + UB) >> u32(n)
+    c = MOST + 1 < n
+    d = (ONE + ONE) << n
+    e = (~ONE) << n
+    f = i64(BIG) << n
+    g = i64(YES) << n
+    h = n > i64(BIG) * 2 or n * 2 < MOST // ONE
+
+@procedure
 def fixed(n: size) -> y(f64):
     t: f64[8589934592, 2147483648]
     for i in range(4096):
@@ -326,6 +367,33 @@ def test_rows_of_an_array_hold_all_of_it(k):
 
 def test_a_number_that_is_added_to_is_no_size(k):
     assert k.added(np.ones(2), 3).tolist() == [6, 6]
+
+
+def test_what_is_given_of_two_arrays_is_given_of_as_many_elements(k):
+    a = np.zeros(60, "u1")
+    with pytest.raises(ValueError, match="lengths"):
+        k.lengths(np.zeros(0, "i8"), np.full(2**23, -(2**63)), a[50:])
+    assert not a.any()
+    k.lengths(np.full(3, 2), np.full(3, 2), a[50:])
+    assert a[53] == 1
+
+
+def test_names_that_c_would_take_for_one(k):
+    y, s = k.named(np.zeros((2, 3)))
+    assert y.tolist() == [[1.0] * 3] * 2 and s == 424
+    assert k.summed(1.0, 2.0, np.array([3.0])).tolist() == [213.0]
+
+
+def test_constants_have_the_arithmetic_of_their_type(k):
+    got = k.constants(4)
+    key = (0x9E3779B97F4A7C15 * 3) % 2**64 >> 7
+    wide = [x << 4 for x in (2, -2, 2000000000, 1)]
+    assert list(got) == [4 ^ key, (8000000000 % 2**32) >> 4, True, *wide, True]
+    assert k.constants(40)[3] == 2 << 40 and k.constants(40)[6] == 1 << 40
+    two, none, word = const(2, "i64"), const(0, "i64"), const(200, "u8")
+    for e in (Expr("floordiv", (two, none), None, "i64"), Expr("pow", (two, two), None, "i64")):
+        assert folded(e) == e
+    assert folded(Expr("add", (word, word), None, "u8")) == const(144, "u8")
 
 
 def test_an_array_that_is_too_large_for_its_count_is_refused(k):

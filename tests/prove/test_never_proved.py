@@ -303,6 +303,36 @@ def f(x: f32[N, D], s: f32) -> y[N]:
     y[n] = sqrt(t[n] - 0.5)
     then(y[n] >= 0)
 """),
+    # n = 2**23 makes it -2**63
+    "a shift that wraps around": ("bounds", "0 of y", """
+@procedure
+def f(y: mut[u8[N]], n: size):
+    v = 5 - min(n << 40, 5)
+    if v < N:
+        y[v] = u8(1)
+"""),
+    # with n = 2**13 the loop begins at -2**63
+    "the turns of a loop whose range wraps around": ("bounds", "0 of y", """
+@procedure
+def f(y: mut[u8[N]], n: size):
+    c: i64 = 0
+    for i in range(min(n * 1125899906842624, 5), 10):
+        c += 1024
+        if c >= 8388608:
+            break
+    v = 5 - min(c * 1099511627776, 5)
+    if v < N:
+        y[v] = u8(1)
+"""),
+    # with N = 2**23 there is no element of which anything is given
+    "what is given of elements of a length that wraps around": ("bounds", "0 of y", """
+@procedure
+def f(x: i64[2199023255552 * N], y: mut[u8[M]], N: size):
+    given(N >= 1, x[i] >= 1099511627776)
+    v = x[N]
+    if v - 1099511627776 < M:
+        y[v - 1099511627776] = u8(1)
+"""),
     # with e = [2**32, 2**32] the product wraps around to 0
     "a shape with a product that wraps around": ("shape", "x of g", """
 @procedure

@@ -9,7 +9,7 @@ import numpy as np
 
 from vibee.emit.ctypes import bf16_bits
 from vibee.tree.defs import Definition, Param
-from vibee.tree.expr import show
+from vibee.tree.expr import show, walk
 
 from . import arrays
 from .values import Unknown, size, value
@@ -54,10 +54,15 @@ class Function:
 
     # ------------------------------------------------------------ calls
 
-    def __call__(self, *args: Any, out: Any = None, threads: int | None = None, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, out: Any = None, threads: int | None = None, **named: Any) -> Any:
         """Run it.  Arrays are used in place; outputs are new arrays or those in `out`.  `dtype` ('f32', 'f64')
         says what `real` is; without it arrays, `out` and numbers tell, in this order."""
-        if "dtype" in named and all(p.name != "dtype" for p in self.definitions[0].params):
+        own = {p.name for p in self.definitions[0].params}
+        if threads is not None and "threads" in own:
+            named["threads"], threads = threads, None
+        if out is not None and "out" in own:
+            named["out"], out = out, None
+        if "dtype" in named and "dtype" not in own:
             return self._of(named.pop("dtype"))(*args, out=out, threads=threads, **named)
         given = self.bind(args, named)
         if all(p.kind == "scalar" for p in self.definitions[0].params) and not self.definitions[0].sizes:
@@ -165,8 +170,11 @@ class Function:
         return found
 
     def _check_given(self, d: Definition, names: dict[str, object]) -> None:
-        """Conditions on sizes and numbers, before memory for outputs is asked for."""
+        """Conditions on sizes and i64, before memory for outputs is asked for.  Those on numbers of other types, which
+        wrap around or are rounded, the generated wrapper tests."""
         for g in d.given:
+            if any(n.op == "cast" or n.dtype not in ("i64", "bool", "") for n in walk(g)):
+                continue
             try:
                 holds = value(g, names)
             except (Unknown, ArithmeticError, TypeError, ValueError):

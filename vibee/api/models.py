@@ -167,11 +167,10 @@ class ModelFunctions:
             got = f"got shape {list(flat.shape)}"
             raise ValueError(f"{fn}: argument weights must have {count} elements in one axis, {got}")
         planned = self._planned(dtype, part)
-        given["weights"] = flat
-        given["arena"] = self._arena(planned, sizes) if arena is None else arena
+        room = self._arena(planned, sizes) if arena is None else arena
         f = self._function(dtype, part)
         params = [p.name for p in f.definitions[0].params if p.kind in ("in", "mut")]
-        flats = {params[0]: given.pop("weights"), planned.procedure.params[_arena_at(planned)].name: given.pop("arena")}
+        flats = {params[0]: flat, planned.procedure.params[_arena_at(planned)].name: room}
         back = f(threads=threads, **flats, **given)
         if part == "gradient":
             loss, grads = back

@@ -331,6 +331,8 @@ class ExprChecker:
         if fold.is_literal(a):
             return fold.wrapped(a, target)
         a = self.finish(a, target)
+        if target == "bool" and a.dtype == "bf16":
+            a = self.to(a, "f32")  # its zeros have two signs
         if target == "bool":
             return (
                 a

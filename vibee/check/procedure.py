@@ -28,6 +28,8 @@ from .signature import fill
 from .statements import binders_of, each, exprs_of, map_exprs, parallel_writes
 from .surface import SAssign, SExpr, SFor, SIf, SJump, SLocal, SSchedule, SWhile
 
+MOST_STEP = 2**31  # of a range: its counter passes the end by less than that
+
 
 class ProcedureChecker(ProcedureAssignments):
     """Checks the body of one procedure instance."""
@@ -258,6 +260,8 @@ class ProcedureChecker(ProcedureAssignments):
             if bounds[2].op != "const" or not bounds[2].attr:
                 raise SpecError(args[2].span, "the step of a range is a constant, not 0; use while for other steps")
             step = int(bounds[2].attr)
+            if abs(step) > MOST_STEP:
+                raise SpecError(args[2].span, f"the step of a range is at most {MOST_STEP}; use while for other steps")
         lo, hi = (const(0, "i64", s.span), bounds[0]) if len(bounds) == 1 else (bounds[0], bounds[1])
         if word == "parallel" and "parallel" in self.loops:
             raise SpecError(s.span, "a parallel loop stands inside another; one of them is enough: use range here")

@@ -25,16 +25,17 @@ RESERVED = {
 # Beside these: what `cimport *` brings from libc.stdint, names of wrappers and C helpers after their vb_, and the
 # functions that a module has for arrays of numbers (f_map) and for the bodies of parallel loops (f_p0).
 STDINT = re.compile("U?INT.*_(MIN|MAX)|(PTRDIFF|SIG_ATOMIC|SIZE|WCHAR|WINT)_(MIN|MAX)|(u?int.*|wint)_t")
-HELPER = re.compile(r"_.*|arg_.*|def_.*|note|failed|failure|threads|in|zero|large|fail|alloc|overlap|result"
-                    rf"|(.*_)?({'|'.join(DTYPES)})|v\d.*|.*_loadu|.*_storeu|.*_splat")  # fmt: skip
+HELPER = re.compile(r"_.*|(arg|def|name|held)_.*|note|failed|failure|threads|in|zero|large|fail|alloc|overlap"
+                    rf"|result|(.*_)?({'|'.join(DTYPES)})|v\d.*|.*_loadu|.*_storeu|.*_splat")  # fmt: skip
 BESIDE = re.compile(r".*(_map|_p\d+)")
 
 
 def mangle(name: str) -> str:
-    """The Cython name of a spec's variable."""
-    taken = name in RESERVED or name.startswith(("vb_", "__")) or STDINT.fullmatch(name) or not name.isascii()
+    """The Cython name of a spec's variable; two of them never have one."""
     if not name.isascii():
-        name = "u_" + "".join(c if c.isascii() else f"{ord(c):x}" for c in name)
+        return f"vb_name_{name.encode().hex()}"
+    stem = name.rstrip("_") or "_"  # `lo_` makes room for `lo`, and `lo__` for `lo_`
+    taken = stem in RESERVED or name.startswith(("vb_", "__")) or STDINT.fullmatch(stem)
     return name + "_" if taken else name
 
 
@@ -50,6 +51,8 @@ def exported(key: str) -> str:
 
 def held(name: str) -> str:
     """The name of an argument as a wrapper passes it on: its memory, or its value where native code takes a pointer."""
+    if not name.isascii():
+        return f"vb_held_{name.encode().hex()}"
     return f"vb_arg_{name}" if HELPER.fullmatch(name) else f"vb_{name}"
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from vibee.tree.expr import INFIX, Expr, walk
-from vibee.tree.types import DTYPES, is_float
+from vibee.prove.values import BINARY, FIT, shift
+from vibee.prove.values import UNARY as UNARY_OF
+from vibee.tree.expr import INFIX, Expr, rebuild, walk
+from vibee.tree.types import DTYPES, is_float, is_int
 
 from .context import Body, InternalError, flat
 from .ctypes import bf16_bits, float_text, int_text, native
@@ -17,11 +19,33 @@ Text = tuple[str, int]
 
 def ex(e: Expr, b: Body, level: int = 0) -> str:
     """The Cython text of an expression, in parentheses if it binds less than `level`."""
+    e = folded(e)
     rule = OPS.get(e.op) or OPS.get(e.op.rstrip("?"))  # integers wrap around, bounded or not
     if rule is None:
         raise InternalError(f"{b.name}: {e.op} in lowered code")
     text, prec = rule(e, b)
     return f"({text})" if prec < level else text
+
+
+def folded(e: Expr) -> Expr:
+    """Integer arithmetic of constants as one constant: Cython would compute it without an end, or as C ints."""
+    if not e.args or not is_int(e.dtype) or any(not n.args and n.op != "const" for n in walk(e)):
+        return e
+    e = rebuild(e, folded)
+    if any(a.op != "const" or is_float(a.dtype) for a in e.args):
+        return e
+    op, values = e.op.rstrip("?"), [int(a.attr) for a in e.args]  # type: ignore[call-overload]
+    if op in ("floordiv", "mod") and not values[1]:
+        return e  # noted where it runs
+    if op in ("shl", "shr"):
+        found = shift(op, values[0], values[1], e.dtype)
+    elif op == "cast":
+        found = values[0]
+    elif op in BINARY or op in UNARY_OF:
+        found = (BINARY.get(op) or UNARY_OF[op])(*values)
+    else:
+        return e
+    return Expr("const", (), FIT[e.dtype](found), e.dtype, e.span)
 
 
 def _const(e: Expr, b: Body) -> Text:
@@ -121,10 +145,10 @@ def _shift(e: Expr, b: Body) -> Text:
         by = str(count.attr % bits)
     else:
         by = f"({ex(count, b, 8)} & {bits - 1})"
-    literal = e.args[0].op == "const"
-    left = ex(e.args[0], b, UNARY if literal else prec)
-    if literal and not left.startswith("<"):
-        left = f"<{DTYPES[e.dtype].ctype}>{left}"  # a literal is an int in C
+    plain = e.args[0].op in ("var", "load")
+    left = ex(e.args[0], b, prec if plain else UNARY)
+    if not plain and not left.startswith("<"):
+        left = f"<{DTYPES[e.dtype].ctype}>{left}"  # what is made of literals is an int in C
     return f"{left} {sign} {by}", prec
 
 

@@ -155,7 +155,11 @@ def guards(d: Definition, fresh: Fresh) -> list:
         for ld in loads(c):
             for axis, e in enumerate(ld.args):
                 if e.op == "var" and not any(p.name == e.attr for p in d.params) and e.attr not in d.sizes:
-                    ranges.setdefault(str(e.attr), shapes[str(ld.attr)][axis])
+                    length = shapes[str(ld.attr)][axis]
+                    first = ranges.setdefault(str(e.attr), length)
+                    if first != length:  # the front end took them for equal, in whole numbers without an end
+                        apart = Expr("ne", (first, length), None, "bool")
+                        out.append(If(apart, [Jump("fail", span)], span=span))
         bounds, broken = [(v, i(0), n) for v, n in ranges.items()], Expr("not", (c,), None, "bool")
         if when == 1:
             # a loop that can stop anywhere is no loop of vectors: all elements are looked at

@@ -453,7 +453,7 @@ def check_bounds(p: Procedure, lookup: Lookup, thorough: bool = False) -> tuple[
     """`p` with every access proved or marked checked, every parallel loop proved or made serial; and what had
     to hold.  `thorough`: the parts of memory that a model's plan gives to calls are asked for, too."""
     p, overflow = overflow_of(p)
-    shapes = {q.name: tuple(map(overflow.exact, q.shape)) for q in [*p.params, *p.outs] if q.is_array}
+    shapes = {q.name: q.shape for q in [*p.params, *p.outs] if q.is_array}
     w = Walk(p, lookup, overflow.facts, shapes, overflow, thorough, limits=limits_of(p))
     body = w.stmts(p.body)
     fit = fits(overflow.needed, overflow.facts.lengths)

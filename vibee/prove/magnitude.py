@@ -111,8 +111,12 @@ def _bits(a: Bounds, b: Bounds) -> Bounds:
 
 def _abs(a: Bounds) -> Bounds:
     """The least number of a type has no opposite: what is not seen to be greater may stay negative."""
-    safe = a.size is not None and set(a.size) <= {()} and a.size.get((), 0) < 2**63
-    return Bounds({} if a.natural or safe else a.size, a.size)
+    return Bounds({} if a.natural or _small(a.size) else a.size, a.size)
+
+
+def _small(size: Side) -> bool:
+    """Is it a constant that an i64 holds?  What the test on entry is about may be more where no test is made."""
+    return size is not None and set(size) <= {()} and size.get((), 0) < 2**63
 
 
 def _and(a: Bounds, b: Bounds) -> Bounds:
@@ -124,8 +128,9 @@ def shift(op: str, a: Bounds, b: Bounds) -> Bounds:
     """Of `shl` or `shr`."""
     least = b.natural and b.high is not None and set(b.high) <= {()}
     by = (b.high or {}).get((), 0)
-    if op == "shl":
-        return _mul(a, Bounds({}, one(1 << by))) if least and by < 62 else UNKNOWN
+    if op == "shl":  # no test is made of its result, which may wrap around to a negative number
+        size = _mul(a, Bounds({}, one(1 << by))).size if least and by < 62 else None
+        return Bounds({} if a.natural and _small(size) else size, size)
     return Bounds({} if a.natural else a.size, a.size)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, For, If, Jump, Procedure, Store, View, statements
+from vibee.tree.defs import Alloc, Assign, Call, Decl, For, If, Jump, Param, Procedure, Store, View, statements
 from vibee.tree.expr import Expr, const, free_vars, loads, rebuild, substitute, var, walk
 from vibee.tree.poly import Poly
 from vibee.tree.types import is_int
@@ -186,10 +186,11 @@ class Overflow:
 
     def turns(self, s: For) -> Side:
         """How often a loop runs at most, told by sizes; its variable is one that is below its end from here on."""
-        length = total(self.bounds(s.lo).size, self.bounds(s.hi).size)
+        lo, hi = self.exact(s.lo, False), self.exact(s.hi, False)
+        length = total(self.bounds(lo).size, self.bounds(hi).size)
         self.axes.pop(s.var, None)
-        if self.bounds(s.lo).natural and s.step > 0:
-            self.axes[s.var] = s.hi
+        if self.bounds(lo).natural and s.step > 0:
+            self.axes[s.var] = hi
         return length
 
     def compared(self, e: Expr) -> Iterator[tuple[str, Expr]]:
@@ -288,6 +289,9 @@ def overflow_of(p: Procedure) -> tuple[Procedure, Overflow]:
         p = replace(p, given=marked)
         o.facts = Facts(p)
         marked = [o.condition(g) for g in given]
+    # a length that wraps around is what it has become: an array has no more elements
+    p = replace(p, params=[_measured(q, o) for q in p.params], outs=[_measured(q, o) for q in p.outs])
+    o.facts.fixed = Facts(p).fixed
     begin = counters(p)
     told = ways(p.body, begin, one(1), o.turns)
     o.axes = {}
@@ -295,6 +299,11 @@ def overflow_of(p: Procedure) -> tuple[Procedure, Overflow]:
         way = total(told.get(name, {}), one(start))
         o.counters[name] = way if way is not None and _testable(way) else one(FAR)
     return p, o
+
+
+def _measured(q: Param, o: Overflow) -> Param:
+    """A parameter with its shape marked."""
+    return replace(q, shape=tuple(map(o.exact, q.shape)))
 
 
 def doubted(e: Expr) -> Expr:
