@@ -1,5 +1,7 @@
 """What lies between the proof and the code: proved loops that once read, wrote or computed something else."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -298,6 +300,13 @@ def test_arrays_of_negative_sizes_have_no_elements(k):
 def test_a_size_that_divides_is_not_computed_before_its_test(k):
     assert k.quotient(np.ones(3, "f"), 0) == 0.0
     assert k.quotient(np.ones(3, "f"), 2) == 3.0
+
+
+def test_the_loops_are_made_anew():
+    """`k` takes what an earlier run has compiled."""
+    unit = Unit(load_text(SPEC, "case.vibee"), "v3")
+    for name in re.findall(r"^def (\w+)", SPEC, re.MULTILINE):
+        assert f"c_{name}(" in emit_module(unit.reach([unit.by_key(name)]))
 
 
 def test_many_small_arrays_do_not_fill_the_stack():
