@@ -34,7 +34,7 @@ TABLE = [
     ("grad/rules.py", "replace(over, coeff=-over.coeff)", "replace(over, coeff=over.coeff)", "the sign for a divisor"),
     ("grad/rules.py", "Fraction(1, 2), (), ((e, -1),)", "Fraction(1, 1), (), ((e, -1),)", "one half for a root"),
     ("grad/rules.py", 'const(-1.0, e.dtype), zero)', 'const(1.0, e.dtype), zero)', "|x| below 0"),
-    ("grad/rules.py", 'self.choose(e, "le", "lt"', 'self.choose(e, "ge", "gt"', "min takes the greater side"),
+    ("grad/rules.py", 'self.choose(e, "lt"', 'self.choose(e, "gt"', "min takes the greater side"),
     ("grad/rules.py", "self.push(b, [after(t, negate(c)) for t in adjoint], ranges)",
      "self.push(b, [after(t, c) for t in adjoint], ranges)", "the other side of where"),
     ("grad/rules.py", 'rest[k] = Expr("frozen", (e.args[k],), None, e.args[k].dtype)', "pass",
