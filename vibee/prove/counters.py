@@ -33,7 +33,7 @@ def counters(p: Procedure) -> dict[str, int]:
     other = {q.name for q in p.params} | {f"{q.name}[]" for q in p.params}  # begin with any number
     for s in statements(p.body):
         for name, value in _assigned(s):
-            if value is not None and not _is_step(name, value):
+            if value is not None and not _step(name, value):
                 start = _start(value)
                 other |= {name} if start is None else set()
                 begin[name] = max(begin.get(name, 0), start or 0)
@@ -61,7 +61,7 @@ def _start(value: Expr) -> int | None:
     return far if far <= BEGIN else None
 
 
-def _is_step(name: str, value: Expr) -> int:
+def _step(name: str, value: Expr) -> int:
     """The length of the step that is added to a counter or taken from it; 0 where it is something else."""
     if value.op not in ("add", "sub") or value.dtype != "i64":
         return 0
@@ -85,7 +85,7 @@ def ways(body: list, names: dict[str, int], turns: Side, of: Turns) -> dict[str,
         elif isinstance(s, If):
             inner = [ways(s.then, names, turns, of), ways(s.orelse, names, turns, of)]
         for name, value in _assigned(s):
-            step = _is_step(name, value) if name in names and value is not None else 0
+            step = _step(name, value) if name in names and value is not None else 0
             inner += [{name: None if turns is None else mul(turns, one(step))}] if step else []
         for part in inner:
             for name, way in part.items():

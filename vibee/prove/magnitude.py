@@ -111,10 +111,10 @@ def _bits(a: Bounds, b: Bounds) -> Bounds:
 
 def _abs(a: Bounds) -> Bounds:
     """The least number of a type has no opposite: what is not seen to be greater may stay negative."""
-    return Bounds({} if a.natural or _small(a.size) else a.size, a.size)
+    return Bounds({} if a.natural or small(a.size) else a.size, a.size)
 
 
-def _small(size: Side) -> bool:
+def small(size: Side) -> bool:
     """Is it a constant that an i64 holds?  What the test on entry is about may be more where no test is made."""
     return size is not None and set(size) <= {()} and size.get((), 0) < 2**63
 
@@ -130,7 +130,7 @@ def shift(op: str, a: Bounds, b: Bounds) -> Bounds:
     by = (b.high or {}).get((), 0)
     if op == "shl":  # no test is made of its result, which may wrap around to a negative number
         size = _mul(a, Bounds({}, one(1 << by))).size if least and by < 62 else None
-        return Bounds({} if a.natural and _small(size) else size, size)
+        return Bounds({} if a.natural and small(size) else size, size)
     return Bounds({} if a.natural else a.size, a.size)
 
 

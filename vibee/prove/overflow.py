@@ -20,7 +20,7 @@ from vibee.tree.types import is_int
 
 from .counters import FAR, counters, ways
 from .facts import Facts, compare, expressions, norm, product
-from .magnitude import LIMITS, RULES, UNKNOWN, Bounds, Side, less, most, of_type, one, shift, total
+from .magnitude import LIMITS, RULES, UNKNOWN, Bounds, Side, less, most, of_type, one, shift, small, total
 
 ARITHMETIC = ("add", "sub", "mul", "neg")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
@@ -135,8 +135,7 @@ class Overflow:
             (source,) = e.args
             inner = self.bounds(source) if source.dtype in ("i64", "u64", *LIMITS) else UNKNOWN
             if source.dtype == "u64" and e.dtype == "i64":
-                fits = inner.high is not None and set(inner.high) <= {()} and inner.high.get((), 0) < 2**63
-                return Bounds({}, inner.high) if fits else UNKNOWN
+                return Bounds({}, inner.high) if small(inner.high) else UNKNOWN
             kept = e.dtype == "i64" or (e.dtype == "u64" and inner.natural)
             return inner if kept else narrow
         if e.op == "shr" and e.dtype == "i64" and e.args[1].op == "const":
