@@ -263,3 +263,12 @@ def test_the_name_of_a_cotangent():
 
 def test_scans_in_scans(normal):
     differences("(x: f64[N, M]) -> y[N, M]", "y[i, j] = cumsum[i](cumsum[j](x[i, j] * x[i, j]))", x=normal(3, 4))
+
+
+@pytest.mark.parametrize("K", [0, 1, 3])
+def test_a_part_of_a_difference_that_a_condition_leaves_out_does_not_cancel(normal, K):
+    differences(
+        "(x: f64[N], K: size) -> v",
+        "given(N >= 1)", "m = sum[i](x[i]) / f64(N)", "v = sum[i](m * (x[i] - where(i < K, m, 0.0)))",
+        x=normal(3), K=K,
+    )  # fmt: skip

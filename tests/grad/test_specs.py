@@ -46,7 +46,7 @@ def holds(f, sizes, values):
     for g in f.given:
         plain = {k: v for k, v in {**sizes, **values}.items() if np.ndim(v) == 0}
         g = substitute(g, {k: number(v, "i64" if isinstance(v, int) else "f64") for k, v in plain.items()})
-        read = next(loads(g), None)
+        read = next(iter(loads(g)), None)
         if read is None:
             if free_vars(g) or any(bound_vars(n) for n in walk(g)):
                 continue

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 import vibee
+from vibee.check import load
+from vibee.emit import emit_module
+from vibee.lower.unit import Unit
 
 SPEC = '''
 module("shapes", version=1)
@@ -211,14 +214,58 @@ def none_shared(x: real[N, A, D]) -> (y[N], z[N]):
     """equal calls in sums without terms"""
     y[n] = sum[a:A, d:D](exp(x[n, A - 1, d]) * x[n, a, d])
     z[n] = sum[a:A, d:D](exp(x[n, A - 1, d]) + x[n, a, d]) * y[n]
+
+def scaled_sum(x: real[N], alpha: real) -> s:
+    """a temporary, an index, an output"""
+    given(all[k](x[k] > -alpha))
+    t = sum[k](x[k])
+    s = t * alpha + 0.0 * cap(x, alpha)
+
+def cap(x: real[N], p: real) -> s:
+    """an index of the name of a size; ends that depend on another index"""
+    s = sum[C:3, j:C](x[0] * real(N) * p)
+    given(N >= 1)
+
+def raised(x: real[N], b: real) -> y[N]:
+    """an array of its own"""
+    u[i] = x[i] + b
+    y[i] = u[i] * 2.0
+
+def clashes(C: real[k], j: real, i: real) -> (a, b, c, d, z[k]):
+    """names of the callees mean something else here"""
+    given(k >= 1, all[n](C[n] >= 0), j > 0, i > 0)
+    a = scaled_sum(C, j)
+    b = cap(C, i)
+    t = 3.0 * C[0] + 1.0
+    c = scaled_sum(C, t)
+    s = 2.0 * j
+    d = scaled_sum(C, s) + cap(C, s)
+    u = C[0] * 10.0
+    z = raised(C, u)
+
+def powers(n: i32, m: u32) -> (a, b, c, d):
+    """a power has the type of its base and exponent"""
+    a = i64(2) ** n
+    b = u64(4) ** m
+    c = 2 ** n
+    d = i64(1) << n
 '''
 
 
 @pytest.fixture(scope="module")
-def k(tmp_path_factory):
-    path = tmp_path_factory.mktemp("spec") / "shapes.vibee"
-    path.write_text(SPEC)
-    return vibee.load(path)
+def k(kept, quickly):
+    with quickly():
+        spec = vibee.load(kept("shapes.vibee", SPEC))
+        spec.total(np.zeros((1, 1)))  # those for f64 are built with the first call
+    return spec
+
+
+def test_all_of_them_are_lowered_and_emitted(kept):
+    """Also where the loops that the other tests run were kept from an earlier run."""
+    unit = Unit(load(kept("shapes.vibee", SPEC)), "v3")
+    definitions = [d for versions in unit.program.defs.values() for d in versions]
+    text = emit_module(unit.reach(definitions))
+    assert all(f"{d.key}(" in text for d in definitions)
 
 
 def draw(*shape, dtype=np.float32, seed=0):
@@ -480,3 +527,15 @@ def test_a_maximum_in_lanes_passes_over_nan(k, d, dtype):
     x[2] = np.nan
     x[3] = -np.inf
     assert k.row_max(x).tolist() == [in_lanes(row, np.fmax, -np.inf) for row in x]
+
+
+def test_names_of_a_callee_are_not_those_of_its_caller(k):
+    x = np.array([1.0, 2.0, 3.0])
+    a, b, c, d, z = k.clashes(x, 1.5, 0.5)
+    close([a, b, c, d], [9, 3 * 3 * 0.5, 24, 18 + 3 * 3 * 3], np.float64)
+    close(z, [22, 24, 26], np.float64)
+
+
+def test_powers_of_two_have_the_type_of_both(k):
+    assert k.powers(33, 20) == (2**33, 2**40, k.powers(33, 20)[2], 2**33)
+    assert k.powers(5, 1) == (32, 4, 32, 32)

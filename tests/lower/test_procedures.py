@@ -138,6 +138,42 @@ def own_names(x: f32[N, D]) -> (y(f32[N]), s(f32)):
 def in_place(y: mut[f32[N]], w: f32[N, D]):
     """a sum that reads what the same equation writes"""
     y[n] = y[n] / sum[d](y[n] * w[n, d])
+
+@procedure
+def counted(at: i64[2]) -> n(i64):
+    """the numbers of a range from data"""
+    n = 0
+    for k in parallel(at[0], at[1]):
+        n += 1
+
+def ones(at: i64[2]) -> s(f64):
+    """the same as a sum"""
+    s = sum[k:at[0]:at[1]](1.0)
+
+@procedure
+def marked(x: mut[f64[N]], y: f64[N]):
+    """reductions say where is written"""
+    given(N >= 1)
+    x[argmin[i](y[i])] = 1.0
+    for k in range(3):
+        x[argmax[i](y[i])] += max[i](y[i])
+
+def times(x: f64[N], a: f64) -> s:
+    """a sum, times a"""
+    s = sum[i](x[i]) * a
+
+def halves(x: f64[N]) -> y[N]:
+    """halves"""
+    y[i] = x[i] / 2.0
+
+@procedure
+def called_with(x: f64[N, M], y: f64[N], many: i64[K], z: mut[f64[N, M]]) -> (r(f64), s(f64), t(f64)):
+    """reductions in what is passed, and in where the result goes"""
+    given(N >= 1, 0 <= many[k], sum[k](many[k]) <= N)
+    r = times(y, max[i](y[i]))
+    s = times(x[argmax[i](y[i])], 2.0)
+    t = times(y[:sum[k](many[k])], 1.0)
+    z[argmin[i](y[i])] = halves(x[argmax[i](y[i])])
 '''
 OTHER = '''
 module("shapes2", version=1)
@@ -265,3 +301,20 @@ def test_what_is_not_proved_is_told(k):
 def test_a_loop_ends_when_a_read_fails(k):
     with pytest.raises(ValueError, match="out of range"):
         k.follow(np.arange(3000))
+
+
+@pytest.mark.parametrize(("begin", "end", "n"), [
+    (-5, 5, 10), (5, -5, 0), (2**62, 2**62 + 3, 3), (2**62, -(2**62) - 2**61, 0), (2**63 - 1, -(2**63), 0),
+])  # fmt: skip
+def test_a_range_that_ends_far_below_its_begin_is_empty(k, begin, end, n):
+    at = np.array([begin, end])
+    assert (k.counted(at), k.ones(at)) == (n, n)
+
+
+def test_reductions_in_places_and_arguments(k):
+    x, y = np.zeros(3), np.array([1.0, 5.0, 3.0])
+    k.marked(x, y)
+    assert x.tolist() == [1, 15, 0]
+    x, z = np.arange(6.0).reshape(3, 2), np.zeros((3, 2))
+    assert k.called_with(x, y, np.array([1, 1]), z) == (45, 10, 6)
+    assert z.tolist() == [[1, 1.5], [0, 0], [0, 0]]

@@ -393,3 +393,66 @@ def f(x: f32[N]) -> y[N]:
 """
     assert outcomes(text) == {"x[n] >= 0.0": PROVED}
     assert outcomes(text.replace("    given(x[n] >= 0)\n", "")) == {"x[n] >= 0.0": REFUTED}
+
+
+@pytest.mark.parametrize(
+    ("value", "condition", "proved"),
+    [
+        ("where(x[n, 0] > 0, sqrt(cumsum[n](x[n, 0])), 0.0)", "cumsum[n](x[n, 0]) >= 0.0", False),
+        ("where(x[n, 0] >= 0, cumsum[n](sqrt(x[n, 0])), 0.0)", "x[n, 0] >= 0.0", False),
+        ("where(t >= 0, cumsum[n](sqrt(t)), 0.0)", "t >= 0.0", True),  # says nothing of one element
+    ],
+)
+def test_a_running_value_takes_in_what_conditions_leave_out(value: str, condition: str, proved: bool) -> None:
+    assert (of_value(value)[condition] == PROVED) is proved
+
+
+def test_a_maximum_for_each_term_is_not_the_largest_of_them() -> None:
+    text = """
+from foundation.math import exp
+
+def f(x: f32[N, N]) -> s:
+    given(N >= 1)
+    m[n] = max[d](x[n, d])
+    s = 1.0 / sum[e](exp(x[e, e] - m[e]))
+    then(s < inf)
+"""
+    assert outcomes(text) == {"sum[e:N](exp(x[e, e] - m[e])) != 0.0": UNPROVED}
+
+
+def test_the_result_of_a_procedure_of_numbers_is_0_before_it_is_set() -> None:
+    text = """
+@procedure
+def f(x: f64) -> r(f64):
+    if x > 1.0:
+        r = x
+    s: f64 = 1.0 / r
+    r = 2.0 + s
+    then(r <= 3.0)
+"""
+    assert outcomes(text) == {"r != 0.0": REFUTED}
+
+
+def test_functions_that_claim_nothing_are_asked_where_they_are_called() -> None:
+    text = """
+def inverse(x: f32) -> y:
+    y = 1.0 / x
+
+def claimed(x: f32) -> y:
+    given(x > 0)
+    y = 1.0 / x
+    then(y >= 0)
+
+@procedure
+def root(x: f32) -> y(f32):
+    y = sqrt(x)
+
+def f(x: f32[N], t: f32) -> (y[N], z[N]):
+    given(t > 0)
+    y[n] = inverse(x[n]) + claimed(t)
+    z[n] = root(t) + root(x[n])
+    then(y[n] >= 0, z[n] >= 0)
+"""
+    found = outcomes(text)
+    assert {k: v for k, v in found.items() if v != PROVED} == {"x[n] != 0.0": UNPROVED, "x[n] >= 0.0": REFUTED}
+    assert found["t >= 0.0"] == PROVED

@@ -15,7 +15,7 @@ from .parse_expr import RESERVED
 from .scope import Symbol
 from .sizes import minus, product, shape_text
 from .surface import RawDef
-from .views import ArrayArg, through_views
+from .views import ArrayArg, Move
 
 STATEMENTS = ("given", "then", "law", "example", "raises", "close", "derivative", "implements", "gradient", "weights")
 
@@ -335,7 +335,7 @@ class CallChecker(BinderChecker):
         for g in bound.callee.given:
             free = {n for n in free_vars(g) if n not in names}
             fresh = {n: var(self.scope.fresh(n)) for n in sorted(free)}
-            e = through_views(substitute(g, {**names, **fresh}), arrays, self.scope.facts, self.scope.fresh)
+            e = Move({**names, **fresh}, arrays, self.scope.facts, self.scope.fresh).condition(g)
             if not self._evident(e):
                 out.append(e)
         return out

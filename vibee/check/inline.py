@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vibee.tree.defs import Equation, Formula, Param
-from vibee.tree.expr import Expr, Span, substitute
+from vibee.tree.expr import Expr, Span, substitute, var
 
 from .calls import Bound
-from .views import ArrayArg, through_views
+from .views import ArrayArg, Move
 
 if TYPE_CHECKING:
     from .formula import FormulaChecker
@@ -39,45 +38,21 @@ def inline(caller: FormulaChecker, bound: Bound, targets: list[str], span: Span)
         renamed[t.name] = scope.fresh(f"{callee.name}_{t.name}")
         shape = tuple(substitute(s, names) for s in t.shape)
         temps.append(Param(renamed[t.name], "temp", t.dtype, shape, None, t.span))
-    indices: dict[str, str] = {}
-
-    def move(e: Expr, inner: dict[str, Expr]) -> Expr:
-        return through_views(rename(substitute(e, inner), renamed, indices), arrays, scope.facts)
-
+    move = Move(names, arrays, scope.facts, scope.fresh, renamed)
     for q in callee.equations:
-        for v in [*q.vars, *_bound(q.rhs)]:
-            indices.setdefault(v, scope.fresh(v))
-        inner = {**names, **{v: Expr("var", (), indices[v], "i64") for v in q.vars}}
+        for v in q.vars:
+            if v not in move.bound:
+                move.bound[v] = scope.fresh(v)
+        move.names = {**names, **{v: var(move.bound[v]) for v in q.vars}}
         equations.append(
             Equation(
                 renamed[q.lhs],
-                tuple(indices[v] for v in q.vars),
-                tuple(move(d, inner) for d in q.dims),
-                tuple(move(i, inner) for i in q.idx),
-                move(q.rhs, inner),
+                tuple(move.bound[v] for v in q.vars),
+                tuple(map(move, q.dims)),
+                tuple(map(move, q.idx)),
+                move(q.rhs),
                 q.accumulate,
                 span,
             )
         )
     return temps, equations
-
-
-def _bound(e: Expr) -> list[str]:
-    out = list(e.attr[1]) if e.op == "reduce" else []
-    for a in e.args:
-        out += _bound(a)
-    return out
-
-
-def rename(e: Expr, arrays: dict[str, str], binders: dict[str, str]) -> Expr:
-    """`e` with its arrays and its binders' variables renamed (free variables are done already)."""
-    if e.op == "reduce":
-        op, names = e.attr
-        new = tuple(binders[n] for n in names)
-        inside = {n: Expr("var", (), b, "i64") for n, b in zip(names, new, strict=True)}
-        body = rename(substitute(e.args[0], inside), arrays, binders)
-        return replace(e, attr=(op, new), args=(body, *(rename(a, arrays, binders) for a in e.args[1:])))
-    args = tuple(rename(a, arrays, binders) for a in e.args)
-    if e.op in ("load", "load?") and e.attr in arrays:
-        return replace(e, attr=arrays[str(e.attr)], args=args)
-    return replace(e, args=args) if args else e

@@ -32,6 +32,7 @@ class PowerChecker(ExprChecker):
         if is_int(a.dtype) and is_int(b.dtype):
             n = a.attr if a.op == "const" else 0
             if isinstance(n, int) and n > 1 and n & (n - 1) == 0 and b.dtype != INT_LITERAL:
+                a, b = self.same(a, b, e.span)
                 shift = Expr("mul", (b, const(n.bit_length() - 1, b.dtype)), None, b.dtype, e.span) if n > 2 else b
                 return Expr("shl", (const(1, b.dtype, a.span), shift), None, b.dtype, e.span)
             raise SpecError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vibee.tree.defs import View
 from vibee.tree.expr import Expr, Span, const, var, walk
@@ -100,29 +100,68 @@ def _elements(e: Expr, arrays: dict[str, ArrayArg]) -> tuple[Expr, ...]:
     return idx if len(set(names)) == len(idx) and used == len(idx) * len(loads) else ()
 
 
-def through_views(
-    e: Expr, arrays: dict[str, ArrayArg], facts: Facts, fresh: Callable[[str], str] | None = None
-) -> Expr:
-    """`e` with loads of a callee's arrays turned to loads of the caller's.
+@dataclass(slots=True)
+class Move:
+    """Expressions of a callee in its caller's names.
 
-    With `fresh`, `e` is a condition: one about every element of a reshaped array stays one about every element.
+    It is one walk: what stands in for a name is the caller's, and is not looked into again, though the callee may use
+    the same names for something else.  Indices that are bound inside get names that nothing in the caller has.
     """
-    each = _elements(e, arrays) if fresh is not None else ()
-    new: list[Expr] = []
 
-    def go(e: Expr) -> Expr:
-        if e.op not in ("load", "load?") or e.attr not in arrays:
-            return Expr(e.op, tuple(go(a) for a in e.args), e.attr, e.dtype, e.span) if e.args else e
-        a = arrays[str(e.attr)]
-        idx = [go(x) for x in e.args]
-        if a.reshaped and each and e.args == each and fresh is not None:
-            if not new:
-                new.extend(var(fresh(f"i{k}")) for k in range(len(a.own_shape)))
-            idx = list(new)
-        elif a.reshaped:
-            idx = reindex(idx, a.view.shape, a.own_shape, facts)
+    names: dict[str, Expr]  # what its numbers, sizes and indices are
+    arrays: dict[str, ArrayArg]
+    facts: Facts
+    fresh: Callable[[str], str]
+    renamed: dict[str, str] = field(
+        default_factory=dict
+    )  # its arrays that are the caller's now, outputs and temporaries
+    bound: dict[str, str] = field(default_factory=dict)
+    each: tuple[Expr, ...] = ()
+    _new: list[Expr] = field(default_factory=list)
+
+    def condition(self, e: Expr) -> Expr:
+        """A condition: one about every element of a reshaped array stays one about every element."""
+        self.each, self._new = _elements(e, self.arrays), []
+        return self(e)
+
+    def __call__(self, e: Expr) -> Expr:
+        """An expression."""
+        if e.op == "var":
+            return self.names.get(str(e.attr), e)
+        if e.op == "reduce":
+            return self._reduce(e)
+        if e.op in ("load", "load?"):
+            return self._load(e)
+        attr = e.attr
+        if e.op == "scan":
+            op, along = e.attr  # type: ignore[misc]
+            attr = (op, str(self.names[along].attr))
+        return Expr(e.op, tuple(map(self, e.args)), attr, e.dtype, e.span)
+
+    def _reduce(self, e: Expr) -> Expr:
+        op, bound = e.attr  # type: ignore[misc]
+        for n in bound:
+            if n not in self.bound:
+                self.bound[n] = self.fresh(n)
+        outside = self.names
+        self.names = {**outside, **{n: var(self.bound[n]) for n in bound}}
+        args = tuple(map(self, e.args))
+        self.names = outside
+        return Expr(e.op, args, (op, tuple(self.bound[n] for n in bound)), e.dtype, e.span)
+
+    def _load(self, e: Expr) -> Expr:
+        name = str(e.attr)
+        if name not in self.arrays:
+            return Expr(e.op, tuple(map(self, e.args)), self.renamed[name], e.dtype, e.span)
+        a = self.arrays[name]
+        if a.reshaped and self.each and e.args == self.each:
+            if not self._new:
+                self._new = [var(self.fresh(f"i{k}")) for k in range(len(a.own_shape))]
+            idx = list(self._new)
+        else:
+            idx = [self(x) for x in e.args]
+            if a.reshaped:
+                idx = reindex(idx, a.view.shape, a.own_shape, self.facts)
         if a.view.part is not None:
             idx[0] = arithmetic("add", a.view.part[0], idx[0])
         return Expr(e.op, (*a.view.lead, *idx), a.view.array, e.dtype, e.span)
-
-    return go(e)

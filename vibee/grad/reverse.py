@@ -265,7 +265,7 @@ class Reverse:
         inside = [compare("lt", *r) for v, r in sums.items() if limits(sums, v) & set(loops)]
         inside += [g for g in t.guards if free_vars(g) & set(sums)]
         most = [known.bound(from_lin(lin), upper=True) for g in inside if (lin := difference(g)) is not None]
-        return [compare("ge", e, ZERO) for e in most if e is not None and next(loads(e), None) is None]
+        return [compare("ge", e, ZERO) for e in most if e is not None and not loads(e)]
 
     def boxes(self, array: str, solution: Solution) -> Ranges:
         """The range of each variable in scattered indices, whatever the other variables are."""

@@ -68,7 +68,7 @@ def canonical(g: Expr) -> Expr:
 
 def ordered(guards: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """Conditions that read arrays last: the others say that the elements exist."""
-    plain = [g for g in guards if next(loads(g), None) is None]
+    plain = [g for g in guards if not loads(g)]
     return tuple(plain + [g for g in guards if g not in plain])
 
 
@@ -139,7 +139,7 @@ def tighten(g: Expr, ranges: Ranges, facts: Facts) -> tuple[str, Range] | None:
     """(u, new range) if the condition bounds a variable that is summed over."""
     lin = difference(g)
     found = _last(lin, ranges, facts) if lin is not None else None
-    if found is None or next(loads(g), None) is not None:
+    if found is None or loads(g):
         return None
     u, factor, rest = found
     lo, hi = ranges[u]

@@ -188,7 +188,7 @@ class Sums:
         total: list[Term] = []
         for p in parts:
             fixed, moving = parted(p, set(over))
-            if moving.factors:
+            if moving.factors or moving.guards:
                 hit = self.find([moving], over, scope)
                 if hit is None:
                     return False

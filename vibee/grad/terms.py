@@ -246,7 +246,7 @@ def _side(guards: tuple[Expr, ...], cond: Expr) -> int:
 
     A condition that reads an array counts only where it is tested first: those before it may
     say that the element exists."""
-    at = guards[:1] if next(loads(cond), None) is not None else guards
+    at = guards[:1] if loads(cond) else guards
     return 1 if cond in at else -1 if negate(cond) in at else 0
 
 

@@ -121,6 +121,13 @@ def at_least_zero(e: Expr, signed: Set[str] = frozenset()) -> Expr:
     return e if not_negative(e, signed) else ix("max", e, i(0))
 
 
+def extent(lo: Expr, hi: Expr, signed: Set[str] = frozenset()) -> Expr:
+    """How many numbers lo <= v < hi there are.  Where hi may lie far below lo, hi - lo would wrap around."""
+    if lo == i(0) or not_negative(hi, signed):
+        return at_least_zero(sub(hi, lo), signed)
+    return sub(ix("max", hi, lo), lo)
+
+
 def not_negative(e: Expr, signed: Set[str] = frozenset()) -> bool:
     """Is a size expression plainly at least 0?  (Variables here are sizes, but those of `signed`.)"""
     if e.op == "var":

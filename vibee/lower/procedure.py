@@ -8,6 +8,7 @@ from dataclasses import replace
 from vibee.tree.defs import (
     Alloc,
     Assign,
+    Call,
     Decl,
     Definition,
     Equations,
@@ -18,13 +19,14 @@ from vibee.tree.defs import (
     Param,
     Procedure,
     Store,
+    View,
     While,
     statements,
 )
 from vibee.tree.expr import Expr, load, loads, rebuild
 from vibee.tree.normal import hoist, neutral
 
-from .build import Fresh, add, at_least_zero, combine, div, i, local, mul, sub
+from .build import Fresh, add, combine, div, extent, i, local, mul
 from .nest import Nests
 from .reduction import BLOCKS, pure
 
@@ -60,7 +62,8 @@ class Statements:
             return [*pre, replace(s, value=value)]
         if isinstance(s, Store):
             pre, value = pure(s.value, self.fresh)
-            return [*pre, replace(s, value=value)]
+            found = [pure(i, self.fresh) for i in s.idx]
+            return [*pre, *(t for p, _ in found for t in p), replace(s, idx=tuple(i for _, i in found), value=value)]
         if isinstance(s, If):
             pre, cond = pure(s.cond, self.fresh)
             return [*pre, replace(s, cond=cond, then=self.body(s.then, inside), orelse=self.body(s.orelse, inside))]
@@ -68,7 +71,31 @@ class Statements:
             return self.loop_while(s, inside)
         if isinstance(s, For):
             return self.loop_for(s, inside)
+        if isinstance(s, Call):
+            return self.call(s)
         return [s]
+
+    def call(self, s: Call) -> list:
+        """A call: reductions in its numbers, and in the places and shapes of its arrays, are evaluated before it, each
+        once, so that what says where an array ends and how long it is stays one expression."""
+        before: list = []
+        done: dict[Expr, Expr] = {}
+
+        def one(e: Expr) -> Expr:
+            if e not in done:
+                loops, done[e] = pure(e, self.fresh)
+                before.extend(loops)
+            return done[e]
+
+        def go(a: View | Expr) -> View | Expr:
+            if isinstance(a, Expr):
+                return one(a)
+            part = (one(a.part[0]), one(a.part[1])) if a.part else None
+            return replace(a, lead=tuple(map(one, a.lead)), part=part, shape=tuple(map(one, a.shape)))
+
+        sizes = {n: one(e) for n, e in s.sizes.items()}
+        called = replace(s, args=[go(a) for a in s.args], outs=[go(a) for a in s.outs], sizes=sizes)
+        return [*before, called]
 
     def equations(self, s: Equations, inside: bool) -> list:
         """Index equations where they stand: the arrays already exist, only new temporaries do not."""
@@ -133,9 +160,10 @@ class Statements:
 
     def held(self, e: Expr, before: list) -> Expr:
         """An end of a range as it is when the loop begins: threads that ask later may see elements changed."""
-        if not [*loads(e)]:
+        if not loads(e):
             return e
         name = self.fresh("end")
+        self.fresh.signed.add(name)
         before.append(Decl(name, "i64", e, e.span))
         return local(name)
 
@@ -144,7 +172,7 @@ class Statements:
         block, size = self.fresh("block"), self.fresh("block_size")
         start = add(s.lo, mul(local(block), local(size)))
         stop = Expr("min", (add(start, local(size)), s.hi), None, "i64")
-        before: list = [Decl(size, "i64", div(add(at_least_zero(sub(s.hi, s.lo)), i(BLOCKS - 1)), i(BLOCKS)))]
+        before: list = [Decl(size, "i64", div(add(extent(s.lo, s.hi, self.fresh.signed), i(BLOCKS - 1)), i(BLOCKS)))]
         first: list = []
         last: list = []
         after: list = []

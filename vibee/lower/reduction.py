@@ -16,7 +16,7 @@ from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, reb
 from vibee.tree.normal import neutral
 from vibee.tree.types import DTYPES, is_float
 
-from .build import Fresh, add, at_least_zero, combine, div, i, is_const, local, mul, sub
+from .build import Fresh, add, combine, div, extent, i, is_const, local, mul, sub
 from .schedule import Plan
 
 LANES = 16
@@ -151,7 +151,7 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh, plan: Plan | None) -> t
     acc = local(fresh("acc"), e.dtype)
     body = e.args[0]
     at = lambda k: load(lanes, (k,), e.dtype)  # noqa: E731 - a name for one indexing form
-    whole = add(lo, mul(div(at_least_zero(sub(hi, lo), fresh.signed), i(LANES)), i(LANES)))
+    whole = add(lo, mul(div(extent(lo, hi, fresh.signed), i(LANES)), i(LANES)))
     in_lane = substitute(body, {name: add(local(base), local(lane))})
     first, step, last = _partials(op, e.dtype, lanes, lane, in_lane, fresh)
     main = For(base, lo, whole, [*_soon(body, name, base, plan), *step], step=LANES)
@@ -258,7 +258,7 @@ def reduce_blocks(e: Expr, fresh: Fresh, along: str, plan: Plan | None = None) -
     inner, acc = reduce_scalar(piece, fresh, plan)
     result = load(parts, (local(block),), e.dtype)
     return [
-        Decl(size, "i64", div(add(at_least_zero(sub(hi, lo)), i(BLOCKS - 1)), i(BLOCKS))),
+        Decl(size, "i64", div(add(extent(lo, hi, fresh.signed), i(BLOCKS - 1)), i(BLOCKS))),
         Alloc(parts, e.dtype, (i(BLOCKS),), zero=False),
         For(block, i(0), i(BLOCKS), [*inner, Store(parts, (local(block),), acc)], parallel=True),
         Decl(str(part.attr), e.dtype, neutral(op, e.dtype)),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from vibee.tree.defs import OF_ARRAYS, Equation, For, If
 from vibee.tree.expr import Expr, Span, bound_vars, loads, walk
 
-from .build import Fresh, add, at_least_zero, ceil_div, div, i, is_const, ix, local, mul, serial, sub, subst_stmt
+from .build import Fresh, add, at_least_zero, ceil_div, div, extent, i, is_const, ix, local, mul, serial, subst_stmt
 
 Range = tuple[str, Expr, Expr]
 
@@ -199,7 +199,7 @@ class Plan:
             return [], r
         block = self.fresh.part(name, "block")
         start = add(lo, mul(local(block), i(size)))
-        blocks = ceil_div(at_least_zero(sub(hi, lo)), size)
+        blocks = ceil_div(extent(lo, hi, self.fresh.signed), size)
         return [(block, i(0), blocks)], (name, start, ix("min", add(start, i(size)), hi))
 
     def cut_all(self, ranges: list[Range]) -> list[Range]:
@@ -269,7 +269,7 @@ def unroll(s: For, signed: set[str]) -> list:
         if len(values) <= WHOLE:
             return [t for v in values for t in moved(s, i(v))]
     run = UNROLL * s.step
-    whole = add(s.lo, mul(div(at_least_zero(sub(s.hi, s.lo), signed), i(run)), i(run)))
+    whole = add(s.lo, mul(div(extent(s.lo, s.hi, signed), i(run)), i(run)))
     copies = [t for k in range(UNROLL) for t in moved(s, add(local(s.var), i(k * s.step)))]
     if s.parallel:
         copies = serial(copies)

@@ -18,7 +18,7 @@ from vibee.tree.types import is_float
 
 from .facts import conjuncts
 from .numbers import Unknown, value
-from .ranges import SWAP, Known, Ranges, negated, told
+from .ranges import SWAP, Known, Ranges, earlier, negated, told
 from .report import Obligation
 from .values import Value
 
@@ -86,8 +86,9 @@ def _in(e: Expr, known: Known, r: Ranges, divisors: bool, span: Span) -> Iterato
         return
     if e.op == "reduce":
         r.of(e, known)  # the ranges of its variables
+    inside = earlier(e, known) if e.op == "scan" else known
     for a in e.args:
-        yield from _in(a, known, r, divisors, span)
+        yield from _in(a, inside, r, divisors, span)
     if e.op == "sqrt":
         condition = Expr("ge", (e.args[0], const(0.0, e.dtype)), None, "bool")
         yield condition, e, r.true(condition, known), span
@@ -99,7 +100,8 @@ def _in(e: Expr, known: Known, r: Ranges, divisors: bool, span: Span) -> Iterato
         if inner is not None:
             table = {p.name: a for p, a in zip(inner.d.params, e.args, strict=False)}
             own = [(c, inner.true(c)) for c in domain(inner)]
-            deeper = [(c, ok) for c, _, ok, _ in _asked(inner, divisors=False)]
+            # one that claims a number itself is asked for its divisors where it is defined
+            deeper = [(c, ok) for c, _, ok, _ in _asked(inner, divisors=not claims(inner.d))]
             for c, ok in [*own, *deeper]:
                 yield substitute(c, table), e, ok, span
 

@@ -10,7 +10,6 @@ import operator
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from vibee.tree.defs import (
@@ -87,9 +86,10 @@ def expressions(s: Any) -> Iterator[Expr]:
         yield from (a for a in s.args if isinstance(a, Expr))
 
 
-@lru_cache(maxsize=100_000)
 def norm(e: Expr) -> Expr:
     """The one element of an array without axes is a scalar too, `name[]`."""
+    if all(ld.args for ld in loads(e)):
+        return e
     if e.op in ("load", "load?") and not e.args:
         return var(f"{e.attr}[]", e.dtype)
     return rebuild(e, norm)

@@ -151,10 +151,9 @@ class Ranges:
         for g in self.d.given:
             for c in conjuncts(g):
                 self._given(c)
-        if not isinstance(self.d, Formula) or self.d.is_scalar:
+        if not isinstance(self.d, Formula):
             for o in self.d.outs:
-                if not self.d.is_scalar:
-                    self.env[o.name] = Interval(0, 0, False)
+                self.env[o.name] = Interval(0, 0, False)
         accumulated = [e for e in getattr(self.d, "equations", []) if e.accumulate]
         for e in accumulated:
             self.env.setdefault(e.lhs, Interval(0, 0, False))
@@ -210,7 +209,7 @@ class Ranges:
         if e.op == "reduce":
             return self._reduced(e, known)
         if e.op == "scan":
-            found = folded(e.attr[0], self.of(e.args[0], known), True, e.dtype)  # type: ignore[index]
+            found = folded(e.attr[0], self.of(e.args[0], earlier(e, known)), True, e.dtype)  # type: ignore[index]
             return replace(found, nan=is_float(e.dtype))
         if e.op == "mul" and e.args[0] == e.args[1]:
             return intervals.square(self.of(e.args[0], known), e.dtype)
@@ -252,6 +251,7 @@ class Ranges:
             if top.op != "reduce" or top.attr[0] != "max" or len(top.attr[1]) != 1 or top.args[1:] != e.args[1:]:  # type: ignore[index]
                 continue
             same = substitute(top.args[0], {top.attr[1][0]: var(name)}) == n.args[0]  # type: ignore[index]
+            same = same and name not in free_vars(top)  # one maximum for all terms
             # a product, also one in a temporary, may become one operation with the subtraction: not rounded by itself
             read = top.args[0].op == "load" and top.args[0].attr not in self.equations
             if same and read and self._passes(body, n):
@@ -291,7 +291,7 @@ class Ranges:
     def inside(self, e: Expr, known: Known) -> Ranges | None:
         """The intervals inside of a function that is called with these arguments."""
         f = self.lookup(_key(e))
-        if not isinstance(f, Formula) or not f.is_scalar:
+        if not isinstance(f, (Formula, Procedure)) or not f.is_scalar:
             return None
         args = {p.name: self.of(a, known) for p, a in zip(f.params, e.args, strict=False)}
         call = (f.key, *args.values())
@@ -338,6 +338,11 @@ class Ranges:
                 says = replace(compared(op, self.of(other, ()), me.dtype), nan=True)
                 found = found.meet(Interval(-says.high, says.high) if size else says)
         return found
+
+
+def earlier(scan: Expr, known: Known) -> Known:
+    """What is known inside of a running value: it takes in earlier elements that a condition around it leaves out."""
+    return tuple(c for k in known for c in conjuncts(k) if scan.attr[1] not in free_vars(c))  # type: ignore[index]
 
 
 def told(body: list) -> dict[str, Equation]:

@@ -6,7 +6,6 @@ only removes `Equations` and whole-array calls of formulas from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -195,12 +194,16 @@ class Call:
     span: Span = NOWHERE
 
 
-def statements(stmts: list) -> Iterator[Any]:
-    """Every statement, those in blocks too."""
+def statements(stmts: list) -> list[Any]:
+    """Every statement, each before those in its blocks."""
+    out: list[Any] = []
     for s in stmts:
-        yield s
-        for part in ("body", "then", "orelse"):
-            yield from statements(getattr(s, part, None) or [])
+        out.append(s)
+        if isinstance(s, (For, While)):
+            out += statements(s.body)
+        elif isinstance(s, If):
+            out += statements(s.then) + statements(s.orelse)
+    return out
 
 
 # ---------------------------------------------------------------- definitions

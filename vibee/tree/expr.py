@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import copysign
+from operator import is_
 from typing import Any
 
 
@@ -49,12 +50,13 @@ NOWHERE = Span()
 
 
 class _Found:
-    """What was worked out of a node once: its hash, the names in it.  A tree is compared and searched far more often
-    than made, and a node never changes."""
+    """What was worked out of a node once: its hash, the names and the reads in it.  A tree is compared and searched far
+    more often than made, and a node never changes."""
 
-    __slots__ = ("_free", "_hash", "_names")
+    __slots__ = ("_free", "_hash", "_loads", "_names")
     _hash: int
     _free: frozenset[str]
+    _loads: tuple[Expr, ...]
     _names: frozenset[str]
 
 
@@ -81,11 +83,13 @@ class Expr(_Found):
             return True
         if not isinstance(other, Expr):
             return NotImplemented
+        if hash(self) != hash(other):
+            return False
         if self.op != other.op or self.attr != other.attr or self.dtype != other.dtype:
             return False
         if self.op == "const" and self.attr == 0 and copysign(1, self.attr) != copysign(1, other.attr):
             return False  # 1 / 0.0 and 1 / -0.0 are far apart
-        return hash(self) == hash(other) and self.args == other.args
+        return self.args == other.args
 
 
 def const(value: int | float | bool, dtype: str, span: Span = NOWHERE) -> Expr:
@@ -108,7 +112,9 @@ def rebuild(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
     if not e.args:
         return e
     args = tuple(f(a) for a in e.args)
-    return e if all(a is b for a, b in zip(args, e.args, strict=True)) else replace(e, args=args)
+    if all(map(is_, args, e.args)):
+        return e
+    return Expr(e.op, args, e.attr, e.dtype, e.span)
 
 
 def walk(e: Expr) -> Iterator[Expr]:
@@ -150,7 +156,7 @@ def names_in(e: Expr) -> frozenset[str]:
         return e._names
     except AttributeError:
         pass
-    out = free_vars(e).union(str(ld.attr) for ld in loads(e))
+    out = free_vars(e).union([str(ld.attr) for ld in loads(e)])
     object.__setattr__(e, "_names", out)
     return out
 
@@ -175,9 +181,17 @@ def rename_arrays(e: Expr, names: Mapping[str, str]) -> Expr:
     return rebuild(e, lambda a: rename_arrays(a, names))
 
 
-def loads(e: Expr) -> Iterator[Expr]:
-    """Every array read in `e`."""
-    return (n for n in walk(e) if n.op in ("load", "load?"))
+def loads(e: Expr) -> tuple[Expr, ...]:
+    """Every array read in `e`, parents first."""
+    try:
+        return e._loads
+    except AttributeError:
+        pass
+    out: tuple[Expr, ...] = (e,) if e.op in ("load", "load?") else ()
+    for a in e.args:
+        out += loads(a)
+    object.__setattr__(e, "_loads", out)
+    return out
 
 
 INFIX = {
