@@ -1,5 +1,7 @@
 """Models from Python: weights by name or as one array, and every wrong call is told in words."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,15 @@ def net(x: real[N, C], t: real[N], L: size, gain: real = 1.0) -> (loss, y[N]):
 def plain(x: f32[N, C]) -> y[N]:
     w: f32[C] = 1.0
     y = summed(x, w)
+
+def widened(w: bf16[C]) -> y[C]:
+    y[c] = f32(w[c])
+
+@model
+def small(x: f32[N, C], t: f32[N]) -> loss:
+    weights(plain, bf16)
+    given(N >= 1)
+    loss = squared_error(summed(x, widened(w)), t)
 """
 SIZES = {"C": 3, "L": 2}
 X, T = np.arange(12.0).reshape(4, 3) / 10, np.array([1.0, -1.0, 0.5, 2.0])
@@ -83,6 +94,15 @@ def test_loss_outputs_and_gradient_are_those_of_the_formulas(k):
     assert {n: x.tolist() for n, x in by_name.items()} == {n: x.tolist() for n, x in k.net.views(g, **SIZES).items()}
 
 
+@pytest.mark.parametrize("kind", [str, os.fsencode])
+def test_a_path_is_text_or_bytes(tmp_path, kind):
+    path = tmp_path / "alone.vibee"
+    path.write_text("@model\ndef twice(x: f32[N]) -> y[N]:\n    y = x + x\n")
+    assert vibee.load(kind(path)).twice.count() == 0
+    with pytest.raises(vibee.SpecError, match=r"none\.vibee: there is no such file"):
+        vibee.load(kind(tmp_path / "none.vibee"))
+
+
 def test_a_spec_of_models_alone_builds_nothing_before_it_is_asked_to(tmp_path, monkeypatch):
     path = tmp_path / "alone.vibee"
     path.write_text("@model\ndef twice(x: f32[N]) -> y[N]:\n    y = x + x\n")
@@ -110,7 +130,12 @@ def wrong(k):
         (lambda: k.net.arena(C=3, L=2), r"net: the size N is missing"),
         (lambda: k.net.arena(C=1 << 20, L=2, N=1 << 40), r"net: the arena would have \d+ elements of f32"),
         (lambda: k.net.init(0, dtype="bf16", **SIZES), r"net: there is no bf16 version; there are f32, f64"),
-        (lambda: k.plain.loss(w[:3].astype("f4"), X.astype("f4")), r"plain: there is no loss; the model has no loss"),
+        (lambda: k.plain.loss(w[:3].astype("f4"), X.astype("f4")),
+         r"plain: there is no loss; a model without a loss, or that writes to its inputs, has forward alone"),
+        (lambda: k.small.loss(k.small.init(C=3), X.astype("f4"), T.astype("f4")),
+         r"small: there is no loss; a model with weights in bf16 has forward alone"),
+        (lambda: k.small.arena(C=3, N=2),
+         r"small: there is no gradient; a model with weights in bf16 has forward alone"),
     ]  # fmt: skip
 
 

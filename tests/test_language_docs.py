@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import vibee
+from vibee.api.models import ModelFunctions
 from vibee.check import load
 from vibee.check.parse_expr import RESERVED
+from vibee.cli.specs import check_specs
 
 PAGE = Path(__file__).parents[1] / "docs" / "language.md"
 BLOCK = re.compile(r"^```([\w-]+)\n(.*?)^```$", re.M | re.S)
@@ -33,9 +35,22 @@ def test_kinds():
 def test_example(text, code, line, tmp_path):
     path = tmp_path / f"example_{line}.vibee"
     path.write_text(text)
-    assert not load(path).errors, "\n".join(map(str, load(path).errors))
+    assert check_specs([str(path)]) == 0
     if code:
-        exec(compile(code, f"language.md:{line}", "exec"), {"k": vibee.load(path), "np": np})
+        k = vibee.load(path)
+        exec(compile(code, f"language.md:{line}", "exec"), {"k": k, "np": np})
+        run_models(k)
+
+
+def run_models(k):
+    """Forward and loss of every model, all sizes 2: a model that cannot run is no example."""
+    for m in (getattr(k, name) for name in dir(k)):
+        if isinstance(m, ModelFunctions):
+            params = m._first.params
+            w = m.init(**dict.fromkeys(m._first.sizes, 2))
+            inputs = [np.ones((2,) * len(p.shape), "f") for p in params if p.kind == "in"]
+            sizes = {p.name: 2 for p in params if p.kind == "size"}
+            assert m.forward(w, *inputs, **sizes)[0] == m.loss(w, *inputs, **sizes)
 
 
 @pytest.mark.parametrize(("text", "line"), WRONG, ids=[f"line{w[1]}" for w in WRONG])

@@ -50,8 +50,17 @@ def guarded(args: list[str]) -> int:
             raise
         from vibee.cli.failures import explain
 
-        print(f"vibee: {explain(e)}", file=sys.stderr)
+        complain(f"vibee: {explain(e)}\n")
         return 2
+
+
+def complain(text: str) -> None:
+    """Write all of standard error; where that cannot be, the exit status has to do."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what is left is not tried again at the end of the process
 
 
 def main() -> None:
@@ -65,9 +74,9 @@ def main() -> None:
     except OSError as e:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is not tried again at the end of the process
         if status == 0 and not isinstance(e, BrokenPipeError):
-            print(f"vibee: cannot write the output: {e.strerror}", file=sys.stderr)
+            complain(f"vibee: cannot write the output: {e.strerror}\n")
             status = 2
-    sys.stderr.flush()
+    complain("")
     if getattr(sys, "frozen", False):
         os._exit(status)  # all is flushed: the interpreter's teardown would only cost time
     sys.exit(status)

@@ -7,6 +7,10 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +56,14 @@ class Fake:
 
     def actions(self) -> Actions:
         return Actions(self.steps, self.evaluate, self.sample, self.save)
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, though a job in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def make(fake: Fake, settings: Settings, log: JsonLog | None = None) -> Loop:
@@ -126,23 +138,93 @@ def test_a_long_run_is_saved_from_time_to_time(monkeypatch: pytest.MonkeyPatch) 
     assert {5, 10, 15} <= set(fake.saved) and fake.evaluated == []
 
 
-def test_a_second_and_later_interrupt_ends_the_program_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[int, object]] = []
+@pytest.mark.parametrize(("last", "ended"), [(signal.SIGINT, [130]), (signal.SIGTERM, [])])
+def test_a_second_and_later_interrupt_ends_the_program_at_once(
+    last: int, ended: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(stopping_module, "_IMPATIENT", -1.0)
+    monkeypatch.setattr(os, "_exit", found.append)
     with Stopping() as stopping:
-        monkeypatch.setattr(stopping_module, "_IMPATIENT", -1.0)
         signal.raise_signal(signal.SIGINT)
-        monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((number, signal.getsignal(number))))
-        signal.raise_signal(signal.SIGTERM)  # is no more urgent than the first
-        assert sent == [] and stopping.status == 130
-        signal.raise_signal(signal.SIGINT)
-    assert sent == [(signal.SIGINT, signal.SIG_DFL)]
+        signal.raise_signal(last)
+        assert stopping.status == 130
+    assert found == ended
 
 
-def test_a_run_whose_starter_has_gone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_so_within_a_step_that_takes_long() -> None:
+    """A kernel runs without the interpreter, as this key does: no handler of Python is called meanwhile."""
+    code = (
+        "import hashlib, vibee.cli.stopping as s; s._IMPATIENT = 0.1\n"
+        "with s.Stopping(): print(flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
+    )
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env, preexec_fn=heard)
+    try:
+        assert child.stdout is not None and child.stdout.readline()
+        for _ in range(2):
+            time.sleep(0.4)
+            assert child.poll() is None
+            child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 130
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_run_whose_outer_process_has_gone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
     stopping = Stopping()
     assert not stopping.wanted and stopping.status == 0
-    monkeypatch.setattr(os, "getppid", lambda: 1 - stopping._parent)
+    monkeypatch.setattr(os, "getppid", lambda: -1)
     assert stopping.wanted and stopping.status == 143
+
+
+def test_a_shell_that_ends_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = Stopping()
+    monkeypatch.setattr(os, "getppid", lambda: -1)
+    assert not stopping.wanted
+
+
+def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Stopping() as stopping:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stopping.wanted
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_without_time_does_one_chunk() -> None:
+    fake = Fake()
+    loop = make(fake, Settings(steps=10, eval_every=0, sample_every=0))
+    loop.deadline = time.monotonic() - 1
+    loop.run(Stopping())
+    assert fake.done == [0] and loop.history.last_loss == 1.0
+
+
+def test_a_list_of_losses_is_thinned_without_losing_the_last() -> None:
+    h = History()
+    h.add_losses(0, [float(i) for i in range(1, 4002)])
+    assert (len(h.train), h.train[0], h.train[-2:]) == (2001, (2, 1.5), [(4000, 3999.5), (4001, 4001.0)])
+    h.add_losses(4001, [0.25] * 1999)
+    h.add_losses(6000, [8.0])
+    assert (h.train[-1], h.last_loss) == ((6001, 8.0), 8.0)
+    h.add_losses(6001, [9.0] * 5000)
+    assert h.train[-1] == (11001, 9.0)
+
+
+def test_the_log_tells_the_loss_of_the_last_step_itself(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log = JsonLog(str(path))
+    loop = make(Fake(), Settings(steps=4002, eval_every=4001, sample_every=0), log)
+    loop.run(Stopping())
+    log.close()
+    found = [json.loads(line)["train_loss"] for line in path.read_text().splitlines()[-3:]]
+    assert found == [1 / 4001, 1 / 4001, 1 / 4002]
 
 
 def test_a_long_history_is_thinned_and_survives_a_checkpoint() -> None:

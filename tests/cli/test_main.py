@@ -101,6 +101,16 @@ def test_a_full_disk_is_an_error() -> None:
         assert (again.returncode, again.stderr) == (3, b"")  # the command has said what is wrong
 
 
+@pytest.mark.parametrize("words", [["train", "nosuch"], ["infer", "-m", "nosuch", "--prompt", "x"], ["train", "--no"]])
+def test_an_error_that_cannot_be_told_has_its_status(words: list[str], tmp_path: Path) -> None:
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"} | {"PYTHONPATH": str(ROOT)}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "vibee", *words], env=env, cwd=tmp_path, stderr=full, timeout=300)
+        assert done.returncode == 2
+        code = "import sys, vibee.__main__ as m; m.run = lambda words: sys.stderr.write('x') and 3; m.main()"
+        assert subprocess.run([sys.executable, "-c", code], env=env, stderr=full, timeout=300).returncode == 3
+
+
 def test_closed_streams_are_as_if_nobody_read_them() -> None:
     done = python("-m", "vibee", "--version", preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (0, b"")

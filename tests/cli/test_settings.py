@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vibee.cli.settings import Settings, TrainOptions, refuse_nonsense, settle
+from vibee.cli.settings import Settings, TrainOptions, refuse_nonsense, resumed, settle
 from vibee.runtime.errors import UserError
 
 
@@ -77,6 +77,26 @@ NONSENSE = [
 def test_nonsense_is_refused_in_words(options: TrainOptions, message: str) -> None:
     with pytest.raises(UserError) as e:
         refuse_nonsense(settle(options, 10**6), options)
+    assert message in str(e.value)
+
+
+def test_a_run_that_goes_on_keeps_what_is_not_said_anew() -> None:
+    first = settle(TrainOptions(steps=400, eval_every=7, sample_every=0), 10**6)
+    assert resumed(first, TrainOptions()) == first
+    longer = resumed(first, TrainOptions(steps=2000))
+    assert (longer.steps, longer.warmup, longer.eval_every, longer.sample_every) == (2000, 100, 7, 0)
+    other = resumed(first, TrainOptions(sample_every=9))
+    assert (other.steps, other.eval_every, other.sample_every) == (400, 7, 9)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (TrainOptions(preset="nanogpt-cpu"), "--preset nanogpt-cpu is for a new run"),
+    (TrainOptions(kv_heads=1), "--kv-heads 1 is not what this run began with (4)"),
+    (TrainOptions(minutes=0.0), "--minutes must be more than 0"),
+])  # fmt: skip
+def test_a_run_that_goes_on_refuses_what_it_cannot_change(options: TrainOptions, message: str) -> None:
+    with pytest.raises(UserError) as e:
+        resumed(settle(TrainOptions(), 10**6), options)
     assert message in str(e.value)
 
 

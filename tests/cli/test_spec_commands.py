@@ -28,6 +28,14 @@ def plain(x: f32[N, C]) -> y[N]:
 """
 WRONG = "def f(x: f32) -> y:\n    y = z\n"
 REFUTED = "def embed(token: i32[N], w: f32[V, C]) -> y[N, C]:\n    y[n, c] = w[token[n], c]\n"
+MODEL = """def mean(y: f32[N]) -> e:
+    given(N >= 1)
+    e = sum[n](y[n]) / f32(N)
+
+@model
+def net(x: f32[N]) -> loss:
+    loss = mean(x)
+"""
 UNPROVED = """@procedure
 def collatz(start: i64, x: f32[200], y: f32[200]) -> s(f32):
     given(1 <= start, start < 1000)
@@ -64,6 +72,15 @@ def test_check_tells_every_mistake_of_every_file(specs: Path, capfd: pytest.Capt
     assert status == 2 and out == ["right.vibee: 3 definitions, no mistakes"]
     assert [line.partition(" ")[0] for line in err] == ["wrong.vibee:2:9:", "refuted.vibee:2:15:"]
     assert "is outside w[0, 1] with N=1, V=0" in err[1]
+
+
+def test_check_looks_at_what_is_derived_from_a_model(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (specs / "net.vibee").write_text(MODEL)
+    status, out, err = run(capfd, "check", "net.vibee")
+    assert (status, out, len(err)) == (2, [], 1) and err == run(capfd, "compile", "net.vibee", "--emit", "pyx")[2]
+    assert err[0].startswith("net.vibee:7:12: N >= 1 at the call of mean does not hold: ")
+    (specs / "net.vibee").write_text(MODEL.replace("loss:\n", "loss:\n    given(N >= 1)\n"))
+    assert run(capfd, "check", "net.vibee") == (0, ["net.vibee: 2 definitions, no mistakes"], [])
 
 
 def test_check_notes_what_is_not_proved_once_for_each_line(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:

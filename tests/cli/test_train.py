@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import io
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 import types
 from pathlib import Path
 
@@ -14,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vibee.__main__ import guarded
-from vibee.cli import infer, loop
+from vibee.cli import infer, loop, train
 from vibee.cli.corpus import split_place
 from vibee.cli.kernels import Kernels
+from vibee.cli.stopping import Stopping
 from vibee.runtime import checkpoint, folder, vocabulary
 from vibee.runtime.errors import UserError
 from vibee.runtime.machine import load_kernels
@@ -112,18 +118,23 @@ def test_an_empty_prompt_and_no_tokens(here: Path, capfd: pytest.CaptureFixture[
     assert capfd.readouterr().out == "\nbc\n"
 
 
-def test_resume_is_the_run_that_was_never_stopped(
-    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kernels: types.ModuleType
-) -> None:
-    assert run("train", "text.txt", "--steps", "40", "--out", "whole", *SMALL) == 0
-    train = kernels.train_llama
+def stop_in_the_first_chunk(kernels: types.ModuleType) -> None:
+    """SIGTERM while the first steps are made."""
+    steps = kernels.train_llama
 
     def stop_once(start: int, **rest: object) -> None:
-        train(start=start, **rest)
+        steps(start=start, **rest)
         if start == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 
     kernels.train_llama = stop_once
+
+
+def test_resume_is_the_run_that_was_never_stopped(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kernels: types.ModuleType
+) -> None:
+    assert run("train", "text.txt", "--steps", "40", "--out", "whole", *SMALL) == 0
+    stop_in_the_first_chunk(kernels)
     assert run("train", "text.txt", "--steps", "40", "--out", "parts", "--log", "log.jsonl", *SMALL) == 143
     assert "go on with: vibee train --resume --out parts" in capfd.readouterr().out
     assert weights_of(here / "parts") != weights_of(here / "whole")
@@ -219,7 +230,8 @@ def test_a_validation_that_is_no_number_is_told_and_not_saved(
     assert run("train", "text.txt", "--steps", "4", *SMALL) == 0
     kernels.evaluate_llama = lambda **rest: float("nan")
     message = fails_last(capfd, "train", "--steps", "8", "--resume")
-    assert "the validation loss is nan at step 6: the run has diverged; a lower --lr helps (it is 0.002)" in message
+    assert "the validation loss is nan at step 5: the run has diverged; a lower --lr helps (it is 0.002)" in message
+    assert "what was saved before stands as it was" in message
     assert checkpoint.load("vibee-model").info["history"]["step"] == 4
 
 
@@ -236,12 +248,153 @@ def test_a_reader_that_has_gone_does_not_end_a_run(here: Path, monkeypatch: pyte
     assert set(turned) == {1} and checkpoint.load("vibee-model").info["history"]["step"] == 4
 
 
+def test_a_terminal_that_knows_few_characters_does_not_end_a_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", shown)
+    assert run("train", "text.txt", "--steps", "4", "--out", "mé", *SMALL) == 0
+    shown.seek(0)
+    assert "the model is in m\\xe9\n" in shown.read()
+
+
+def test_commands_to_copy_are_quoted(here: Path, capfd: pytest.CaptureFixture[str], kernels: types.ModuleType) -> None:
+    assert run("train", "text.txt", "--steps", "4", "--out", "a b", *SMALL) == 0
+    assert "vibee infer --model 'a b' --prompt" in capfd.readouterr().out
+    stop_in_the_first_chunk(kernels)
+    assert run("train", "text.txt", "--steps", "40", "--out", "a b", *SMALL) == 143
+    assert "go on with: vibee train --resume --out 'a b'\n" in capfd.readouterr().out
+
+
+# ---------------------------------------------------------------- what must not be lost
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in path.iterdir() if p.is_file()}
+
+
+def test_a_log_is_not_written_over_what_is_read(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["train", "text.txt", "--steps", "4", *SMALL]
+    (here / "notes").write_text("mine\n")
+    os.link("text.txt", "same.txt")
+    for log in ("text.txt", "same.txt"):
+        assert f"--log {log}: this is text to learn from; choose another file" in fails(capfd, *words, "--log", log)
+    with open("text.txt", encoding="utf-8") as f:
+        monkeypatch.setattr("sys.stdin", f)
+        before = os.dup(0)
+        os.dup2(f.fileno(), 0)
+        try:
+            assert "this is text to learn from" in fails(capfd, "train", "-", "--log", "text.txt")
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+    assert "notes: there is something else" in fails(capfd, *words, "--log", "notes")
+    assert (here / "text.txt").read_text() == TEXT
+    assert not (here / "vibee-model").exists()
+    for name in ("training.state", "config.json.new", "../vibee-model/loss.png", "vibee.commit"):
+        log = f"vibee-model/{name}"
+        assert f"--log {log}: a file of the model has this name" in fails(capfd, *words, "--log", log)
+    assert run(*words, "--log", "vibee-model/log") == 0
+    before_ = contents(here / "vibee-model")
+    assert "notes: there is something" in fails(capfd, "train", "--resume", "--steps", "9", "--log", "notes")
+    assert (here / "notes").read_text() == "mine\n" and contents(here / "vibee-model") == before_
+
+
+def test_a_finished_model_stands_until_there_is_something_to_save(
+    here: Path, capfd: pytest.CaptureFixture[str], kernels: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["train", "text.txt", "--steps", "4", *SMALL]
+    assert run(*words) == 0
+    before = contents(here / "vibee-model")
+    monkeypatch.setattr(Stopping, "wanted", True)
+    monkeypatch.setattr(Stopping, "status", 130)
+    capfd.readouterr()
+    assert run(*words, "--seed", "3") == 130
+    assert capfd.readouterr().out.endswith("stopped before the first step; nothing was saved\n")
+    assert contents(here / "vibee-model") == before
+    monkeypatch.undo()
+    os.chdir(here)
+    monkeypatch.setattr("vibee.cli.kernels.load_kernels", lambda: kernels)
+    kernels.train_llama = lambda losses, **rest: losses.__setitem__(0, float("nan"))
+    assert "the run has diverged" in fails_last(capfd, *words, "--seed", "3")
+    assert contents(here / "vibee-model") == before
+    assert "the run has diverged" in fails_last(capfd, *words, "--out", "new")
+    assert not (here / "new").exists()
+
+
+@pytest.mark.parametrize("name", train.SAVED)
+def test_files_of_others_are_not_replaced(name: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / name).write_text("mine")
+    words = ["train", "text.txt", "--steps", "4", "--out", ".", *SMALL]
+    assert f"{name}: not written by vibee, and the model would replace it; choose another --out" in fails(capfd, *words)
+    assert set(contents(here)) == {"text.txt", name} and (here / name).read_text() == "mine"
+
+
+def test_a_folder_is_known_by_what_vibee_wrote_into_it(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "text.txt", "--steps", "4", *SMALL]
+    assert run(*words) == 0
+    model = here / "vibee-model"
+    assert set(contents(model)) == set(train.SAVED)
+    (model / "training.state").write_bytes(b"")
+    assert run(*words) == 0
+    (model / "model.safetensors").unlink()
+    assert run(*words) == 0
+    (model / "loss.png").unlink()
+    (model / "loss.png").mkdir()
+    assert "loss.png: not written by vibee" in fails(capfd, *words)
+
+
+def test_a_folder_without_room_is_told_before_the_first_step(
+    here: Path, capfd: pytest.CaptureFixture[str], kernels: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def full(_: int, offset: int, size: int) -> None:
+        sizes.append(size)
+        if len(sizes) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    message = fails(capfd, "train", "text.txt", "--steps", "4", *SMALL)
+    assert "cannot write into vibee-model: the disk is full" in message
+    assert sizes[1] == 3 * sizes[0] > 0 and not kernels.calls and not (here / "vibee-model").exists()
+
+
+# ---------------------------------------------------------------- Ctrl-C before the first step
+
+
+@pytest.mark.parametrize("words", [["-"], ["text.txt", "--log", "pipe"]])
+def test_what_waits_for_somebody_else_can_be_interrupted(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT)
+    os.mkfifo(tmp_path / "pipe")
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    child = subprocess.Popen([sys.executable, "-m", "vibee", "train", *words, *SMALL], cwd=tmp_path, env=env,
+                             preexec_fn=heard, stdin=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "vibee-model").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 130
+        assert child.stderr is not None and child.stderr.read() == b""
+    finally:
+        child.kill()
+        child.communicate()
+    assert not (tmp_path / "vibee-model").exists()
+
+
 def test_intervals_may_change_when_a_run_goes_on(here: Path) -> None:
     assert run("train", "text.txt", "--steps", "4", *SMALL) == 0
     words = ["--resume", "--steps", "10", "--eval-every", "3", "--sample-every", "0", "--log", "log.jsonl"]
     assert run("train", *words) == 0
     lines = [json.loads(line) for line in (here / "log.jsonl").read_text().splitlines()]
     assert [x["step"] for x in lines if x["val_loss"] is not None] == [6, 9, 10]
+    assert run("train", "--resume", "--steps", "13", "--log", "log.jsonl") == 0  # what was said last, stays
+    lines = [json.loads(line) for line in (here / "log.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if x["val_loss"] is not None] == [6, 9, 10, 12, 13]
 
 
 def test_what_is_read_and_what_is_not_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -305,6 +458,9 @@ def test_minutes_choose_the_steps(here: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.01)
     assert run("train", "text.txt", "--minutes", "0.001", *SMALL) == 0
     assert checkpoint.load("vibee-model").info["history"]["step"] >= 1
+    assert run("train", "text.txt", "--minutes", "1e-9", "--steps", "5", "--log", "log.jsonl", *SMALL) == 0
+    lines = [json.loads(line) for line in (here / "log.jsonl").read_text().splitlines()]
+    assert [(x["step"], x["train_loss"]) for x in lines] == [(1, 4.0), (1, 4.0)]
 
 
 def test_two_runs_cannot_share_a_folder(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -145,12 +145,20 @@ def test_a_journal_that_cannot_be_read_or_carried_out_is_an_error(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a.new").write_bytes(b"")
     (tmp_path / atomic.JOURNAL).write_bytes(b"vibee commit 1\na\nend\n")
-    with pytest.raises(UserError, match=f"cannot write {tmp_path}: Is a directory"):
+    with pytest.raises(UserError, match=f"cannot write {tmp_path}/a: Is a directory"):
         atomic.finish(str(tmp_path))
     (tmp_path / atomic.JOURNAL).unlink()
     (tmp_path / atomic.JOURNAL).mkdir()
     with pytest.raises(UserError, match=r"cannot read .*vibee\.commit: Is a directory"):
         atomic.current(str(tmp_path), "a")
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_and_changes_nothing(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError, match=f"cannot write {tmp_path}/b: a folder is in its place; move it away or"):
+        fill(tmp_path, b"2", b"3")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"] and (tmp_path / "a").read_bytes() == b"1"
 
 
 def test_a_file_system_that_cannot_sync_folders_is_good_enough(tmp_path, monkeypatch):

@@ -4,9 +4,12 @@ import json
 import os
 import random
 import struct
+import types
 
 import pytest
 
+from vibee.__main__ import guarded
+from vibee.cli import infer
 from vibee.runtime import atomic, buffers, folder, model, safetensors, shapes, vocabulary
 from vibee.runtime.errors import ModelFileError, UserError
 from vibee.runtime.shapes import Shape
@@ -192,6 +195,64 @@ def test_a_small_file_is_a_file_and_small(tmp_path, monkeypatch):
         folder.read_shape(str(tmp_path))
 
 
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path):
+    for name in ("config.json", "tokenizer.json", "model.safetensors", atomic.JOURNAL):
+        make(tmp_path / name, SHAPES[0])
+        (tmp_path / name / name).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / name / name)
+        with pytest.raises(UserError, match=f"cannot read .*{name}: a pipe or a device is in its place; put the file"):
+            model.load(str(tmp_path / name))
+
+
+class Decoder:
+    """The parts of a decoder that `infer` uses: what it may say next are these logits, one list after the other."""
+
+    def __init__(self, *rows):
+        self.rows = list(rows)
+
+    def __call__(self, kernels, shape, weights, precision):
+        return self
+
+    def feed(self, tokens):
+        self.logits = self.rows.pop(0)
+
+    def sample(self, options, seed, made):
+        return 1
+
+
+@pytest.fixture
+def inferred(tmp_path, monkeypatch, capfd):
+    """What `infer` says with such a decoder: its exit status, output and error."""
+
+    def run(decoder, shape=SHAPES[0]):
+        make(tmp_path, shape)
+        monkeypatch.setattr(infer, "Kernels", lambda threads: types.SimpleNamespace(transpose=buffers.transpose))
+        monkeypatch.setattr(infer, "Decoder", decoder)
+        return guarded(["infer", "--model", str(tmp_path), "--prompt", "a", "-n", "3"]), *capfd.readouterr()
+
+    return run
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("rows", "out"), [(([0.0, 0.0, NAN],), "a\n"), (([-INF, 0.0, 0.0],), "a\n"), (([0.0] * 3, [0.0, NAN, 0.0]), "ab\n")]
+)
+def test_infer_says_that_a_model_computes_no_numbers(inferred, tmp_path, rows, out):
+    advice = "copy the whole folder again or train again"
+    message = f"vibee: {tmp_path}/model.safetensors: the model computes inf or nan; {advice}\n"
+    assert inferred(Decoder(*rows)) == (2, out, message)
+    assert inferred(Decoder(*[[0.0] * 3] * 3)) == (0, "abbb\n", "")
+
+
+@pytest.mark.parametrize(("shape", "field"), [(SHAPES[0], "n_positions"), (SHAPES[1], "max_position_embeddings")])
+def test_infer_names_the_field_that_needs_too_much_memory(inferred, tmp_path, shape, field):
+    message = f"no memory for {1 << 62} bytes, with {field} 2; a smaller {field} needs less"
+    status, out, err = inferred(lambda *_: buffers.zeros(1 << 60), shape)
+    assert (status, out, err) == (2, "", f"vibee: {tmp_path}/config.json: {message}\n")
+
+
 def test_a_vocabulary_is_no_larger_than_the_model(tmp_path):
     shape = SHAPES[1]
     files = model.files(shape, some_weights(shape), vocabulary.of_text(b"abcd"))
@@ -224,6 +285,7 @@ CONFIG_ERRORS = [
     ({"architectures": ["LlamaForCausalLM"]}, "architectures"),
     ({"activation_function": "gelu_new"}, "activation_function"),
     ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon"),
+    ({"layer_norm_epsilon": 1.0000001e-5}, "is 1.0000001e-05; vibee computes only 1e-05"),
     ({"layer_norm_epsilon": "x"}, "must be a number"),
     ({"tie_word_embeddings": False}, "tie_word_embeddings"),
     ({"n_inner": 5}, "n_inner"),
@@ -251,6 +313,8 @@ LLAMA_ERRORS = [
     ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "rope_parameters"),
     ({"attention_bias": True}, "attention_bias"),
     ({"rope_theta": 0}, "rope_theta"),
+    ({"rms_norm_eps": 0}, "rms_norm_eps is '0', and must be a number from 1e-37 to 1"),
+    ({"rms_norm_eps": 1e-50}, "rms_norm_eps is '1e-50', and must be a number from 1e-37 to 1"),
     ({"hidden_size": 2, "head_dim": None}, "rotated"),
 ]
 
@@ -302,6 +366,25 @@ TENSOR_ERRORS = [
 def test_tensors_that_are_not_the_models_are_refused(theirs, name, change, message):
     with pytest.raises(ModelFileError, match=message):
         theirs(SHAPES[0], {name: change})
+
+
+def test_the_first_missing_tensor_ends_the_check(tmp_path):
+    """The number of layers is only a claim: what it asks for is not made before it is found."""
+    make(tmp_path, SHAPES[1])
+    file = folder.open_weights(str(tmp_path))
+    file.metadata.pop("vibee_model")
+    claimed = Shape(**{**SHAPES[1].to_dict(), "L": 1 << 30})
+    with pytest.raises(ModelFileError, match=r"the tensor model\.layers\.1\.input_layernorm\.weight is missing"):
+        folder.read_weights(file, claimed)
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [("F32", b"\0\0\0\x80"), ("F16", b"\0\x80"), ("F64", b"\0" * 7 + b"\x80")])
+def test_a_bias_of_minus_zero_is_zero(theirs, dtype, zero):
+    name = "transformer.h.0.mlp.c_fc.bias"
+    got, flat = theirs(SHAPES[0], {name: (dtype, (8,), 8 * zero)})
+    assert bytes(got) == bytes(flat)
+    with pytest.raises(ModelFileError, match=r"c_fc\.bias is not zero"):
+        theirs(SHAPES[0], {name: (dtype, (8,), 8 * zero[::-1])})  # the least number above 0
 
 
 def test_what_changes_nothing_may_be_missing_or_there(theirs):

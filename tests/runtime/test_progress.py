@@ -154,7 +154,7 @@ def lines(path):
 def test_log_and_resume(tmp_path):
     path = tmp_path / "log.jsonl"
     log = JsonLog(str(path))
-    for step in (1, 2, 3):
+    for step in (1, 2, 2, 3):
         log.write(step=step, train_loss=float("inf") if step == 2 else 1 / 3, val_loss=None)
     log.close()
     assert lines(path)[0] == {"step": 1, "train_loss": 1 / 3, "val_loss": None}
@@ -162,11 +162,47 @@ def test_log_and_resume(tmp_path):
     with open(path, "a") as f:
         f.write('{"step": 1, "cut')
     log = JsonLog(str(path), resume_step=2)
-    log.write(step=3, again=True)
+    log.write(step=3, train_loss=0.5, again=True)
     log.close()
-    assert [x["step"] for x in lines(path)] == [1, 2, 3] and lines(path)[2]["again"]
+    assert [x["step"] for x in lines(path)] == [1, 2, 2, 3] and lines(path)[3]["again"]
     JsonLog(str(path)).close()
     assert path.read_text() == ""
+
+
+LINE = '{"step": 1, "train_loss": 2.0}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["my notes\n", "my notes", LINE + "my notes\n", LINE + "my notes", LINE + "\n", '{"step": 1}\n', "[1]\n"]
+    + ['{"step": "a", "train_loss": 2.0}\n', '{"step": 1, "' + "a" * 5000, "a" * 5000 + "\n"],
+)
+@pytest.mark.parametrize("step", [0, 7])
+def test_a_file_that_is_no_log_is_left_alone(text, step, tmp_path):
+    path = tmp_path / "notes"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"notes: there is something else than a log of vibee in this file; choose"):
+        JsonLog(str(path), step)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("cut", ["", "{", '{"step"', '{"step": 1, "train_'])
+def test_a_line_that_was_cut_short_is_one_of_a_log(cut, tmp_path):
+    path = tmp_path / "log"
+    path.write_text(LINE + cut)
+    JsonLog(str(path), 1).close()
+    assert path.read_text() == LINE
+
+
+def test_a_log_may_be_a_device_or_a_pipe(tmp_path):
+    JsonLog("/dev/null", 3).close()
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    log = JsonLog(str(tmp_path / "pipe"))
+    log.write(step=1)
+    log.close()
+    assert os.read(reader, 99) == b'{"step": 1}\n'
+    os.close(reader)
 
 
 def test_log_errors(tmp_path):

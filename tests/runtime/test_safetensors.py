@@ -54,6 +54,8 @@ WRONG = [
     (raw({"a": entry("F32", [1.0], 0, 4)}, bytes(4)), "wrong shape"),
     (raw({"a": entry("F32", 1, 0, 4)}, bytes(4)), "wrong shape"),
     (raw({"a": entry("F32", [10**30], 0, 4)}, bytes(4)), "wrong shape"),
+    (raw({"a": entry("F32", [(1 << 62) - 1] * 150_000, 0, 4)}, bytes(4)), "has 150000 dimensions, more than 64"),
+    (raw({"a": entry("F32", [1] * 65, 0, 4)}, bytes(4)), "has 65 dimensions, more than 64"),
     (raw({"a": entry("F32", [2], 0, 4)}, bytes(4)), "do not fit"),
     (raw({"a": entry("F32", [1], 4, 0)}, bytes(4)), "do not fit"),
     (raw({"a": entry("F32", [1], -4, 0)}, bytes(4)), "wrong data_offsets"),

@@ -175,6 +175,7 @@ WRONG_PAIRS = [
     (lambda t: t["model"]["merges"].append("a"), "merge 2 is not two tokens"),
     (lambda t: t["model"]["merges"].append(["a", 1]), "merge 2 is not two tokens"),
     (lambda t: t["model"]["merges"].append("x y"), "merge 2 is of tokens"),
+    (lambda t: t["model"]["merges"].append(["a", "b"]), r"t: merge 2 \(a b\) stands twice; restore"),
 ]
 
 

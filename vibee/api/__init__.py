@@ -17,7 +17,7 @@ from .library import Library
 __all__ = ["Library", "SpecError", "load"]
 
 
-def load(path: str | os.PathLike[str], *, isa: str | None = None) -> Library:
+def load(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], *, isa: str | None = None) -> Library:
     """Compile the spec at `path` for this machine and import it.
 
     Built code is cached by its content, so that only the first load of a spec runs the C
@@ -26,7 +26,7 @@ def load(path: str | os.PathLike[str], *, isa: str | None = None) -> Library:
     """
     from vibee.check import load as check
 
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if not os.path.isfile(name):
         what = "is a folder" if os.path.isdir(name) else "there is no such file"
         raise SpecError([f"{name}: {what}"])

@@ -218,7 +218,8 @@ class ModelFunctions:
     def _planned(self, dtype: str, part: str) -> Any:
         found = getattr(self._lower(dtype), part, None)
         if found is None:
-            raise ValueError(f"{self.__name__}: there is no {part}; the model has no loss, or writes to its inputs")
+            why = "with weights in bf16" if dtype == "bf16" else "without a loss, or that writes to its inputs,"
+            raise ValueError(f"{self.__name__}: there is no {part}; a model {why} has forward alone")
         return found
 
     def _function(self, dtype: str, part: str) -> Function:

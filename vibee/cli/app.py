@@ -121,15 +121,22 @@ def train(
     from .settings import TrainOptions
     from .train import train as run
 
-    return run(
-        TrainOptions(
-            data=tuple(data or ()), out=out, preset=preset, arch=arch, tokenizer=tokenizer, vocab_size=vocab_size,
-            layers=layers, heads=heads, kv_heads=kv_heads, width=width, context=context, batch=batch,
-            accumulate=accumulate, steps=steps, minutes=minutes, lr=lr, optimizer=optimizer, precision=precision,
-            init_std=init_std, seed=seed, threads=threads, resume=resume, eval_every=eval_every,
-            sample_every=sample_every, log=log,
-        )
+    options = TrainOptions(
+        data=tuple(data or ()), out=out, preset=preset, arch=arch, tokenizer=tokenizer, vocab_size=vocab_size,
+        layers=layers, heads=heads, kv_heads=kv_heads, width=width, context=context, batch=batch,
+        accumulate=accumulate, steps=steps, minutes=minutes, lr=lr, optimizer=optimizer, precision=precision,
+        init_std=init_std, seed=seed, threads=threads, resume=resume, eval_every=eval_every,
+        sample_every=sample_every, log=log,
     )  # fmt: skip
+    for name, value in vars(options).items():
+        _refuse_nan(name, value)
+    return run(options)
+
+
+def _refuse_nan(name: str, value: object) -> None:
+    """typer's ranges let a NaN pass."""
+    if isinstance(value, float) and value != value:
+        raise typer.BadParameter("nan is not a number", param_hint=f"'--{name.replace('_', '-')}'")
 
 
 def _bounded(name: str) -> dict[str, float]:
@@ -183,8 +190,7 @@ def infer(
         ("repeat_last_n", repeat_last_n), ("seed", seed), ("precision", precision), ("threads", threads),
         ("stats", stats),
     ):  # fmt: skip
-        if isinstance(value, float) and value != value:  # typer's ranges let a NaN pass
-            raise typer.BadParameter("nan is not a number", param_hint=f"'--{name.replace('_', '-')}'")
+        _refuse_nan(name, value)
         setattr(options, name, value)
     return run(options)
 

@@ -9,12 +9,17 @@ import os
 import sys
 from time import perf_counter
 
-from vibee.runtime.errors import UserError, os_error
+from vibee.runtime import folder
+from vibee.runtime.errors import ModelFileError, UserError, os_error
 from vibee.runtime.utf8 import TextStream
 
 from .kernels import Decoder, Kernels
-from .model import load_model
+from .model import Model, load_model
 from .options import InferOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the typing module is not worth its start time
+    from collections.abc import Iterable
 
 MAX_PROMPT = 64 << 20  # bytes read from standard input
 
@@ -61,6 +66,26 @@ class Output:
         sys.stdout.buffer.flush()
 
 
+def make_decoder(kernels: Kernels, model: Model, options: InferOptions) -> Decoder:
+    """A model ready to go on; an error that names the file if its cache has no place in memory."""
+    try:
+        return Decoder(kernels, model.shape, model.weights, options.precision)
+    except MemoryError as e:
+        field = "n_positions" if model.shape.arch == "gpt2" else "max_position_embeddings"
+        raise ModelFileError(
+            os.path.join(options.model, folder.CONFIG), f"{e}, with {field} {model.shape.S}",
+            f"a smaller {field} needs less",
+        ) from None  # fmt: skip
+
+
+def check_logits(logits: Iterable[float], path: str) -> None:
+    """What may follow can't be said with inf or nan: the sampler would draw some token all the same."""
+    total = sum(logits)
+    if total - total != 0.0:
+        name = os.path.join(path, folder.WEIGHTS)
+        raise ModelFileError(name, "the model computes inf or nan", "copy the whole folder again or train again")
+
+
 def infer(options: InferOptions) -> int:
     """Generate; the exit status."""
     start = perf_counter()
@@ -69,21 +94,22 @@ def infer(options: InferOptions) -> int:
     model = load_model(kernels, options.model)
     tokenizer = model.tokenizer
     tokens = tokenizer.encode(prompt)
-    decoder = Decoder(kernels, model.shape, model.weights, options.precision)
+    decoder = make_decoder(kernels, model, options)
     del model  # and with it weights in f32, where they are kept in bf16
     loaded = perf_counter()
     sys.stdout.flush()
     output = Output()
     output.write(prompt)
-    # A model needs something to go on from: a line break, where nothing was said.
-    decoder.feed(tokens or tokenizer.encode_start())
-    prompted = perf_counter()
-    first = prompted
     made = 0
     seed = options.seed if options.seed >= 0 else int.from_bytes(os.urandom(8), "little")
     with output:
+        # A model needs something to go on from: a line break, where nothing was said.
+        decoder.feed(tokens or tokenizer.encode_start())
+        check_logits(decoder.logits, options.model)
+        first = prompted = perf_counter()
         while made != options.n_predict:
             token = decoder.sample(options, seed, made)
+            check_logits((decoder.logits[token],), options.model)  # one: all of them, each time, would cost
             made += 1
             output.write(tokenizer.decode((token,)))
             if made == 1:

@@ -26,6 +26,7 @@ class History:
     seconds: float = 0.0
     train: list[tuple[float, float]] = field(default_factory=list)
     validation: list[tuple[float, float]] = field(default_factory=list)
+    last_loss: float | None = field(default=None, compare=False)  # of the last step, for the log; not kept
 
     def to_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
@@ -43,9 +44,11 @@ class History:
     def add_losses(self, first: int, losses: list[float]) -> None:
         """Losses of steps first+1, first+2, ...; the list is thinned when it grows long."""
         self.train += [(first + 1 + i, x) for i, x in enumerate(losses)]
+        self.last_loss = losses[-1]
         while len(self.train) > 4000:
+            alone = self.train[len(self.train) // 2 * 2 :]  # the last point of an odd number
             pairs = zip(self.train[::2], self.train[1::2], strict=False)
-            self.train = [(b[0], (a[1] + b[1]) / 2) for a, b in pairs]
+            self.train = [(b[0], (a[1] + b[1]) / 2) for a, b in pairs] + alone
 
 
 @dataclass
@@ -72,7 +75,7 @@ def refuse_divergence(what: str, loss: float, step: int, rate: float) -> None:
     if loss - loss != 0.0:
         raise UserError(
             f"{what} is {loss} at step {step}: the run has diverged; a lower --lr helps (it is {rate:g}). "
-            "The last checkpoint stands as it was"
+            "Nothing of this is saved; what was saved before stands as it was"
         )
 
 
@@ -91,12 +94,15 @@ class Loop:
         self.chunk_seconds = CHUNK_SECONDS
 
     def run(self, stopping: Stopping) -> None:
-        """Train.  The state is saved at every evaluation, from time to time, and when stopping."""
+        """Train.  The state is saved at every evaluation, from time to time, and when stopping.
+
+        Time is looked at after a chunk: even a run without time has a loss to tell.
+        """
         h, s = self.history, self.settings
-        while h.step < s.steps and not stopping.wanted and not self._out_of_time():
+        while h.step < s.steps and not stopping.wanted:
             stop = next_stop(h.step, s)
             self._advance(min(self.chunk, stop - h.step), stop)
-            if h.step == s.steps:
+            if h.step == s.steps or self._out_of_time():
                 break
             if s.eval_every and h.step % s.eval_every == 0:
                 self._validate()
@@ -140,10 +146,9 @@ class Loop:
         h.validation.append((h.step, loss))
         self.progress.update(h.step, validation=loss)
         if self.log:
-            last = h.train[-1][1] if h.train else None
             self.log.write(
-                step=h.step, tokens=h.step * self.tokens_per_step, seconds=round(h.seconds, 4), train_loss=last,
-                val_loss=loss, lr=None, tokens_per_second=None,
+                step=h.step, tokens=h.step * self.tokens_per_step, seconds=round(h.seconds, 4),
+                train_loss=h.last_loss, val_loss=loss, lr=None, tokens_per_second=None,
             )  # fmt: skip
         return loss
 

@@ -159,6 +159,31 @@ def scheduled(settings: Settings, options: TrainOptions) -> Settings:
     )
 
 
+# What a run that goes on cannot change.
+FIXED = ("arch", "tokenizer", "vocab_size", "layers", "heads", "kv_heads", "width", "context", "batch", "accumulate",
+         "lr", "optimizer", "precision", "init_std", "seed")  # fmt: skip
+
+
+def resumed(first: Settings, options: TrainOptions) -> Settings:
+    """The settings of a run that goes on: those it began with, but for steps and intervals that are said anew."""
+    if options.preset is not None:
+        raise UserError(f"--preset {options.preset} is for a new run; leave it out to resume, or train anew without "
+                        "--resume")  # fmt: skip
+    for name in FIXED:
+        said = getattr(options, name)
+        if said is not None and said != getattr(first, name):
+            raise UserError(
+                f"--{name.replace('_', '-')} {said} is not what this run began with ({getattr(first, name)}); leave it "
+                "out to resume, or train anew without --resume"
+            )
+    refuse_no_time(options)
+    names = ("steps", "eval_every", "sample_every")
+    s = replace(first, **{name: getattr(options, name) for name in names if getattr(options, name) is not None})
+    if s.steps == first.steps:
+        return s
+    return scheduled(s, TrainOptions(eval_every=s.eval_every, sample_every=s.sample_every))
+
+
 def refuse_nonsense(s: Settings, options: TrainOptions) -> None:
     """Combinations that no single option's range excludes."""
     if s.width % s.heads:
@@ -179,5 +204,10 @@ def refuse_nonsense(s: Settings, options: TrainOptions) -> None:
         raise UserError("--vocab-size is for --tokenizer bpe; characters have as many entries as the text needs")
     if not s.lr > 0:
         raise UserError("--lr must be more than 0")
+    refuse_no_time(options)
+
+
+def refuse_no_time(options: TrainOptions) -> None:
+    """No minutes at all are not what anybody wants."""
     if options.minutes is not None and not options.minutes > 0:
         raise UserError("--minutes must be more than 0")

@@ -41,8 +41,8 @@ def _proofs(program) -> tuple[list[str], list[str]]:  # type: ignore[no-untyped-
     from vibee.prove.verify import refuse
 
     unit = Unit(program, "v3")
-    own = [d for versions in program.defs.values() for d in versions if type(d).__name__ != "Model"]
     try:
+        own = _own(program, unit)
         refuse(unit, own)
     except SpecFailure as e:
         return list(map(str, e.errors)), []
@@ -86,19 +86,26 @@ def _checked(program) -> str:  # type: ignore[no-untyped-def]
     return "\n\n".join(definition(d) for versions in program.defs.values() for d in versions)
 
 
-def _procedures(program, safe: bool = False) -> tuple[list, list[str]]:  # type: ignore[no-untyped-def]
-    """The lowered procedures of a spec and of what it calls, and the names of its own; `safe`: an error if a
-    counterexample refutes one."""
+def _own(program, unit) -> list:  # type: ignore[no-untyped-def, type-arg]
+    """A spec's own definitions, with the procedures derived from a model in its place."""
     from vibee.lower.model import lower_model
-    from vibee.lower.unit import Unit
-    from vibee.runtime.machine import isa_level
     from vibee.tree.defs import Model
 
-    unit = Unit(program, isa_level())
     own: list = []
     for versions in program.defs.values():
         for d in versions:
             own += [unit.add(p) for p in lower_model(d, unit).procedures] if isinstance(d, Model) else [d]
+    return own
+
+
+def _procedures(program, safe: bool = False) -> tuple[list, list[str]]:  # type: ignore[no-untyped-def]
+    """The lowered procedures of a spec and of what it calls, and the names of its own; `safe`: an error if a
+    counterexample refutes one."""
+    from vibee.lower.unit import Unit
+    from vibee.runtime.machine import isa_level
+
+    unit = Unit(program, isa_level())
+    own = _own(program, unit)
     found = unit.reach(own)
     if safe:
         from vibee.prove.verify import refuse

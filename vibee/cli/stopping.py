@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 from types import FrameType
 
@@ -19,31 +21,46 @@ class Stopping:
 
     def __init__(self) -> None:
         self.signal = 0
-        self._when = 0.0
         self._before: dict[int, object] = {}
-        self._parent = os.getppid()
+        # Only the executable has an outer process; a shell that ends is no reason to stop.
+        self._parent = os.getppid() if getattr(sys, "frozen", False) else None
 
     def __enter__(self) -> Stopping:
+        read, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        self._woken = signal.set_wakeup_fd(self._pipe)
+        self._watcher = threading.Thread(target=self._watch, args=(read,), daemon=True)
+        self._watcher.start()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._notice)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it: then the run is to go on
+                self._before[number] = signal.signal(number, self._notice)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._woken)
+        os.close(self._pipe)  # the watcher reads the end of the pipe, and ends
+        self._watcher.join()
 
     def _notice(self, number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not self.signal:
-            self.signal, self._when = number, now
-        elif number == signal.SIGINT and now - self._when > _IMPATIENT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGINT)
+        self.signal = self.signal or number
+
+    def _watch(self, pipe: int) -> None:
+        """Ends the program on a second Ctrl-C, in a thread: `_notice` has to wait until a long step is done."""
+        first = 0.0
+        with open(pipe, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                now = time.monotonic()
+                if not first:
+                    first = now
+                elif number[0] == signal.SIGINT and now - first > _IMPATIENT:
+                    os._exit(128 + signal.SIGINT)
 
     @property
     def wanted(self) -> bool:
         """True once the run should end; also if the outer process of the executable is gone."""
-        if not self.signal and os.getppid() != self._parent:
+        if not self.signal and self._parent is not None and os.getppid() != self._parent:
             self.signal = signal.SIGTERM
         return bool(self.signal)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from dataclasses import replace
 from typing import Any
 
-from vibee.runtime import checkpoint, model, shapes, vocabulary
+from vibee.runtime import atomic, checkpoint, folder, model, safetensors, shapes, vocabulary
 from vibee.runtime.curve import terminal_curve
-from vibee.runtime.errors import UserError
+from vibee.runtime.errors import UserError, one_line, os_error
 from vibee.runtime.machine import human_size, require_memory
 from vibee.runtime.progress import JsonLog, Progress, can_show, short_count, short_time
 from vibee.runtime.shapes import Shape
@@ -22,7 +23,7 @@ from .kernels import Decoder, Kernels, Trainer, lengths, training_bytes
 from .loop import PER_TOKEN, Actions, History, Loop, refuse_divergence
 from .model import Tokenizer
 from .options import InferOptions
-from .settings import Settings, TrainOptions, refuse_nonsense, scheduled, settle
+from .settings import Settings, TrainOptions, refuse_nonsense, resumed, scheduled, settle
 from .stopping import Stopping
 
 QUICK_BATCHES = 20  # of a validation loss on the way, if the whole held-out text is larger
@@ -30,6 +31,8 @@ FINAL_BATCHES = 400  # of the last one
 SAMPLE_TOKENS = 160
 KINDS = {"char": "characters", "byte": "bytes", "bpe": "byte pairs"}
 PRICE_STEPS = 4  # steps that tell how long one takes
+CURVE = "loss.png"
+SAVED = (folder.WEIGHTS, folder.CONFIG, vocabulary.TOKENIZER, vocabulary.TOKENIZER_CONFIG, checkpoint.STATE, CURVE)
 
 
 def feed_forward(width: int) -> int:
@@ -45,21 +48,67 @@ def make_shape(s: Settings, tokens: int) -> Shape:
 
 
 def say(text: str) -> None:
-    """Print; a reader who has gone away (`| head`) must not end a training run."""
+    """Print; a reader who has gone away (`| head`), or who knows few characters, must not end a training run."""
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text, flush=True)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def program() -> str:
     """How this program was called, for commands that can be copied from its output."""
-    return sys.argv[0] if getattr(sys, "frozen", False) else "vibee"
+    return shlex.quote(sys.argv[0]) if getattr(sys, "frozen", False) else "vibee"
 
 
 def many(count: int, what: str) -> str:
     """1 layer, 2 layers."""
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def refuse_foreign(out: str) -> None:
+    """An error if saving would replace files of somebody else: a folder of ours has weights or a state of ours."""
+    ours = any(_is_ours(atomic.current(out, name)) for name in (checkpoint.STATE, folder.WEIGHTS))
+    for name in SAVED:
+        path = os.path.join(out, name)
+        if os.path.isdir(path) or (not ours and os.path.lexists(path)):
+            raise UserError(one_line(f"{path}: not written by vibee, and the model would replace it; "
+                                     "choose another --out"))  # fmt: skip
+
+
+def _is_ours(path: str) -> bool:
+    """Does a file of tensors begin as those do that vibee writes?  It may be damaged further on."""
+    try:
+        with atomic.open_file(path) as f:
+            return safetensors.CHECKSUM.encode() in f.read(256)
+    except OSError:
+        return False
+
+
+def refuse_log(log: str, out: str, files: list[str]) -> None:
+    """An error if the log would be written over a file of the model, or over a text that is read."""
+    place, name = os.path.split(os.path.realpath(log))
+    if place == os.path.realpath(out) and name.removesuffix(".new") in (*SAVED, atomic.JOURNAL):
+        raise UserError(one_line(f"--log {log}: a file of the model has this name; choose another one"))
+    for file in files:
+        text = "/dev/stdin" if file == "standard input" else file
+        if os.path.isfile(log) and os.path.exists(text) and os.path.samefile(log, text):
+            raise UserError(one_line(f"--log {log}: this is text to learn from; choose another file"))
+
+
+def try_folder(out: str, sizes: tuple[int, ...]) -> None:
+    """Nothing is computed for minutes that could not be kept: files of these sizes are made, and removed again."""
+    paths = [os.path.join(out, f"vibee.try{i}") for i in range(len(sizes))]
+    try:
+        for path, size in zip(paths, sizes, strict=True):
+            with open(path, "wb") as f:
+                os.posix_fallocate(f.fileno(), 0, size)
+    except OSError as e:
+        raise os_error(e, "write into", out) from None
+    finally:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
 
 class Run:
@@ -73,6 +122,8 @@ class Run:
         self.history = History.from_dict(self.state.info["history"]) if self.state else History()
         places = tuple(options.data or (self.state.info["data"] if self.state else ()))
         self.text = read_text(places)
+        if options.log:
+            refuse_log(options.log, options.out, self.text.files)
         self.places = tuple(p if p == "-" else os.path.abspath(p) for p in places)
         self.fingerprint = self.text.fingerprint()
         self._settle()
@@ -95,21 +146,7 @@ class Run:
             return
         if self.state.info["fingerprint"] != self.fingerprint:
             raise UserError("--resume goes on with the text of the first run, and this is another one")
-        first = Settings.from_dict(self.state.info["settings"])
-        for name in ("arch", "tokenizer", "vocab_size", "layers", "heads", "kv_heads", "width", "context", "batch",
-                     "accumulate", "lr", "optimizer", "precision", "init_std", "seed"):  # fmt: skip
-            said = getattr(o, name)
-            if said is not None and said != getattr(first, name):
-                option = name.replace("_", "-")
-                raise UserError(
-                    f"--{option} {said} is not what this run began with ({getattr(first, name)}); leave it out to "
-                    "resume, or train anew without --resume"
-                )
-        self.settings = first
-        if o.steps is not None and o.steps != first.steps:
-            self.settings = scheduled(replace(first, steps=o.steps), o)
-        if o.eval_every is not None or o.sample_every is not None:
-            self.settings = scheduled(self.settings, o)
+        self.settings = resumed(Settings.from_dict(self.state.info["settings"]), o)
         if self.history.step >= self.settings.steps:
             raise UserError(
                 f"this run is finished ({self.history.step} steps); to go on, ask for more: "
@@ -165,6 +202,11 @@ class Run:
 
     # ------------------------------------------------------------ the run
 
+    def try_folder(self) -> None:
+        """An error if there is no room for the model and the state: weights, and weights with two moments."""
+        size = self.trainer.weights.nbytes
+        try_folder(self.options.out, (size, 3 * size))
+
     def prepare(self) -> None:
         """Weights to begin or to go on with; with --minutes, the number of steps."""
         if self.state:
@@ -217,7 +259,7 @@ class Run:
         h.validation = [p for p in h.validation if p[0] != h.step] + [(float(h.step), loss)]
         tokens = self.settings.batch * self.settings.context * self.settings.accumulate
         if log:
-            log.write(step=h.step, tokens=h.step * tokens, seconds=round(h.seconds, 4), train_loss=h.train[-1][1],
+            log.write(step=h.step, tokens=h.step * tokens, seconds=round(h.seconds, 4), train_loss=h.last_loss,
                       val_loss=loss, lr=None, tokens_per_second=None)  # fmt: skip
         self.save(h)
         progress.update(h.step, validation=loss)
@@ -226,19 +268,36 @@ class Run:
         out = sys.stdout
         say(terminal_curve(h.train, h.validation, unicode=can_show(out, "⠁"), colour=out.isatty()))
         kind = "loss" if self.corpus.shared else "validation loss"
-        say(f"{kind} {loss:.4f} after {h.step} steps in {short_time(h.seconds)}; the model is in {self.options.out}")
+        say(
+            f"{kind} {loss:.4f} after {many(h.step, 'step')} in {short_time(h.seconds)}; "
+            f"the model is in {self.options.out}"
+        )
         first = self.corpus.vocabulary.decode(self.corpus.train[:12].tolist()).decode("utf-8", "replace").split()
         prompt = first[0] if first and first[0].isalnum() else ""
-        where = "" if self.options.out == "vibee-model" else f" --model {self.options.out}"
-        say(f'try it: {program()} infer{where} --prompt "{prompt}"')
+        say(f'try it: {program()} infer{self._named("--model")} --prompt "{prompt}"')
+
+    def stop(self, progress: Progress) -> None:
+        """A save, and how to go on.  Before the first step nothing is there that an older model should give way to."""
+        h, total = self.history, self.settings.steps
+        if not h.step:
+            say("stopped before the first step; nothing was saved")
+            return
+        self.save(h)
+        progress.close()
+        again = f"{program()} train --resume{self._named('--out')}"
+        say(f"stopped after step {h.step} of {total} and saved; go on with: {again}")
+
+    def _named(self, option: str) -> str:
+        """The option that names the folder, where it has not the usual name."""
+        out = self.options.out
+        return "" if out == "vibee-model" else f" {option} {shlex.quote(out)}"
 
 
 def write_curve(out: str, history: History) -> None:
     """The picture of the curve."""
-    from vibee.runtime.atomic import write_file
     from vibee.runtime.chart import loss_chart
 
-    write_file(os.path.join(out, "loss.png"), loss_chart(history.train, history.validation))
+    atomic.write_file(os.path.join(out, CURVE), loss_chart(history.train, history.validation))
 
 
 def train(options: TrainOptions) -> int:
@@ -250,10 +309,12 @@ def train(options: TrainOptions) -> int:
     existed = os.path.isdir(options.out)
     if options.resume and not existed:
         checkpoint.load(options.out)  # says that there is nothing
+    stopping = Stopping()
     lock = checkpoint.Lock(options.out)
     try:
-        with Stopping() as stopping:
-            return _train(options, stopping)
+        if not options.resume:
+            refuse_foreign(options.out)
+        return _train(options, stopping)
     finally:
         lock.close()
         if not existed:
@@ -264,29 +325,27 @@ def train(options: TrainOptions) -> int:
 
 def _train(options: TrainOptions, stopping: Stopping) -> int:
     run = Run(options)
+    h = run.history
+    run.try_folder()
+    log = JsonLog(options.log, h.step) if options.log else None
     run.prepare()
-    s, h = run.settings, run.history
+    s = run.settings
     tokens = s.batch * s.context * s.accumulate
-    log = JsonLog(options.log, h.step if options.resume else None) if options.log else None
     say(run.describe())
-    # Nothing is computed for minutes that could not be kept: the folder is tried first.
-    if not h.step:
-        run.save(h)
     progress = Progress(s.steps, tokens, start=h.step)
     loop = Loop(s, h, Actions(run.trainer.steps, run.evaluate, run.sample, run.save), progress, log, tokens)
     loop.chunk_seconds += PER_TOKEN * len(run.trainer.data)
     if options.minutes is not None:
         loop.deadline = time.monotonic() + 60 * options.minutes
-    loop.run(stopping)
-    if stopping.wanted and h.step < s.steps:
-        run.save(h)
-        progress.close()
-        again = "" if options.out == "vibee-model" else f" --out {options.out}"
-        say(f"stopped after step {h.step} of {s.steps} and saved; go on with: {program()} train --resume{again}")
-        status = stopping.status
-    else:
-        run.finish(progress, log)
-        status = 0
+    # Only from here on there is something to finish: what waits for text or for a reader of the log ends at once.
+    with stopping:
+        loop.run(stopping)
+        if stopping.wanted and h.step < s.steps:
+            run.stop(progress)
+            status = stopping.status
+        else:
+            run.finish(progress, log)
+            status = 0
     if log:
         log.close()
     return status

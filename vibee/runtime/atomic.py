@@ -35,6 +35,15 @@ def sync_folder(folder: str) -> None:
         pass
 
 
+def open_file(path: str) -> BinaryIO:
+    """A file, open for reading; OSError if it is a pipe or a device, which may never begin or never end."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        import errno
+
+        raise OSError(errno.EINVAL, "a pipe or a device is in its place; put the file itself there")
+    return open(path, "rb")
+
+
 def _write_new(path: str, write: Write) -> None:
     """Write a file and put it on the disk; nothing is left behind if that fails."""
     try:
@@ -95,6 +104,9 @@ def write_files(folder: str, files: dict[str, Write | bytes], remove: Iterable[s
     On an error the old set stands as it was.
     """
     finish(folder)
+    for path in (os.path.join(folder, name) for name in files):
+        if os.path.isdir(path):
+            raise UserError(f"cannot write {path}: a folder is in its place; move it away or choose another folder")
     written: list[str] = []
     name = ""
     try:
@@ -126,7 +138,7 @@ def pending(folder: str) -> tuple[list[str], list[str]]:
     """The files a journal says are to be replaced, and those to be removed; none without a journal."""
     path = os.path.join(folder, JOURNAL)
     try:
-        with open(path, "rb") as f:
+        with open_file(path) as f:
             lines = f.read(1 << 20).decode("utf-8", "replace").split("\n")
     except FileNotFoundError:
         return [], []
@@ -165,6 +177,7 @@ def finish(folder: str) -> None:
         for name in gone:
             _remove(os.path.join(folder, name))
         sync_folder(folder)
-        os.unlink(os.path.join(folder, JOURNAL))
+        path = os.path.join(folder, JOURNAL)
+        os.unlink(path)
     except OSError as e:
-        raise os_error(e, "write", folder) from None
+        raise os_error(e, "write", path) from None

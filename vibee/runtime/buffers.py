@@ -61,6 +61,8 @@ def to_f32(data: memoryview, dtype: str, target: memoryview) -> None:
                 raise ValueError("a number is too large for 32 bits") from None
 
 
-def is_zero(data: memoryview) -> bool:
-    """Are all bytes zero?"""
-    return not any(data) if len(data) < 4096 else data.tobytes().count(0) == len(data)
+def is_zero(data: memoryview, size: int) -> bool:
+    """Are all numbers, floats of `size` bytes, 0 or -0?"""
+    found = data.tobytes()
+    signs = found[size - 1 :: size].count(0x80)  # of a -0, the one bit that is set
+    return found.count(0) + signs == len(found)

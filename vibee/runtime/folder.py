@@ -80,7 +80,7 @@ def read_text_file(folder: str, name: str) -> tuple[bytes, str]:
     for _ in range(3):
         place = atomic.current(folder, name)
         try:
-            with open(place, "rb") as f:
+            with atomic.open_file(place) as f:
                 data = f.read(_LARGEST_TEXT + 1)
             break
         except FileNotFoundError:
@@ -126,9 +126,11 @@ def read_weights(
             "does not belong to the model.safetensors beside it", _ADVICE,
         )  # fmt: skip
     found = _named(file, shape)
-    places = list(_places(shape))
-    for name, weight, _, _, rows, transposed in places:
+    places = []
+    for place in _places(shape):  # the first tensor that is missing ends it, whatever number of layers is claimed
+        name, weight, _, _, rows, transposed = place
         _check(file, found, name, weight, rows, transposed)
+        places.append(place)
     _check_rest(file, found, shape, {name for name, *_ in places})
     if not writable:
         data = _in_place(file, found, places)
@@ -188,7 +190,7 @@ def _check_rest(
             if tensor.data != found[shapes.embedding_name(shape)].data:
                 raise ModelFileError(file.path, "lm_head.weight differs from the embedding", "vibee runs tied models")
         elif name in zero:
-            if tensor.dtype[0] not in "FB" or not buffers.is_zero(tensor.data):
+            if tensor.dtype[0] not in "FB" or not buffers.is_zero(tensor.data, safetensors.ITEM_SIZES[tensor.dtype]):
                 raise ModelFileError(file.path, f"{name} is not zero; vibee's {shape.arch} has no biases")
         elif not name.endswith((".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")):
             # Those three are constants that older versions of transformers wrote.

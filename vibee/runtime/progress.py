@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from vibee.runtime.errors import os_error
+from vibee.runtime.errors import UserError, one_line, os_error
 from vibee.runtime.jsontext import JsonError, dump, parse
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # the typing module is not worth its start time
 _REDRAW = 0.1  # seconds between two pictures of the bar
 _PLAIN = 10.0  # seconds between two lines where there is no terminal
 _CLEAR = "\r\x1b[K"
+_BEGIN = b'{"step": '  # of every line of a log
+_LONGEST = 4096  # bytes of such a line; they have about 150
 
 
 def short_count(x: float) -> str:
@@ -164,18 +166,19 @@ class Progress:
 
 
 class JsonLog:
-    """One JSON object a line.  A resumed run goes on in the same file, after the resumed step."""
+    """One JSON object a line.  A resumed run goes on in the same file, after the resumed step.
 
-    def __init__(self, path: str, resume_step: int | None = None) -> None:
+    A file that holds anything but such lines is somebody else's, and refused.  A device or a pipe is written as it is.
+    """
+
+    def __init__(self, path: str, resume_step: int = 0) -> None:
         self.path = path
-        kept = b""
         try:
-            if resume_step is not None and os.path.isfile(path):
-                with open(path, "rb") as old:
-                    kept = b"".join(line for line in old if _is_until(line, resume_step))
-            self._file = open(path, "wb")  # noqa: SIM115 (open as long as the run)
-            self._file.write(kept)
-            self._file.flush()
+            known = os.path.isfile(path)
+            end = _end_of(path, resume_step) if known else 0
+            self._file = open(path, "ab")  # noqa: SIM115 (open as long as the run)
+            if known:
+                self._file.truncate(end)
         except OSError as e:
             raise os_error(e, "write the log", path) from None
 
@@ -196,11 +199,28 @@ class JsonLog:
             raise os_error(e, "write the log", self.path) from None
 
 
-def _is_until(line: bytes, step: int) -> bool:
-    """Is this a whole line about a step that the resumed state contains?"""
+def _end_of(path: str, step: int) -> int:
+    """Where the lines of a log end that are about steps up to this one; an error if it is no log."""
+    end, kept = 0, True
+    with open(path, "rb") as old:
+        while line := old.readline(_LONGEST):
+            at = _step_of(line)
+            if at < 0:
+                raise UserError(one_line(f"--log {path}: there is something else than a log of vibee in this file; "
+                                         "choose another file"))  # fmt: skip
+            kept = kept and at <= step and line.endswith(b"\n")
+            if kept:
+                end += len(line)
+    return end
+
+
+def _step_of(line: bytes) -> int:
+    """The step of a line of a log, of 0 for one that was cut short, and -1 for what is none."""
+    if not line.endswith(b"\n"):
+        return 0 if len(line) < _LONGEST and line[: len(_BEGIN)] == _BEGIN[: len(line)] else -1
     try:
         value = parse(line)
     except JsonError:
-        return False
-    at = value.get("step") if isinstance(value, dict) else None
-    return line.endswith(b"\n") and isinstance(at, int) and at <= step
+        return -1
+    at = value.get("step") if isinstance(value, dict) and "train_loss" in value else None
+    return at if isinstance(at, int) else -1

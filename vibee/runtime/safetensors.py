@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from vibee.runtime import atomic
 from vibee.runtime.errors import ModelFileError, os_error
 from vibee.runtime.jsontext import JsonError, dump, parse
 
@@ -22,6 +23,7 @@ ITEM_SIZES = {
     "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 MAX_HEADER = 100_000_000
+MAX_DIMENSIONS = 64  # what a shape's product costs grows with their square
 CHECKSUM = "vibee_crc32"
 _CRC_PLACE = "0" * 8
 _ADVICE = "copy the file again or train again"
@@ -76,7 +78,7 @@ def _map(path: str, name: str) -> memoryview:
     import mmap
 
     try:
-        with open(path, "rb") as f:
+        with atomic.open_file(path) as f:
             if os.fstat(f.fileno()).st_size < 8:
                 raise ModelFileError(name, "too short to be a safetensors file", _ADVICE)
             return memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
@@ -124,6 +126,8 @@ def _tensors(header: dict[str, Any], data: memoryview, name: str) -> dict[str, T
             raise ModelFileError(name, f"{key!r} has the unknown dtype {dtype!r}", _ADVICE)
         if not isinstance(shape, list) or not all(map(_is_count, shape)):
             raise ModelFileError(name, f"{key!r} has a wrong shape", _ADVICE)
+        if len(shape) > MAX_DIMENSIONS:
+            raise ModelFileError(name, f"{key!r} has {len(shape)} dimensions, more than {MAX_DIMENSIONS}", _ADVICE)
         if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
             raise ModelFileError(name, f"{key!r} has wrong data_offsets", _ADVICE)
         size = ITEM_SIZES[dtype]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the typing module is not worth its start time
 ARCHITECTURES = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}
 _LARGEST = 1 << 31  # of one size; token numbers are 32-bit
 _MOST_WEIGHTS = 1 << 42
+_LEAST_EPS = 1e-37  # much less is 0 in 32 bits, and the kernels ask for more than 0
 _ADVICE = "restore the file or train again"
 
 
@@ -228,7 +229,7 @@ def _gpt2(r: _Reader) -> Shape:
     r.only("scale_attn_by_inverse_layer_idx", False)
     eps = r.number("layer_norm_epsilon", r.found.get("layer_norm_epsilon", 1e-5), 0.0, 1.0)
     if eps != 1e-5:
-        raise r.fail(f"layer_norm_epsilon is {eps:g}; vibee computes only 1e-05")
+        raise r.fail(f"layer_norm_epsilon is {eps!r}; vibee computes only 1e-05")
     shape = Shape("gpt2", r.size("vocab_size"), r.size("n_positions"), r.size("n_layer"), r.size("n_head"),
                   r.size("n_embd"))  # fmt: skip
     if r.size("n_inner", 4 * shape.C) != 4 * shape.C:
@@ -252,7 +253,7 @@ def _llama(r: _Reader) -> Shape:
         "llama", r.size("vocab_size"), r.size("max_position_embeddings"), r.size("num_hidden_layers"), heads, width,
         G=r.size("num_key_value_heads", heads), F=r.size("intermediate_size"),
         theta=r.number("rope_theta", theta, 1.0, 1e12),
-        eps=r.number("rms_norm_eps", r.found.get("rms_norm_eps", 1e-6), 0.0, 1.0),
+        eps=r.number("rms_norm_eps", r.found.get("rms_norm_eps", 1e-6), _LEAST_EPS, 1.0),
     )  # fmt: skip
     if width % heads == 0 and r.size("head_dim", width // heads) != width // heads:
         raise r.fail(f"head_dim is {r.found['head_dim']}; vibee computes only hidden_size / num_attention_heads")

@@ -287,6 +287,7 @@ def _merges(merges: list[Any], names: list[str], fail: Any) -> list[tuple[int, i
     """The merges as numbers."""
     numbers = {name: i for i, name in enumerate(names)}
     out: list[tuple[int, int, int]] = []
+    seen: set[tuple[int, int]] = set()
     for i, merge in enumerate(merges):
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(p, str) for p in parts):
@@ -295,5 +296,8 @@ def _merges(merges: list[Any], names: list[str], fail: Any) -> list[tuple[int, i
         result = numbers.get(parts[0] + parts[1])
         if left is None or right is None or result is None:
             raise fail(f"merge {i} is of tokens that are not in the vocabulary")
+        if (left, right) in seen:  # which of the two ranks counts, readers do not agree on
+            raise fail(f"merge {i} ({parts[0]} {parts[1]}) stands twice")
+        seen.add((left, right))
         out.append((left, right, result))
     return out
