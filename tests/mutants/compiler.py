@@ -141,6 +141,11 @@ TABLE = [
      "a bound below is one above"),
     ("prove/magnitude.py", "size = mul(a.size, b.size)", "size = add(a.size, b.size)", "the bound of a product"),
     ("prove/magnitude.py", "one(1 << by)", "one(by)", "the bound of a shift"),
+    ("prove/ranges.py", "if scan.attr[1] not in free_vars(c))", "if True)", "a running value takes in earlier elements"),
+    ("prove/ranges.py", "same = same and name not in free_vars(top)", "pass", "one maximum for all terms of a sum"),
+    ("prove/ranges.py", "self.env[o.name] = Interval(0, 0, False)", "pass", "results are 0 before they are set"),
+    ("prove/domain.py", "divisors=not claims(inner.d)", "divisors=False", "divisors in functions that claim nothing"),
+    ("prove/demands.py", "return all(facts.prove(x) for x in conjuncts(c))", "return True", "what a formula that is called asks"),
 ]  # fmt: skip
 
 # the definitions of cases.vibee that a folder's rules are tried on; for the prover, those of random specs

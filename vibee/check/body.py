@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vibee.tree.defs import Equation, Param
-from vibee.tree.expr import Expr, Span, const, show
+from vibee.tree.defs import Demand, Equation, Param
+from vibee.tree.expr import Expr, Span, bound_vars, const, show
 from vibee.tree.types import is_float
 
 from .binders import Use, free_names
@@ -22,7 +22,7 @@ class BodyChecker(CallChecker):
         super().__init__(scope)
         self.params, self.outs, self.sizes = params, outs, sizes
         self.given: list[Expr] = []
-        self.obligation: list[Expr] = []
+        self.obligation: list[Demand] = []
         self.failed = False
         self.closing = False  # inside then(...), where close(a, b) is a condition
 
@@ -79,20 +79,25 @@ class BodyChecker(CallChecker):
         finally:
             self.scope.pop()
 
-    def oblige(self, conditions: list[Expr]) -> None:
+    def oblige(self, demands: list[Demand]) -> None:
         """Conditions of a callee: those about parameters join `given`, others are obligations."""
         names = {p.name for p in self.params} | set(self.sizes)
         arrays = {p.name for p in self.params if p.is_array}
-        for c in conditions:
+        for o in demands:
+            c = o.condition
+            known = names.union(*map(bound_vars, nodes(c)))
             own = all(
                 n.attr in arrays
                 if n.op in ("load", "load?")
-                else n.op != "var" or n.attr in names or self._free(c, str(n.attr))
+                else n.op != "var" or n.attr in known or self._free(c, str(n.attr))
                 for n in nodes(c)
             )
-            into = self.given if own else self.obligation
-            if c not in into and c not in self.given:
-                into.append(c)
+            if c in self.given:
+                continue
+            if own:
+                self.given.append(c)
+            elif o not in self.obligation:
+                self.obligation.append(o)
 
     def _free(self, c: Expr, name: str) -> bool:
         """True if `name` in the condition `c` is an index of its own."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vibee.tree.defs import Definition, Param, View
-from vibee.tree.expr import Expr, Span, const, free_vars, rebuild, show, substitute, var
+from vibee.tree.defs import Definition, Demand, Param, View
+from vibee.tree.expr import Expr, Span, const, rebuild, show, substitute
 from vibee.tree.types import INT_LITERAL
 
 from .binders import BinderChecker
@@ -322,7 +322,7 @@ class CallChecker(BinderChecker):
 
     # ------------------------------------------------------------ obligations
 
-    def obligations(self, bound: Bound) -> list[Expr]:
+    def obligations(self, bound: Bound) -> list[Demand]:
         """The callee's `given` in the caller's terms, without what is plainly true."""
         names: dict[str, Expr] = dict(bound.sizes)
         arrays: dict[str, ArrayArg] = {}
@@ -331,13 +331,12 @@ class CallChecker(BinderChecker):
                 arrays[p.name] = a
             else:
                 names[p.name] = a
+        shapes = {p.name: p.shape for p in bound.callee.params}
         out = []
         for g in bound.callee.given:
-            free = {n for n in free_vars(g) if n not in names}
-            fresh = {n: var(self.scope.fresh(n)) for n in sorted(free)}
-            e = Move({**names, **fresh}, arrays, self.scope.facts, self.scope.fresh).condition(g)
+            e = Move(dict(names), arrays, self.scope.facts, self.scope.fresh).condition(g, shapes)
             if not self._evident(e):
-                out.append(e)
+                out.append(Demand(e, bound.callee.name, bound.span))
         return out
 
     def _evident(self, e: Expr) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vibee.tree.defs import Alloc, Assign, Call, Decl, Formula, Param, View
+from vibee.tree.defs import Alloc, Assign, Call, Decl, Demand, Formula, Param, View
 from vibee.tree.expr import Expr, Span, free_vars, show, var
 
 from .body import BodyChecker, zero
@@ -239,6 +239,6 @@ class ProcedureCalls(BodyChecker):
             return []
         return [call]
 
-    def oblige(self, conditions: list[Expr]) -> None:
+    def oblige(self, demands: list[Demand]) -> None:
         """What a procedure calls may not be reached, so that conditions stay obligations."""
-        self.obligation += [c for c in conditions if c not in self.given]
+        self.obligation += [o for o in demands if o.condition not in self.given]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vibee.tree.defs import View
-from vibee.tree.expr import Expr, Span, const, var, walk
+from vibee.tree.expr import Expr, Span, const, free_vars, loads, var, walk
 
 from .scope import Symbol
 from .sizes import Facts, minus, product
@@ -89,15 +89,16 @@ def reindex(idx: list[Expr], seen: tuple[Expr, ...], real: tuple[Expr, ...], fac
     return out
 
 
-def _elements(e: Expr, arrays: dict[str, ArrayArg]) -> tuple[Expr, ...]:
+def _elements(e: Expr, arrays: dict[str, ArrayArg], free: list[str]) -> tuple[Expr, ...]:
     """The indices of a reshaped array in the condition `e`, if `e` is about each of its elements alone."""
     loads = [n for n in walk(e) if n.op in ("load", "load?") and n.attr in arrays and arrays[str(n.attr)].reshaped]
     if not loads or len({(n.args, arrays[str(n.attr)].own_shape) for n in loads}) != 1:
         return ()
     idx = loads[0].args
-    names = [str(i.attr) for i in idx if i.op == "var"]
+    names = {str(i.attr) for i in idx if i.op == "var" and i.attr in free}
     used = sum(1 for n in walk(e) if n.op == "var" and n.attr in names)
-    return idx if len(set(names)) == len(idx) and used == len(idx) * len(loads) else ()
+    whole = all(arrays[str(n.attr)].view.part is None for n in loads)
+    return idx if whole and len(names) == len(idx) and used == len(idx) * len(loads) else ()
 
 
 @dataclass(slots=True)
@@ -119,9 +120,20 @@ class Move:
     each: tuple[Expr, ...] = ()
     _new: list[Expr] = field(default_factory=list)
 
-    def condition(self, e: Expr) -> Expr:
-        """A condition: one about every element of a reshaped array stays one about every element."""
-        self.each, self._new = _elements(e, self.arrays), []
+    def condition(self, e: Expr, shapes: Mapping[str, tuple[Expr, ...]]) -> Expr:
+        """What is given, of arrays with these `shapes`.  One about every element of a reshaped array stays one about
+        every element; of a part, it says how far its indices go."""
+        free = sorted(free_vars(e) - set(self.names))
+        self.each = _elements(e, self.arrays, free)
+        ends: dict[str, Expr] = {}
+        for n in () if self.each else loads(e):
+            a = self.arrays[str(n.attr)]
+            if a.view.part is not None or a.reshaped:
+                ends |= {str(i.attr): end for i, end in zip(n.args, shapes[str(n.attr)], strict=True)
+                         if i.op == "var" and i.attr in free and i.attr not in ends}  # fmt: skip
+        for name, end in ends.items():
+            e = Expr("reduce", (e, const(0, "i64"), end), ("all", (name,)), "bool", e.span)
+        self.names |= {n: var(self.fresh(n)) for n in free if n not in ends}
         return self(e)
 
     def __call__(self, e: Expr) -> Expr:

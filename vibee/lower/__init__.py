@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from vibee.prove.bounds import check_bounds
+from vibee.prove.demands import demand_obligations
 from vibee.prove.domain import domain_obligations
 from vibee.prove.facts import conjuncts, guarded, tested
 from vibee.prove.report import Obligation, VectorBounds, in_words_of
@@ -43,7 +44,8 @@ def lower_with_report(
         p, found = _lower(d, isa, lookup, thorough)
     except VectorBounds:
         p, found = _lower(d, "plain", lookup, thorough)
-    return p, [in_words_of(d, o) for o in [*found, *domain_obligations(d, lookup)]]
+    asked = [*domain_obligations(d, lookup), *demand_obligations(d, lookup)]
+    return p, [in_words_of(d, o) for o in [*found, *asked]]
 
 
 def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Procedure, list[Obligation]]:

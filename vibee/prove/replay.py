@@ -22,6 +22,7 @@ from vibee.tree.defs import (
     Call,
     Comment,
     Decl,
+    Demand,
     For,
     If,
     Jump,
@@ -34,6 +35,7 @@ from vibee.tree.defs import (
 )
 from vibee.tree.expr import Expr, Span, load, loads, rebuild, show, substitute, var, walk
 
+from .demands import demands
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
 from .facts import conjuncts
 from .memory import Region, TooLarge, new
@@ -79,6 +81,7 @@ class Machine(Views):
     def __init__(self, lookup: Callable[[str], Procedure], kinds: frozenset[str] = KINDS, steps: int = 200_000) -> None:
         super().__init__(lookup, kinds, steps)
         self.codes: dict[str, Code] = {}
+        self.demanded: dict[str, list[tuple[Demand, Run]]] = {}  # what is given of formulas that are called
         self.odd = False  # are some of the floats that are drawn nan?
         self.attempts = 40  # how often arguments are drawn until `given` holds
         self.steps = 0
@@ -96,6 +99,7 @@ class Machine(Views):
         try:
             f = arrange(self, p, self.sizes, arguments or {}, seed)
             self.enter(p, f)
+            self.demands(p, f)
             self.promises(p, f)
         except Found as e:
             if self.every is not None:
@@ -150,6 +154,15 @@ class Machine(Views):
                 if at >= 0:
                     element = f"{q.name}[{', '.join(map(str, a.index(at)))}]"
                     self.found(f, "unwritten", q.span if q.span.line else p.span, f"{element} is never written")
+
+    def demands(self, p: Procedure, f: Frame) -> None:
+        """What is given of formulas that were put in place of their calls."""
+        if self.checked is not None and p.key not in self.demanded:
+            found = demands(self.checked(p.key), self.checked)
+            self.demanded[p.key] = [(o, test) for o, c in found if (test := self.then(p, c)) is not None]
+        for o, test in self.demanded.get(p.key, ()):
+            if not test(f):
+                self.found(f, "given", o.span, f"given {show(o.condition)} of {o.callee} does not hold")
 
     def promises(self, p: Procedure, f: Frame) -> None:
         """What left its domain in a run is a fault where a `then` does not hold at the end."""

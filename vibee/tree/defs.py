@@ -224,6 +224,15 @@ class Law:
     results: tuple = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is given of a callee, in the terms of its caller."""
+
+    condition: Expr
+    callee: str
+    span: Span  # of the call
+
+
 @dataclass(slots=True)
 class Definition:
     """What formulas, procedures and models share.
@@ -244,7 +253,7 @@ class Definition:
     source: str = ""  # its text in the spec
     module: str = ""
     span: Span = NOWHERE
-    obligations: list[Expr] = field(default_factory=list)  # conditions of callees on inner values, to be proved
+    obligations: list[Demand] = field(default_factory=list)  # conditions of callees on inner values, to be proved
 
     def param(self, name: str) -> Param:
         """The parameter or output called `name`."""

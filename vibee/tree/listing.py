@@ -44,7 +44,7 @@ def definition_lines(d: Definition) -> list[str]:
     out = [f"{kind} {d.key}({', '.join(map(param_text, d.params))}) -> ({', '.join(map(param_text, d.outs))})"]
     out += [f"    size {n} from {' '.join(map(str, how))}" for n, how in d.sizes.items()]
     out += [f"    given {show(g)}" for g in d.given]
-    out += [f"    obligation {show(g)}" for g in d.obligations]
+    out += [f"    obligation {show(o.condition)}" for o in d.obligations]
     if isinstance(d, Formula):
         out += [f"    temp {param_text(t)}" for t in d.temps]
         out += [f"    {equation_text(q)}" for q in d.equations]
