@@ -26,6 +26,19 @@ def power(x: f64, d_y: f64) -> y:
 def clash(x: f64, d_y: f64) -> (y, y_):
     y = x * d_y
     y_ = x + d_y
+
+
+def slope(x: f32[N], d_e: f32) -> d_x[N]:
+    d_x[i] = d_e * x[i]
+
+
+def slope(x: f64[N], d_e: f64) -> d_x[N]:
+    d_x[i] = d_e * x[i]
+
+
+def energy(x: f64[N]) -> e:
+    e = sum[i](x[i] * x[i]) / 2
+    gradient(slope)
 '''
 
 
@@ -85,3 +98,7 @@ def test_another_definition_has_the_name_of_the_gradient(tmp_path, first):
     d_x, d_a = k.lin.grad(x, 2.0, d)
     assert d_x.tolist() == [2.0, 2.0, 2.0] and d_a == 3.0
     assert k.lin_grad(x, 2.0, d)[1] == 42.0
+
+
+def test_the_version_of_its_type_is_the_gradient(k):
+    assert k.energy.grad(np.arange(3.0), 2.0).tolist() == [0, 2, 4]

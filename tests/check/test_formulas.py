@@ -1,5 +1,6 @@
 """Checked formulas: types, casts, ranges, inlining."""
 
+import math
 import re
 from pathlib import Path
 
@@ -80,6 +81,10 @@ def test_key_of_what_is_not_generic(checked):
         ("x: f32[N]", "i32(-2.7)", "i32: -2"),
         ("x: f32[N]", "x[i] * sqrt(4)", "f32: x[i] * 2.0"),
         ("x: f32[N]", "x[i] * (1 << 4)", "f32: x[i] * 16.0"),
+        ("x: f32[N]", "x[i] / rint(-0.3)", "f32: x[i] / -0.0"),
+        ("x: f32[N]", "x[i] + floor(-2.5) + floor(inf)", "f32: x[i] + -3.0 + inf"),
+        ("x: f32[N]", "max(3, 2.5)", "f32: 3.0"),
+        ("x: f32[N]", "x[i] < 0.1", "bool: x[i] < 0.1"),
         ("x: i32[N]", "~x[i]", "i32: ~x[i]"),
         (
             "x: f32[N]",
@@ -170,7 +175,7 @@ def test_conditions_of_callees(checked):
     )
     assert [show(g) for g in p.by_key("a").given] == ["0 <= u[i0, i1] and i64(u[i0, i1]) < V"]
     assert p.by_key("b").given == []
-    assert [show(g) for g in p.by_key("b").obligations] == ["0 <= v[n_1] and i64(v[n_1]) < V"]
+    assert [show(o.condition) for o in p.by_key("b").obligations] == ["0 <= v[n_1] and i64(v[n_1]) < V"]
 
 
 PARTS = """
@@ -235,15 +240,32 @@ def test_an_integer_of_any_type_is_a_size(checked):
         ("M >= 1, N % M == 0", "N // 3", "N // 3"),
         ("N % (2 * M) == 0", "N // M", "2 * (N // (2 * M))"),
         ("N % (M + 1) == 0", "N // (M + 1)", "N // (M + 1)"),
+        ("N * M == K, M == 2 * N", "K", "2 * N * N"),
+        ("M == 2 * N, N * M == K", "K", "N * M"),
+        ("N % M == 0, K * 3 == N * 2, N == 6 * L", "6 * L // M * M * K", "N * K"),
+        ("K * 3 == N * 2, N == 6 * L", "K * 3", "12 * L"),
+        ("N == M, M == N, L == N", "L", "M"),
+        ("N == M // 4, M == 8 * N", "M", "8 * N"),
+        ("inf > 1.0, 2.0 * inf == inf", "N + i64(2.5 * f64(M))", "i64(2.5 * f64(M)) + N"),
     ],
 )
 def test_sizes_that_are_the_same_number(checked, given, one, other):
     one = one.replace("times(N, 7 % 4)", "N * (7 % 4)")
     checked(
         f"def same(x: f32[A], y: f32[A]) -> z[A]:\n    z[i] = x[i] + y[i]\n\n"
-        f"def f(x: f32[{one}], y: f32[{other}], N: size, M: size) -> z[{other}]:\n    given({given})\n"
-        f"    z = same(x, y)"
+        f"def f(x: f32[{one}], y: f32[{other}], N: size, M: size, K: size, L: size) -> z[{other}]:\n"
+        f"    given({given})\n    z = same(x, y)"
     )
+
+
+@pytest.mark.parametrize("given", ["x == 0.5", "x * x == 0.5", "N >= 1"])
+def test_sizes_of_floats_are_not_told_by_their_whole_parts(mistakes, given):
+    text = (
+        "def total(x: f32[A]) -> s:\n    s = sum[i](x[i])\n\ndef f(x: f64, u: f32[N]) -> s:\n"
+        f"    given({given})\n    s = total(view(u[0:i64(5.5 * x)], i64({{}} * x)))"
+    )
+    assert mistakes(text.format(5.5)) == []
+    assert "has not as many elements" in mistakes(text.format(5.0))[0]
 
 
 @pytest.mark.parametrize(
@@ -333,6 +355,36 @@ def test_each_nest_may_have_an_innermost_loop(checked):
         "    with schedule(cpu): simd(i, j)"
     )
     assert p.by_key("f").schedule == {"simd": ("i", "j")}
+
+
+@pytest.mark.parametrize(
+    ("literal", "dtype", "value"),
+    [
+        ("0.1", "f32", 0.10000000149011612),
+        ("16777217", "f32", 16777216.0),
+        ("0.1", "bf16", 0.10009765625),
+        ("1e999", "f32", math.inf),
+        ("-0.0", "bf16", -0.0),
+        ("0.1", "f64", 0.1),
+    ],
+)
+def test_a_constant_is_a_number_of_its_type_and_shows_as_it_was_written(checked, literal, dtype, value):
+    p = checked(f"def f(x: f64, a: {dtype} = {literal}) -> y:\n    y = x * f64({dtype}({literal}))")
+    for e in (p.by_key("f").params[1].default, rhs(p, "f").args[1]):
+        e = e.args[0] if e.op == "cast" else e
+        assert (e.dtype, float(e.attr).hex()) == (dtype, value.hex())
+        assert show(e) == (str(value) if dtype == "bf16" else str(float(literal)))
+
+
+def test_a_constant_under_another_name_is_apart_from_one_of_that_name(tmp_path):
+    from vibee.check import load
+
+    (tmp_path / "base.vibee").write_text("X = 2.0\nY = 3.0\n\ndef g(x: f64) -> y:\n    y = x * Y\n")
+    path = tmp_path / "main.vibee"
+    path.write_text("from base import X as Y, g\n\ndef f(x: f64) -> y:\n    y = x * Y + g(x)\n")
+    p = load(path)
+    assert not p.errors
+    assert (show(rhs(p, "f")), show(rhs(p, "g"))) == ("x * 2.0 + g(x)", "x * 3.0")
 
 
 def test_imports(tmp_path, checked):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vibee.build import build, load_extension
+from vibee.check.fold import typed
 from vibee.emit import emit_module
 from vibee.tree.defs import Assign, Param, Procedure
 from vibee.tree.expr import Expr, const, var
@@ -84,6 +85,11 @@ def procedures():
     for t in ("f32", "i32"):
         yield scalar(f"keep_{t}", [t], t, Expr("bitcast", (var("a", t),), t, t))
     yield scalar("literal_f64", [], "f64", Expr("cast", (const(2**53 + 1, "i64"),), "f64", "f64"))
+    for dtype in ("f32", "bf16"):
+        for to in ("f64", "i64"):
+            wide = Expr("cast", (typed(const(257.0000001, "float"), dtype),), to, to)
+            yield scalar(f"literal_{dtype}_{to}", [], to, wide)
+    yield scalar("literal_single", [], "f32", typed(const(0.1, "float"), "f32"))
     yield scalar("literal_i32", [], "i32", Expr("cast", (const(-2.75, "f64"),), "i32", "i32"))
     for t in ("f32", "f64", "i32", "i64", "u32", "u64"):
         e = const(0, t)
@@ -208,6 +214,15 @@ def test_conversions_of_constants(ops):
     assert ops.literal_f64() == 2.0**53
     assert ops.literal_i32() == -2
     assert ops.keep_f32(-0.0).hex() == "-0x0.0p+0" and ops.keep_i32(-7) == -7
+    assert ops.literal_f32_f64() == ops.literal_f32_i64() == 257
+    assert ops.literal_bf16_f64() == ops.literal_bf16_i64() == 256  # half way: to even
+    assert ops.literal_single() == np.float32(0.1)
+
+
+def test_constants_are_emitted_as_they_were_written():
+    half = Expr("cast", (typed(const(0.1, "float"), "f32"),), "f64", "f64")
+    text = emit_module([scalar("f", [], "f32", typed(const(0.1, "float"), "f32")), scalar("g", [], "f64", half)])
+    assert "    r = <float>0.1\n" in text and "    r = 0.10000000149011612\n" in text
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64", "i32", "i64", "u32", "u64"])

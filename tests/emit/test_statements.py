@@ -156,9 +156,18 @@ def bounded():
     return proc("bounded", [matrix()], [matrix("y", "out")], body, given=given)
 
 
+def chosen():
+    """Conditions of arrays in a branch, into elements, a number, and beside another condition."""
+    c = [load("c", (k(i),), "bool") for i in range(3)]
+    both = Expr("where", (op("gt", var("a", "f64"), const(0.0, "f64")), op("and", c[0], c[1]), c[2]), None, "bool")
+    body = [Store("y", (k(0),), both), Store("y", (k(1),), op("or", both, c[1])), Store("z", (), op("not", both))]
+    outs = [Param("y", "out", "bool", (k(2),)), Param("z", "out", "bool")]
+    return proc("chosen", [Param("c", "in", "bool", (k(3),)), Param("a", "scalar", "f64")], outs, body, {})
+
+
 @pytest.fixture(scope="module")
 def m():
-    text = emit_module([caller(), scale(), triangle(), gathered(), waiting(), names(), bounded()])
+    text = emit_module([caller(), scale(), triangle(), gathered(), waiting(), names(), bounded(), chosen()])
     assert "# hand.vibee, line 7: scale\n#     y = x * a + 1e-5\n" in text
     assert text.index("cdef void c_scale(") < text.index("cdef void c_caller(")
     return load_extension(*build(text, "statements"))
@@ -208,6 +217,14 @@ def test_a_loop_does_not_wait_for_a_call_that_failed(m):
     y[:] = 0
     with pytest.raises(ValueError, match="a division by zero"):
         m.waiting(a, t, y, 0, 1)
+
+
+def test_conditions_in_branches(m):
+    for n in range(16):
+        c, a, y = np.array([n & 1, n & 2, n & 4], "?"), float(n & 8), np.zeros(2, "?")
+        want = c[0] and c[1] if a > 0 else c[2]
+        assert m.chosen(c, y, a, 1) == (not want)
+        assert (y == [want, want or c[1]]).all()
 
 
 def test_names(m):

@@ -253,12 +253,29 @@ def test_a_constant_that_no_float_holds_is_infinite():
     assert gradient("(x: f64[N]) -> y[N]", "y[i] = -x[i] * 1e200 * 1e200", x=np.ones(2)) == [-INF, -INF]
 
 
+@pytest.mark.parametrize(("factor", "d_x"), [("f64(f32(inf))", [INF, 0]), ("f64(f32(0.5))", [0.5, 0])])
+def test_a_constant_that_is_converted(factor, d_x):
+    line = f"y[i] = where(x[i] > 0, x[i] * {factor}, 1.0)"
+    assert gradient("(x: f64[N]) -> y[N]", line, x=np.array([1.0, -1])) == d_x
+
+
 # ---------------------------------------------------------------- names
 
 
 def test_the_name_of_a_cotangent():
     program, f = loaded("def f(x: f64[N], d_y: f64) -> (k(i64), y[N]):\n    k = 1\n    y[i] = x[i] * d_y\n")
     assert cotangents(f, vjp(f, program.by_key)) == {"y": "d_y_"}
+
+
+@pytest.mark.parametrize("names", ["k", "k, k2"])
+@pytest.mark.parametrize("p", ["x", "k3"])
+def test_the_indices_of_a_stated_derivative_are_its_own(names, p, normal):
+    """Neither an argument's index nor a parameter is taken for one of them."""
+    last = names.split(", ")[-1]
+    ranges = ", ".join(f"{k}:{n}" for k, n in zip(names.split(", "), (3, 1), strict=False))
+    cube = f"def cube({p}: f64) -> y:\n    y = {p} * {p} * {p}\n    derivative({p}=sum[{ranges}]({p} * {p}))\n"
+    program, f = loaded(f"{cube}def f(x: f64[N]) -> y[N]:\n    y[{last}] = cube(x[{last}] * x[0])\n    given(N >= 1)\n")
+    check(f, functions=Functions(program), lookup=program.by_key, x=normal(5))
 
 
 def test_scans_in_scans(normal):

@@ -11,6 +11,8 @@ from vibee.lower.unit import Unit
 SPEC = '''
 module("shapes", version=1)
 
+third = 3
+
 def softmax(x: real[N, D]) -> y[N, D]:
     """Row-wise softmax."""
     m[n] = max[d](x[n, d])
@@ -249,6 +251,13 @@ def powers(n: i32, m: u32) -> (a, b, c, d):
     b = u64(4) ** m
     c = 2 ** n
     d = i64(1) << n
+
+def shadowed(x: real[N]) -> y[N]:
+    """an index with the name of a constant; the constant"""
+    given(N > third)
+    t[third] = x[third] * 2.0
+    y[i] = t[i]
+    y[third] += 1.0
 '''
 
 
@@ -539,3 +548,7 @@ def test_names_of_a_callee_are_not_those_of_its_caller(k):
 def test_powers_of_two_have_the_type_of_both(k):
     assert k.powers(33, 20) == (2**33, 2**40, k.powers(33, 20)[2], 2**33)
     assert k.powers(5, 1) == (32, 4, 32, 32)
+
+
+def test_an_index_may_have_the_name_of_a_constant(k):
+    assert k.shadowed(np.arange(5.0)).tolist() == [0, 2, 4, 7, 8]

@@ -74,6 +74,19 @@ def each_running(x: f64[N]) -> y[N]:
 def squares(x: f64[N]) -> y:
     y = sum[j](nested(x[j]) ** 2)
 
+def tenth(x: f64, a: f32 = 0.1) -> y:
+    t[i:2] = x * f64(a)
+    y = t[1]
+
+def each_tenth(x: f64[N]) -> y[N]:
+    y[j] = tenth(x[j])
+
+def each_tenths(x: f64[N], a: f32 = 0.1) -> y[N]:
+    y[i] = x[i] * f64(a)
+
+def tenths(x: f64[N]) -> y[N]:
+    y = each_tenths(x)
+
 @procedure
 def far(x: f64, n: i64) -> y(f64):
     """what no small run comes to"""
@@ -147,6 +160,11 @@ def test_a_gradient_through_elements_that_are_sums_of_others_is_refused_in_a_lin
     with pytest.raises(ValueError, match=rf"vibee:\d+:\d+: elements of . in {name} are made of .*derivative") as e:
         getattr(k, f"each_{name}").grad(X, np.ones(3))
     assert "\n" not in str(e.value)
+
+
+def test_a_number_that_is_left_out_is_one_of_its_type(k):
+    x = np.array([1.0])
+    assert k.tenth(1.0) == k.each_tenth(x)[0] == k.each_tenths(x)[0] == k.tenths(x)[0] == np.float64(np.float32(0.1))
 
 
 def test_what_is_given_is_tested_on_entry_of_a_call(k):

@@ -452,6 +452,31 @@ def test_gradients_of_formulas_and_procedures(spec, key):
     testing.gradient(spec[key])
 
 
+NARROW = """module("narrow", version=1)
+
+
+def narrow(x: f64[N]) -> y(f32[N]):
+    y[i] = f32(x[i]) * 2.0
+
+
+def narrow_wrong(x: f64[N]) -> y(f32[N]):
+    y[i] = f32(x[i]) * 2.0
+    gradient(narrow_slope)
+
+
+def narrow_slope(x: f64[N], d_y: f32[N]) -> d_x(f64[N]):
+    d_x[i] = f64(d_y[i]) * 2.0001
+"""
+
+
+def test_a_gradient_passes_over_conversions_between_floats(tmp_path):
+    file = tmp_path / "narrow.vibee"
+    file.write_text(NARROW)
+    testing.gradient(testing.spec(str(file))["narrow"])
+    with pytest.raises(AssertionError, match=r"the gradient by x is .* but central differences give"):
+        testing.gradient(testing.spec(str(file))["narrow_wrong"])
+
+
 LOCAL = """module("local", version=1)
 
 

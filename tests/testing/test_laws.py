@@ -101,7 +101,7 @@ def above(x: f32) -> n(f32):
 
 @procedure
 def above_unsure(x: f32) -> n(f32):
-    if x * 0.3 / 0.3 > x:
+    if sigmoid(x) + 1.0 > sigmoid(x) + 1.0:
         n = 1.0
     law("never", above_unsure(x), above_unsure(x))
 
@@ -110,6 +110,47 @@ def added(a: f32[N], b: f32[N]) -> y[N]:
     y[i] = a[i] + b[i]
     law("new twice", added(z, z), z * 2.0)
     law("others", added(a, steep(a, 2)), steep(a) + a)
+
+
+def half(x: f64) -> y:
+    y = x / 2.0
+
+
+def half(x: i64) -> y:
+    y = x // 2
+
+
+def half(x: f32, by: f32) -> y:
+    y = x / by
+
+
+def half(a: bf16) -> y:
+    y = a * 0.5
+
+
+def short(x: f64) -> y(bf16):
+    y = bf16(x)
+
+
+def halves(n: i64[N], r: bf16[N], k: i64, s: f64) -> (y[N], x[N], z[N]):
+    y[i] = half(n[i])
+    x[i] = half(r[i])
+    z[i] = half(s)
+    law("whole", half(n) * 2 + (n & 1), n)
+    law("sums", half(n // 4 + n // 4), n // 4)
+    law("of halves", half(half(n) * 1.0), half(n) / 2)
+    law("named", half(x=n), half(n))
+    law("literals", half(3), 1)
+    law("literals", half(3.0), 1.5)
+    law("number", half(s) * 2.0, s)
+    law("sizes", half(N), N // 2)
+    law("conditions", half(i64(n > k)), 0)
+    law("converted", half(f64(n)) * 2.0, f64(n))
+    law("as declared", half(r), f32(r) * 0.5)
+    law("of a call", half(short(s)), half(bf16(s)))
+    law("new", half(c) * 2.0 + q, c + q)
+    law("new", half(q * 4.0), q * 2.0)
+    law("false", half(n), n / 2)
 
 
 def third(x: f32[N]) -> y[N]:

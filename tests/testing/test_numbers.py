@@ -105,6 +105,28 @@ def test_differences_do_not_see_roundings_to_bf16(spec):
     assert evaluated(spec, "pairs", x, y, smooth=True).v[0, 0] == 3 + 2.0**-12
 
 
+@pytest.mark.parametrize(("dtype", "value"), [("f32", np.float32(0.1)), ("bf16", 0.10009765625), ("f64", 0.1)])
+def test_a_literal_is_what_its_type_holds(dtype, value):
+    for track in (True, False):
+        got = Arithmetic(track).const(0.1, dtype)
+        assert got.v == value and got.e == 0
+    assert np.isinf(Arithmetic().const(1e60, dtype).v) == (dtype != "f64")
+
+
+def test_differences_take_literals_for_what_is_meant():
+    a = Arithmetic(smooth=True)
+    third, half = a.const(1 / 3, "f32"), a.const(0.5, "f32")
+    assert third.v == 1 / 3 and abs(np.float32(1 / 3) - 1 / 3) < third.e < 2.0**-25 and half.e == 0
+    assert [a.const(1 / 3, t).e for t in ("f64", "bf16")] == [0, 0] and a.const(np.inf, "f32").e == 0
+
+
+@pytest.mark.parametrize("to", ["f32", "bf16"])
+def test_differences_do_not_see_conversions_between_floats(to):
+    a, x = Arithmetic(smooth=True), Num(np.longdouble(1 + 2.0**-40))
+    assert a.cast(x, "f64", to).v == 1 + 2.0**-40 and Arithmetic().cast(x, "f64", to).v == 1
+    assert a.cast(Num(np.int64(2**40 + 1)), "i64", to).v == 2.0**40  # integers have no derivative
+
+
 def test_a_choice_that_rounding_decides(spec):
     x = np.array([1 / 3, 0.5, 0.1], "f4")
     found = Oracle(spec.program.by_key).run(spec["step"].d, {"N": Num(np.int64(3))}, {"x": num(x)})

@@ -123,7 +123,7 @@ class ProcedureAssignments(ProcedureCalls):
         return self.equation(sym, new, dims, target, value, s.op == "add", s.span)
 
     def _reads(self, s: SAssign, target: Expr, sym: Symbol, value: Expr, names: list[str], plain: bool) -> None:
-        """The right side may read the written array only at the element that is written."""
+        """The right side may read the written array only at the element that is written, an index nowhere."""
         bare = tuple(i.args[0] if i.op == "slice" else i for i in target.args)
         bound: set[str] = set()
 
@@ -139,4 +139,5 @@ class ProcedureAssignments(ProcedureCalls):
             for a in e.args:
                 go(a)
 
-        go(value)
+        for e in (value, *bare):
+            go(e)

@@ -107,8 +107,10 @@ class BodyChecker(CallChecker):
 
     # ------------------------------------------------------------ index equations
 
-    def new_indices(self, s: SAssign, target: Expr) -> list[tuple[str, Expr | None, Span]]:
-        """The index names that the left side of an equation brings in, with explicit ranges."""
+    def new_indices(self, s: SAssign, target: Expr, plain: bool = False) -> list[tuple[str, Expr | None, Span]]:
+        """The index names that the left side of an equation brings in, with explicit ranges.  Those of a plain left
+        side are new even where the module has a constant of that name."""
+        known = self.scope.local if plain else self.scope.get
         out: list[tuple[str, Expr | None, Span]] = []
         for i in target.args:
             if i.op == "slice":
@@ -119,7 +121,7 @@ class BodyChecker(CallChecker):
                 continue
             for n in free_names(i):
                 name_ = str(n.attr)
-                if self.scope.get(name_) is None and name_ not in [o[0] for o in out]:
+                if known(name_) is None and name_ not in [o[0] for o in out]:
                     out.append((name_, None, n.span))
         return out
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
 
+from vibee.prove.values import constant
 from vibee.tree.expr import Expr
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL
 
@@ -20,10 +20,20 @@ FUNCTIONS: dict[str, Callable] = {
     "ge": lambda a, b: a >= b, "eq": lambda a, b: a == b, "ne": lambda a, b: a != b,
     "bitand": lambda a, b: a & b, "bitor": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
     "shr": lambda a, b: a >> b, "min": min, "max": max, "neg": lambda a: -a, "abs": abs,
-    "invert": lambda a: ~a, "sqrt": math.sqrt, "floor": lambda a: float(math.floor(a)),
-    "rint": lambda a: float(round(a)),
+    "invert": lambda a: ~a, "sqrt": math.sqrt, "floor": lambda a: _whole(math.floor, a),
+    "rint": lambda a: _whole(round, a),
 }  # fmt: skip
+LARGEST = {"f32": "3.4e38", "bf16": "3.39e38"}
 COMPARISONS = frozenset(["lt", "le", "gt", "ge", "eq", "ne"])
+
+
+class Single(float):
+    """A number of f32, which shows as it was written: 0.1, not 0.10000000149011612."""
+
+    written: float
+
+    def __repr__(self) -> str:
+        return repr(self.written)
 
 
 def is_literal(e: Expr) -> bool:
@@ -43,9 +53,19 @@ def _shift(a: int, b: int) -> int:
     return a << b
 
 
+def _whole(rounded: Callable[[float], int], a: float) -> float:
+    """As a float, which has a zero of either sign, and infinities that are whole already."""
+    return math.copysign(rounded(a), a) if math.isfinite(a) else a
+
+
 def fold(e: Expr) -> Expr:
     """A node over literals as one literal; raises SpecError for values that don't exist."""
     values = [a.attr for a in e.args]
+    if FLOAT_LITERAL in (a.dtype for a in e.args):
+        if e.op in ("floordiv", "mod"):
+            sign, x = "//" if e.op == "floordiv" else "%", next(v for v in values if isinstance(v, float))
+            raise SpecError(e.span, f"{sign} is for integers and {x} is a float; use floor(x / y)")
+        values = [float(v) for v in values]  # as the operator would: max(3, 2.5) is 3.0
     f = {"pow": _power, "shl": _shift}.get(e.op) or FUNCTIONS[e.op]
     try:
         value = f(*values)
@@ -67,17 +87,26 @@ def bounds(dtype: str) -> tuple[int, int]:
     return (-(1 << (d.bits - 1)), (1 << (d.bits - 1)) - 1) if d.kind == "i" else (0, (1 << d.bits) - 1)
 
 
+def _rounded(value: float, dtype: str) -> float:
+    """The nearest number of f32 or bf16: what a conversion of it to f64 or i64 starts from."""
+    if dtype == "bf16":
+        return float(constant(value, dtype))
+    single = Single(constant(value, dtype))
+    single.written = value
+    return single
+
+
 def typed(e: Expr, dtype: str) -> Expr:
     """The literal `e` as a constant of `dtype`; it must fit."""
     value = e.attr
     kind = DTYPES[dtype].kind if dtype in DTYPES else "f"
     if dtype == FLOAT_LITERAL or kind == "f":
-        try:
-            number = float(value)
-            if dtype in ("f32", "bf16") and math.isfinite(number):
-                struct.pack("<f", number)
-        except OverflowError:
-            raise SpecError(e.span, f"{value} is too large for {dtype}; the largest f32 is about 3.4e38") from None
+        number = float(value)
+        if dtype in LARGEST and math.isfinite(number):
+            number = _rounded(number, dtype)
+            if math.isinf(number):
+                most = f"the largest {dtype} is about {LARGEST[dtype]}"
+                raise SpecError(e.span, f"{value} is too large for {dtype}; {most}")
         return Expr("const", (), number, dtype, e.span)
     lo, hi = bounds(dtype)
     if not lo <= value <= hi:

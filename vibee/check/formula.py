@@ -147,7 +147,13 @@ class FormulaChecker(BodyChecker):
     def _several(self, s: SAssign) -> None:
         if s.op or any(t.op != "var" for t in s.targets) or s.value.op != "call" or self.is_scalar_call(s.value):
             raise SpecError(s.span, "several results come from one whole-array call, as in a, b = f(x)")
-        self.call(s.value, [str(t.attr) for t in s.targets], s.span)
+        names = [str(t.attr) for t in s.targets]
+        for k, t in enumerate(s.targets):
+            if t.attr in names[:k]:
+                raise SpecError(
+                    t.span, f"two results of {s.value.attr[0]} go to '{t.attr}'; give each a place of its own"
+                )
+        self.call(s.value, names, s.span)
 
     def _name(self, s: SAssign, target: Expr) -> None:
         """`p = f(x)` or the scalar equation `t = ...`."""
@@ -176,7 +182,8 @@ class FormulaChecker(BodyChecker):
         value = self.hoist(s.value)
         target = replace(target, args=tuple(self.hoist(a) for a in target.args))
         sym = self._target(name, target.span, s.op == "add")
-        self._no_self(value, name, bool(s.op))
+        for e in (value, *(target.args if s.op else ())):
+            self._no_self(e, name, bool(s.op))
         if sym is not None and not sym.shape:
             raise SpecError(target.span, f"'{name}' is a single number; write {name} = ...")
         if sym is not None and len(target.args) != len(sym.shape):
@@ -187,7 +194,7 @@ class FormulaChecker(BodyChecker):
             )
         if not s.op:
             self._plain(target)
-        new = self.new_indices(s, target)
+        new = self.new_indices(s, target, plain=not s.op)
         if s.op:
             new = self.summed(value, new)
         dims = self.dims(new, target, value, sym)
@@ -237,8 +244,7 @@ class FormulaChecker(BodyChecker):
                 if add and sym is not None:
                     raise SpecError(
                         n.span,
-                        f"'{name}' is read while the same equation adds to it; compute what is added in an "
-                        f"equation before",
+                        f"'{name}' is read while the same equation adds to it; compute that part in an equation before",
                     )
                 raise SpecError(
                     n.span,

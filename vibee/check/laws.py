@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
-from vibee.tree.defs import Formula, Law, Param
-from vibee.tree.expr import Expr, show
-from vibee.tree.types import is_float
+from vibee.tree.defs import Definition, Formula, Law, Param
+from vibee.tree.expr import Expr, names_in, show
+from vibee.tree.types import DTYPES, is_float
 
 from .arrays import ArrayTyper
 from .errors import Known, SpecError, count, listed, suggest
+from .matching import head
+from .surface import RawDef
 
 if TYPE_CHECKING:
     from .body import BodyChecker
 
+Head = tuple[Definition, RawDef, dict[str, str]]  # one version of a definition, and its `real`
+Form = tuple[int, tuple[str, ...]]  # the rank of a parameter, and the types that it may have
 PROPERTIES = ("then", "law", "example", "raises", "derivative", "gradient", "implements")
 
 
@@ -213,7 +217,13 @@ def derivative(checker: BodyChecker, e: Expr, out: Formula) -> None:
             )
         if not is_float(p.dtype) or not is_float(out.outs[0].dtype or "f64"):
             raise SpecError(value.span, f"'{key}' is {p.dtype}; only floats have derivatives")
-        out.derivative[str(key)] = checker.value(value, p.dtype)
+        slope = checker.value(value, p.dtype)
+        usable = [q.name for q in [*out.params, *out.outs]]
+        for name in sorted(names_in(slope) - set(usable)):
+            raise SpecError(
+                value.span, f"'{name}' is a temporary; write the derivative in terms of {listed(usable)} alone"
+            )
+        out.derivative[str(key)] = slope
 
 
 def named(checker: BodyChecker, e: Expr) -> tuple[str, Expr]:
@@ -224,45 +234,72 @@ def named(checker: BodyChecker, e: Expr) -> tuple[str, Expr]:
     return str(e.args[0].attr), e.args[0]
 
 
+def heads(checker: BodyChecker, name: str, at: Expr, raws: list[RawDef]) -> list[Head]:
+    """The heads of all versions of a definition, those for the same `real` first."""
+    program, mine = checker.scope.program, checker.scope.types
+    chosen = [(raw, types) for raw in raws for types in program.type_choices(raw)]
+    found = [(sig, raw, types) for raw, types in chosen if (sig := program.signature(raw, types)) is not None]
+    if len(found) < len(chosen):
+        raise Known()
+    return sorted(found, key=lambda h: h[2] != mine)
+
+
+def alike(ps: list[Param], known: Mapping[str, Form], types: bool = False) -> bool:
+    """Has each of `ps` the name and rank of one that is known; if `types`, its type too where both have one yet?"""
+    for p in ps:
+        rank, dtypes = known.get(p.name, (None, ()))
+        if rank != len(p.shape) or (types and p.dtype and dtypes[0] and p.dtype not in dtypes):
+            return False
+    return True
+
+
+def adjoint(p: Param) -> tuple[str, Form]:
+    """`d_` of a parameter or output: of its type, or of that of its arithmetic."""
+    return f"d_{p.name}", (len(p.shape), (p.dtype, DTYPES[p.dtype].arith) if p.dtype else ("",))
+
+
 def gradient_of(checker: BodyChecker, e: Expr) -> str:
     """The instance name of the definition in `gradient(name)`, whose head must be that of a gradient."""
     name, at = named(checker, e)
-    program, scope = checker.scope.program, checker.scope
-    raw = checker.versions(name, at.span)[0]
-    types = dict(scope.types) if raw.uses_real else {}
-    sig = program.signature(raw, types)
-    if sig is None:
-        raise Known()
-    known = {p.name: len(p.shape) for p in [*checker.params, *checker.outs]}
-    known |= {f"d_{o.name}": len(o.shape) for o in checker.outs}
-    real = {f"d_{p.name}": len(p.shape) for p in checker.params if is_float(p.dtype) and p.kind in ("in", "scalar")}
-    fits = all(known.get(p.name) == len(p.shape) for p in sig.params)
-    if not fits or not sig.outs or any(real.get(o.name) != len(o.shape) for o in sig.outs):
+    f = checker.scope.raw.name
+    known: dict[str, Form] = {p.name: (len(p.shape), (p.dtype,)) for p in [*checker.params, *checker.outs]}
+    known |= map(adjoint, checker.outs)
+    real = dict(adjoint(p) for p in checker.params if is_float(p.dtype) and p.kind in ("in", "scalar"))
+    found = heads(checker, name, at, checker.versions(name, at.span))
+    named_so = [h for h in found if alike(h[0].params, known) and h[0].outs and alike(h[0].outs, real)]
+    if not named_so:
         raise SpecError(
             at.span,
-            f"{name} is no gradient of {scope.raw.name}: by their names it must take some of "
+            f"{name} is no gradient of {f}: by their names it must take some of "
             f"({', '.join(known)}) and give some of ({', '.join(real)})",
         )
-    program.later(raw, types)
+    typed = [h for h in named_so if alike(h[0].params, known, True) and alike(h[0].outs, real, True)]
+    if not typed:
+        takes, gives = (
+            ", ".join(f"{n}: {' or '.join(dict.fromkeys(t))}" for n, (_, t) in ps.items() if t[0])
+            for ps in (known, real)
+        )
+        raise SpecError(
+            at.span, f"{name} has other types than a gradient of {f}, which takes some of ({takes}) and gives some of "
+                f"({gives}); there is {', '.join(head(h[0]) for h in named_so)}"
+        )  # fmt: skip
+    sig, raw, types = typed[0]
+    checker.scope.program.later(raw, types)
     return sig.key
 
 
 def implements_of(checker: BodyChecker, e: Expr) -> str:
     """The instance name of the formula in `implements(name)`, which must have the same head."""
     name, at = named(checker, e)
-    program, scope = checker.scope.program, checker.scope
-    raw = checker.versions(name, at.span)[0]
-    if raw.kind != "formula":
-        raise SpecError(at.span, f"{name} is a {raw.kind}; a procedure implements a formula")
-    types = dict(scope.types) if raw.uses_real else {}
-    sig = program.signature(raw, types)
-    if sig is None:
-        raise Known()
-    mine = [(p.dtype, len(p.shape)) for p in checker.params], [len(o.shape) for o in checker.outs]
-    theirs = [(p.dtype, len(p.shape)) for p in sig.params], [len(o.shape) for o in sig.outs]
-    if mine[0][: len(theirs[0])] != theirs[0] or mine[1][: len(theirs[1])] != theirs[1]:
-        raise SpecError(
-            at.span, f"{scope.raw.name} has another head than {name}; give it the same parameters and outputs"
-        )
-    program.later(raw, types)
-    return sig.key
+    raws = checker.versions(name, at.span)
+    formulas = [raw for raw in raws if raw.kind == "formula"]
+    if not formulas:
+        raise SpecError(at.span, f"{name} is a {raws[0].kind}; a procedure implements a formula")
+    params, outs = [(p.dtype, len(p.shape)) for p in checker.params], [len(o.shape) for o in checker.outs]
+    for sig, raw, types in heads(checker, name, at, formulas):
+        theirs = [(p.dtype, len(p.shape)) for p in sig.params], [len(o.shape) for o in sig.outs]
+        if params[: len(theirs[0])] == theirs[0] and outs[: len(theirs[1])] == theirs[1]:
+            checker.scope.program.later(raw, types)
+            return sig.key
+    f = checker.scope.raw.name
+    raise SpecError(at.span, f"{f} has another head than {name}; give it the same parameters and outputs")

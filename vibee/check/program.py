@@ -151,7 +151,7 @@ class Program:
         if found is None:
             return None
         home, raw = found
-        place = (home.path, name)
+        place = (home.path, raw.name)  # `name` may be an alias
         if place not in self._consts:
             self._consts[place] = None
             self._consts[place] = self._evaluate(home, raw)

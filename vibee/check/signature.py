@@ -76,14 +76,10 @@ class Head:
         if t.base == "model":
             raise SpecError(p.span, "a model can't be a parameter of this; only a procedure takes m: model")
         if t.base == "size":
-            default = self.checker.index(p.default) if p.default is not None else None
-            return Param(p.name, "size", "i64", (), default, p.span)
+            return Param(p.name, "size", "i64", (), self._default(p, "i64"), p.span)
         dtype = self.scope.dtype(t.base)
         if t.shape is None:
-            default = self.checker.value(p.default, dtype) if p.default is not None else None
-            if default is not None and p.default is not None and default.op != "const":
-                raise SpecError(p.default.span, f"the default of '{p.name}' must be a constant")
-            return Param(p.name, "scalar", dtype, (), default, p.span)
+            return Param(p.name, "scalar", dtype, (), self._default(p, dtype), p.span)
         if t.mut and self.raw.kind == "formula":
             raise SpecError(
                 p.span, f"'{p.name}' can't be mut: a formula changes nothing; make it an output, or write a @procedure"
@@ -92,6 +88,18 @@ class Head:
         shape = self.shape(t.shape)
         self.scope.declare(Symbol(p.name, kind, dtype, shape, p.span, written=True))
         return Param(p.name, kind, dtype, shape, None, p.span)
+
+    def _default(self, p: RawParam, dtype: str) -> Expr | None:
+        """The value of a parameter that is left out: a constant, so that a call needs nothing else to know it."""
+        if p.default is None:
+            return None
+        size = p.type.base == "size"
+        default = self.checker.index(p.default) if size else self.checker.value(p.default, dtype)
+        if default.op != "const":
+            raise SpecError(p.default.span, f"the default of '{p.name}' must be a constant")
+        if size and int(default.attr) < 0:
+            raise SpecError(p.default.span, f"a size is at least 0, but the default of '{p.name}' is {default.attr}")
+        return default
 
     def _out(self, o: RawOut) -> Param:
         for axis, s in enumerate(o.shape):

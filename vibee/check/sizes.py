@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vibee.tree.expr import Expr, const, show, var
+from vibee.tree.expr import Expr, const, free_vars, show, substitute, var
+from vibee.tree.types import is_float, is_int
 
 Poly = dict[tuple[str, ...], int]  # sorted atoms of a monomial -> its coefficient
 
@@ -35,11 +36,15 @@ def text(p: Poly) -> str:
     return " + ".join(f"{v}*{'*'.join(k)}" if k else str(v) for k, v in sorted(p.items())) or "0"
 
 
+NO_SIZES = ("load", "load?", "reduce", "call")
+
+
 class Facts:
     """What is known about sizes: used to compare shapes."""
 
     def __init__(self) -> None:
-        self.rename: dict[str, Poly] = {}
+        self.rename: dict[str, Expr] = {}  # in names that are not renamed themselves
+        self.others: list[Expr] = []  # equations that rename nothing; they give the rest:
         self.zero: list[Poly] = []
         self.divides: list[tuple[str, Poly, Poly]] = []  # quotient's atom, divisor, dividend
         self.remainder: set[str] = set()
@@ -49,18 +54,27 @@ class Facts:
         if g.op == "and":
             self.learn(g.args[0])
             self.learn(g.args[1])
-        elif g.op == "eq" and all(n.op not in ("load", "load?", "reduce", "call") for x in g.args for n in _nodes(x)):
-            a, b = g.args
-            for x, y in ((a, b), (b, a)):
-                if x.op == "mod" and y.op == "const" and y.attr == 0:
-                    self._divisible(*x.args)
-                    return
-            for x, y in ((a, b), (b, a)):
-                p = self.poly(y)
-                if x.op == "var" and str(x.attr) not in self.rename and all(str(x.attr) not in k for k in p):
-                    self.rename[str(x.attr)] = p
-                    return
-            self.zero.append(add(self.poly(a), self.poly(b), -1))
+        elif g.op == "eq" and is_int(g.args[0].dtype) and not any(n.op in NO_SIZES for n in _nodes(g)):
+            if not any(self._renames(x, y) for x, y in (g.args, g.args[::-1])):
+                self.others.append(g)
+            self.zero, self.divides, self.remainder = [], [], set()
+            for e in self.others:  # those before as well: they may speak of what has another name now
+                self._note(*e.args)
+
+    def _renames(self, x: Expr, y: Expr) -> bool:
+        """Call the size `x` `y` from now on, if it is a name that `y` is not made of."""
+        name, y = str(x.attr), substitute(y, self.rename)
+        if x.op != "var" or name in self.rename or name in free_vars(y):
+            return False
+        self.rename = {n: substitute(e, {name: y}) for n, e in self.rename.items()} | {name: y}
+        return True
+
+    def _note(self, a: Expr, b: Expr) -> None:
+        for x, y in ((a, b), (b, a)):
+            if x.op == "mod" and y.op == "const" and y.attr == 0:
+                self._divisible(*x.args)
+                return
+        self.zero.append(add(self.poly(a), self.poly(b), -1))
 
     def _divisible(self, a: Expr, b: Expr) -> None:
         pa, pb = self.poly(a), self.poly(b)
@@ -75,7 +89,7 @@ class Facts:
             return {(): int(e.attr)} if e.attr else {}
         if e.op == "var":
             name = str(e.attr)
-            return self._resolve(self.rename[name]) if name in self.rename else {(name,): 1}
+            return self.poly(self.rename[name]) if name in self.rename else {(name,): 1}
         if e.op in ("add", "sub"):
             return self._resolve(add(self.poly(e.args[0]), self.poly(e.args[1]), 1 if e.op == "add" else -1))
         if e.op == "neg":
@@ -93,7 +107,7 @@ class Facts:
             if ca is not None and cb:
                 return {(): ca % cb} if ca % cb else {}
             return {(atom,): 1}
-        if e.op == "cast" and e.dtype == "i64":
+        if e.op == "cast" and e.dtype == "i64" and is_int(e.args[0].dtype):
             return self.poly(e.args[0])
         if e.op in ("min", "max"):
             a, b = (self.poly(x) for x in e.args)
@@ -102,7 +116,7 @@ class Facts:
             d = constant(add(a, b, -1))
             if d is not None:
                 return a if (d < 0) == (e.op == "min") else b
-        inner = ",".join(text(self.poly(a)) for a in e.args)
+        inner = ",".join(show(a) if is_float(a.dtype) else text(self.poly(a)) for a in e.args)
         return {(f"{e.op}:{e.attr}({inner})",): 1}
 
     def apart(self, a: Expr, b: Expr) -> int | None:

@@ -55,7 +55,8 @@ def _const(e: Expr, b: Body) -> Text:
     if e.dtype == "bf16":
         return str(bf16_bits(float(value))), ATOM  # type: ignore[arg-type]
     if is_float(e.dtype):
-        text = float_text(float(value), e.dtype)  # type: ignore[arg-type]
+        shown = str(value) if e.dtype == "f32" else value  # C rounds an f32 as it was written
+        text = float_text(float(shown), e.dtype)  # type: ignore[arg-type]
         for name in ("vb_inf_", "vb_nan_"):
             if name in text:
                 b.module.header.use(name + e.dtype)

@@ -84,6 +84,8 @@ def _store(s: Store, b: Body) -> None:
         raise InternalError(f"{b.name}: store to {s.array} of the enclosing function in a parallel loop")
     value = counted(f"{s.array}[]" if not s.idx else "", s.value, b)
     target, _ = element(load(s.array, s.idx, local.dtype), b)
+    if local.kind != "scalar" and local.dtype == "bool" and any(n.op == "where" for n in walk(s.value)):
+        value = f"<{DTYPES['bool'].ctype}>({value})"  # an `and` in a branch would be a Python object to Cython
     if vector_of(s.value.dtype):
         b.line(f"{b.ctype(s.value.dtype)}_storeu(&{target}, {value})")
         return

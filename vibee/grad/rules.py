@@ -9,7 +9,7 @@ One rule an operation.  Where an operation has no derivative, the choice is:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -44,7 +44,7 @@ def inline(f: Formula, args: tuple[Expr, ...]) -> Expr:
     """The body of a scalar formula as one expression of its arguments; an element of an array of its own is the right
     side of the array's equation, at that place."""
     taken = {p.name for p in [*f.params, *f.outs, *f.temps]} | {v for q in f.equations for v in q.vars}
-    taken |= {v for a in args for n in walk(a) for v in ((str(n.attr),) if n.op == "var" else bound_vars(n))}
+    taken |= variables(args)
     values = {p.name: a for p, a in zip(f.params, args, strict=True)}
     arrays: dict[str, Equation] = {}
 
@@ -70,6 +70,11 @@ def inline(f: Formula, args: tuple[Expr, ...]) -> Expr:
         else:
             values[q.lhs] = rhs
     return values[f.outs[0].name]
+
+
+def variables(args: Iterable[Expr]) -> set[str]:
+    """The variables that expressions use or bind."""
+    return {v for a in args for n in walk(a) for v in ((str(n.attr),) if n.op == "var" else bound_vars(n))}
 
 
 def fill(e: Expr, values: dict[str, Expr]) -> Expr:
@@ -205,7 +210,8 @@ class Chain:
         rest = list(e.args)
         for k, p in enumerate(f.params):
             if p.name in given:
-                self.push(e.args[k], product(adjoint, term_of(fill(given[p.name], values))), ranges)
+                slope = fill(own_binders(given[p.name], variables(e.args) | set(values)), values)
+                self.push(e.args[k], product(adjoint, term_of(slope)), ranges)
                 rest[k] = Expr("frozen", (e.args[k],), None, e.args[k].dtype)
         if not any(a.op != "frozen" and is_float(a.dtype) and self.active(a) for a in rest):
             return

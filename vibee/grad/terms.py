@@ -104,7 +104,7 @@ def term_of(e: Expr) -> Term:
         return term_of(e.args[1]).under((e.args[0],))
     if e.op == "where" and is_zero(e.args[1]):
         return term_of(e.args[2]).under((negate(e.args[0]),))
-    if e.op == "cast" and e.args[0].op == "const" and is_float(str(e.attr)):
+    if e.op == "cast" and is_float(str(e.attr)) and e.args[0].op == "const" and math.isfinite(e.args[0].attr):  # type: ignore[arg-type]
         return Term(Fraction(e.args[0].attr))  # type: ignore[call-overload]
     return Term(factors=((e, 1),))
 

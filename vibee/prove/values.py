@@ -102,7 +102,7 @@ def _root(a: float) -> float:
 
 
 def _whole(f: Callable[[float], float]) -> Callable[[float], float]:
-    return lambda a: f(a) if math.isfinite(a) else a
+    return lambda a: math.copysign(f(a), a) if math.isfinite(a) else a
 
 
 BINARY: dict[str, Callable[[Value, Value], Value]] = {

@@ -3,7 +3,7 @@
 A gradient is tried in two steps, so that both can be sharp.  The kernel must be within rounding of the gradient's
 definition (derived, or the spec's own).  That definition, in higher precision, must agree with central differences of
 the definition that it is the gradient of, at points where those converge: a point at a kink is passed over.  Both
-are then without roundings to bf16, which differentiation passes over.
+are then without the roundings of conversions between floats, which differentiation passes over.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from vibee.api.arrays import NUMPY
 from vibee.api.function import Function
 from vibee.tree.defs import Definition, Law, Param
 from vibee.tree.expr import Expr, free_vars, show, walk
-from vibee.tree.types import REAL, is_float
+from vibee.tree.types import FLOAT_LITERAL, INT_LITERAL, REAL, is_float, is_int, promote
 
 from .checks import drawn
 from .draw import Case
@@ -23,6 +23,7 @@ from .procedures import over_elements
 from .subject import Subject, as_floats, compare, levels, on_numbers
 
 ORDINARY = ("normal", "whole", "near", "wide")
+UNFIT = 100  # what an argument of another type costs a version, against 1 to 3 for a literal
 
 
 # ---------------------------------------------------------------- then
@@ -154,19 +155,21 @@ class Sides:
         floats = [p.dtype for p in [*subject.d.params, *subject.d.outs] if is_float(p.dtype)]
         self.dtype = "f64" if "f64" in floats and "f32" not in floats else "f32" if floats else "f64"
         self.values: dict[str, Any] = {**case.sizes, **case.numbers, **case.arrays}
+        self.types = {p.name: p.dtype for p in subject.d.params if p.kind != "size"}  # as declared: bf16 is kept as f32
 
     # ------------------------------------------------------------ by the kernels
 
     def kernel(self, e: Expr) -> Any:
-        """A whole-array expression by the kernels, with numpy between them; literals and numbers are Python's, which
-        take the type of what stands beside them."""
+        """A whole-array expression by the kernels, with numpy between them."""
+        return self._kernel_call(e) if e.op == "call" else self._by_numpy(e, self.kernel)
+
+    def _by_numpy(self, e: Expr, value: Callable[[Expr], Any]) -> Any:
+        """What is no call; literals and numbers are Python's, which take the type of what stands beside them."""
         if e.op == "const":
             return e.attr
         if e.op == "var":
             return self.named(str(e.attr))
-        if e.op == "call":
-            return self._kernel_call(e)
-        args = [self.kernel(a) for a in e.args]
+        args = [value(a) for a in e.args]
         with np.errstate(all="ignore"):
             if e.op == "cast":
                 return converted(np.asarray(args[0]), self.type(e))
@@ -203,22 +206,63 @@ class Sides:
         return self.values[name]
 
     def callee(self, e: Expr) -> Definition:
-        """The definition that a call means, of the instance under test."""
-        program = self.subject.spec.program
+        """The definition that a call means: the version that suits the arguments' types best, of equal ones that under
+        test or the one of its float type."""
+        program, own = self.subject.spec.program, self.subject.d
         name = str(e.attr[0])  # type: ignore[index]
-        found = []
+        found = [own] if own.name == name else []
         for raw in program.find(program.module, name):
             for types in program.type_choices(raw):
                 found.append(program.instantiate(raw, types))
-        if self.subject.d.name == name:
-            return self.subject.d
-        fitting = [d for d in found if all(p.dtype == self.dtype for p in d.params if is_float(p.dtype))]
-        return (fitting or found)[0]
+
+        def rank(d: Definition) -> tuple[int, bool, bool]:
+            floats = {p.dtype for p in d.params if is_float(p.dtype)}
+            return self._cost(d, e), d is not own, floats != {self.dtype}
+
+        return min(found, key=rank)
+
+    def _cost(self, d: Definition, e: Expr) -> int:
+        """How far the types of a call's arguments are from those of a definition."""
+        order = self.order(d, e)
+        needed = {p.name for p in d.params if p.default is None}
+        if len(order) < len(e.args) or not needed <= set(order) <= {p.name for p in d.params}:
+            return UNFIT * (len(e.args) + 1)
+        cost = 0
+        for name, a in zip(order, e.args, strict=True):
+            want = d.param(name).dtype
+            have = want if self._new(a) else self.type_of(a)
+            if have != want:
+                literal = 1 if is_float(have) or want == "i64" else 2 if is_int(want) else 3
+                cost += literal if have in (INT_LITERAL, FLOAT_LITERAL) and promote(have, want) else UNFIT
+        return cost
+
+    def type_of(self, e: Expr) -> str:
+        """The type of an argument, that of a literal left open."""
+        if e.op == "call":
+            return self.callee(e).outs[0].dtype
+        if e.op == "cast":
+            return self.type(e)
+        if e.op == "var" and e.attr in self.types:
+            return self.types[str(e.attr)]
+        x = self.like(e)
+        words = {bool: "bool", int: INT_LITERAL, float: FLOAT_LITERAL}
+        return words.get(type(x)) or next(n for n, t in NUMPY.items() if t == x.dtype)
+
+    def like(self, e: Expr) -> Any:
+        """Something of the type that `kernel` gives; no kernel is called and no name drawn."""
+        if e.op == "call":
+            return np.ones((), OWN[self.callee(e).outs[0].dtype])[()]
+        return NUMPY[self.dtype].type(1) if self._new(e) else self._by_numpy(e, self.like)
+
+    @staticmethod
+    def order(d: Definition, e: Expr) -> list[str]:
+        """The parameters that a call's arguments are for."""
+        _, *keys = e.attr  # type: ignore[misc]
+        return [*(p.name for p in d.params[: len(e.args) - len(keys)]), *map(str, keys)]
 
     def bound(self, d: Definition, e: Expr, value: Callable[[Expr], Any]) -> dict[str, Any]:
         """The values of arguments by parameter; a new name that stands for an array gets one of a fitting shape."""
-        _, *keys = e.attr  # type: ignore[misc]
-        order = [*(p.name for p in d.params[: len(e.args) - len(keys)]), *map(str, keys)]
+        order = self.order(d, e)
         out = {name: value(a) for name, a in zip(order, e.args, strict=True) if not self._new(a)}
         known = {n: np.asarray(x.v if isinstance(x, Num) else x) for n, x in out.items()}
         sizes = {n: known[w[1]].shape[w[2]] for n, w in d.sizes.items() if w[0] == "arg" and w[1] in known}
@@ -227,6 +271,7 @@ class Sides:
             if name not in out:
                 if self._new(a):
                     self.values[str(a.attr)] = self.fresh(d.param(name), sizes)
+                    self.types[str(a.attr)] = d.param(name).dtype
                 out[name] = value(a)
         return out
 

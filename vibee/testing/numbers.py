@@ -69,7 +69,8 @@ def some(x: Any) -> bool:
 
 class Arithmetic:
     """The rules.  `track` False: every operation rounds as its type does, and no bounds are kept.  `smooth`: a
-    conversion to bf16 keeps the value, which is what its derivative says."""
+    conversion between floats keeps the value, which is what its derivative says, and a literal may be the nearest
+    number to the one that is meant."""
 
     def __init__(self, track: bool = True, smooth: bool = False) -> None:
         self.track, self.smooth = track, smooth
@@ -91,12 +92,13 @@ class Arithmetic:
     def _const(self, value: Any, dtype: str) -> Num:
         if not is_float(dtype):
             return Num(OWN[dtype].type(value) if dtype == "bool" else np.array(int(value)).astype(OWN[dtype])[()])
-        v = np.asarray(float(value)).astype(self.dtype(dtype))[()]
-        if not self.track or dtype == "bf16" or not np.isfinite(v):
-            return Num(v)
+        v = np.float64(value)
         with np.errstate(all="ignore"):
-            error = abs(float(OWN[dtype].type(float(value))) - float(value))
-        return Num(v, error if np.isfinite(error) else 0.0)
+            if not self.smooth:
+                near = nearest_bf16(v) if dtype == "bf16" else v.astype(OWN[dtype])
+                return Num(near.astype(self.dtype(dtype))[()])
+            short = dtype != "f32" or v == v.astype("f2")  # a number of few digits is meant as it is
+            return Num(v.astype(self.dtype(dtype)), 0 if short else UNIT[dtype] * abs(v))
 
     # ------------------------------------------------------------ one operation
 
@@ -272,7 +274,7 @@ class Arithmetic:
             if is_float(to):
                 v = np.asarray(a.v).astype(self.dtype(to))
                 e = np.asarray(a.e, np.float64) if some(a.e) else 0.0
-                if to == "bf16" and (self.smooth or not self.track):
+                if (self.smooth and is_float(source)) or (to == "bf16" and not self.track):
                     return Num(v, e)
                 wider = is_float(source) and UNIT[to] <= UNIT[source]
                 small = not is_float(source) and DTYPES[source].bits < 24
