@@ -50,6 +50,7 @@ def only_errors(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", SPECS, ids=[p.stem for p in SPECS])
+@pytest.mark.slow
 def test_truncated_specs(path):
     text = path.read_text()
     rng = random.Random(1)

@@ -111,6 +111,7 @@ def lowered(name):
     return p
 
 
+@pytest.mark.slow
 def test_instructions_stand_for_the_loops_where_the_processor_has_them():
     p = lowered("f")
     found = [s for s in statements(p.body) if isinstance(s, For) and product_of(s)]

@@ -70,6 +70,7 @@ def head(names: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "words"), CASES)
+@pytest.mark.slow
 def test_tiles_are_the_products_that_are_written(name, words):
     names, equation, expected = PRODUCTS[name]
     want = expected()

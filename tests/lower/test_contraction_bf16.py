@@ -120,6 +120,7 @@ def test_every_form_of_the_product_means_the_same(libraries, isa):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.slow
 def test_infinities_and_nan_stay(libraries, isa):
     x, w = draw(13, 6), draw(33, 6, seed=1)
     x[2, 3], x[5, 5], w[7, 0] = np.nan, np.inf, -np.inf

@@ -35,6 +35,7 @@ def drawn(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("rows", "summed", "columns"), SHAPES)
+@pytest.mark.slow
 def test_products_are_right_and_the_same_for_any_number_of_threads(products, rows, summed, columns) -> None:
     a, b = drawn(rows, summed), drawn(summed, columns)
     exact = a.astype(np.float64) @ b.astype(np.float64)

@@ -225,6 +225,7 @@ LARGE = {
 
 
 @pytest.mark.parametrize("name", [n for n in FORMULAS if n not in ("whole", "short", "scatter", "best")])
+@pytest.mark.slow
 def test_results_do_not_depend_on_threads(k, name):
     rng = np.random.default_rng(5)
     arguments = [rng.standard_normal(s).astype(np.float32) for s in LARGE.get(name, ((300, 700),))]

@@ -337,6 +337,7 @@ def values(text: str, sizes: dict, arguments: dict, out: str, isa: str = "v3") -
 
 
 @pytest.mark.parametrize("isa", ["v2", "v3", "v4"])
+@pytest.mark.slow
 def test_tiles_and_vectors(isa):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((13, 5)).astype("f"), rng.standard_normal((5, 37)).astype("f")

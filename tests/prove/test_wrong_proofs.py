@@ -62,6 +62,7 @@ def test_there_are_enough_cases() -> None:
 
 
 @pytest.mark.parametrize("path", WRONG, ids=[p.stem for p in WRONG])
+@pytest.mark.slow
 def test_a_wrong_spec_is_refused_with_its_reason(path: Path) -> None:
     expected = EXPECT.findall(path.read_text())
     code, text = said_of(path)

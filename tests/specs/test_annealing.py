@@ -96,6 +96,7 @@ def test_glass_on_a_grid_is_nearly_solved(k: Any, rng: np.random.Generator) -> N
     assert found.min() == min(best.values())
 
 
+@pytest.mark.slow
 def test_metropolis_keeps_the_boltzmann_distribution(k: Any) -> None:
     """Two coupled spins in a field at a fixed temperature: the four states in their proportions."""
     couplings, field, t = {(0, 1): 0.7}, np.array([0.3, -0.2]), 1.3

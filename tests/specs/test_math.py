@@ -127,6 +127,7 @@ def test_powers(k: Any, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("name", [*REFERENCES, "erf", "sigmoid", "softplus"])
+@pytest.mark.slow
 def test_derivatives(k: Any, name: str) -> None:
     f, h = getattr(k, name), 1e-6
     x = np.linspace(0.1, 2, 20)

@@ -84,6 +84,7 @@ def test_gradients_of_torch(models, rng, arch):
 
 
 @ARCHITECTURES
+@pytest.mark.slow
 def test_gradients_by_finite_differences(models, rng, arch):
     s = lm.SIZES[arch]
     m = getattr(models, arch)

@@ -148,6 +148,7 @@ def test_resuming_is_exact_for_any_threads(trainer, rng, arch):
 
 @ARCHITECTURES
 @pytest.mark.parametrize("rule, peak", [(SGD, 0.1), (ADAMW, 1e-2), (LION, 2e-3), (MUON, 0.05)])
+@pytest.mark.slow
 def test_every_rule_learns(trainer, rng, arch, rule, peak):
     w = getattr(trainer_models(trainer), arch).init(1, **SIZES[arch])
     run = Run(trainer, arch, w, text(rng))
@@ -171,6 +172,7 @@ def test_constant_schedule(trainer, rng):
 
 @ARCHITECTURES
 @pytest.mark.parametrize("n", [2, 10, T + 1, 3 * T + 1, (2 * B + 1) * T + 6])
+@pytest.mark.slow
 def test_evaluating_everything(trainer, rng, arch, n):
     s = SIZES[arch]
     data = text(rng, n)

@@ -9,6 +9,7 @@ import pytest
 
 import vibee
 
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 THREADS = (1, 2, 5)
 

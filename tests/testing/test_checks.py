@@ -302,6 +302,7 @@ def test_conditions_that_nothing_satisfies_are_told(spec):
         testing.refusals(spec["never"])
 
 
+@pytest.mark.slow
 def test_cases_without_elements_compare_nothing(spec):
     with skipped("all drawn cases are empty"):
         testing.agrees(spec["none"])

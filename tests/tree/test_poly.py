@@ -65,6 +65,7 @@ def test_sizes_that_may_differ_have_two_polynomials(one, other):
     [("N >= 1", False), ("A >= 0", False), ("A != 0", False), ("A + 1 >= 1", False), ("A >= 1", True), ("A > 0", True),
      ("A == N, N >= 1", True), ("B % A == 0", True), ("B % (2 * A) == 0", True), ("B % (A + N) == 0", False)],
 )  # fmt: skip
+@pytest.mark.slow
 def test_in_emitted_code_a_quotient_is_exact_where_its_divisor_is_known_not_to_be_0(given, same):
     known, quotient = size(given, "B * A // A")
     sizes = Sizes(known, emitted=True)

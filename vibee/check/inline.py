@@ -39,15 +39,16 @@ def inline(caller: FormulaChecker, bound: Bound, targets: list[str], span: Span)
         shape = tuple(substitute(s, names) for s in t.shape)
         temps.append(Param(renamed[t.name], "temp", t.dtype, shape, None, t.span))
     move = Move(names, arrays, scope.facts, scope.fresh, renamed)
+    indices: dict[str, str] = {}
     for q in callee.equations:
         for v in q.vars:
-            if v not in move.bound:
-                move.bound[v] = scope.fresh(v)
-        move.names = {**names, **{v: var(move.bound[v]) for v in q.vars}}
+            if v not in indices:
+                indices[v] = scope.fresh(v)
+        move.names = {**names, **{v: var(indices[v]) for v in q.vars}}
         equations.append(
             Equation(
                 renamed[q.lhs],
-                tuple(move.bound[v] for v in q.vars),
+                tuple(indices[v] for v in q.vars),
                 tuple(map(move, q.dims)),
                 tuple(map(move, q.idx)),
                 move(q.rhs),

@@ -116,7 +116,6 @@ class Move:
     renamed: dict[str, str] = field(
         default_factory=dict
     )  # its arrays that are the caller's now, outputs and temporaries
-    bound: dict[str, str] = field(default_factory=dict)
     each: tuple[Expr, ...] = ()
     _new: list[Expr] = field(default_factory=list)
 
@@ -152,14 +151,12 @@ class Move:
 
     def _reduce(self, e: Expr) -> Expr:
         op, bound = e.attr  # type: ignore[misc]
-        for n in bound:
-            if n not in self.bound:
-                self.bound[n] = self.fresh(n)
+        new = tuple(map(self.fresh, bound))
         outside = self.names
-        self.names = {**outside, **{n: var(self.bound[n]) for n in bound}}
+        self.names = {**outside, **dict(zip(bound, map(var, new), strict=True))}
         args = tuple(map(self, e.args))
         self.names = outside
-        return Expr(e.op, args, (op, tuple(self.bound[n] for n in bound)), e.dtype, e.span)
+        return Expr(e.op, args, (op, new), e.dtype, e.span)
 
     def _load(self, e: Expr) -> Expr:
         name = str(e.attr)

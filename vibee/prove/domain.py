@@ -97,13 +97,12 @@ def _in(e: Expr, known: Known, r: Ranges, divisors: bool, span: Span) -> Iterato
         yield condition, e, r.true(condition, known), span
     elif e.op == "call" and e.attr[0] != "close":  # type: ignore[index]
         inner = r.inside(e, known)
-        if inner is not None:
-            table = {p.name: a for p, a in zip(inner.d.params, e.args, strict=False)}
-            own = [(c, inner.true(c)) for c in domain(inner)]
-            # one that claims a number itself is asked for its divisors where it is defined
-            deeper = [(c, ok) for c, _, ok, _ in _asked(inner, divisors=not claims(inner.d))]
-            for c, ok in [*own, *deeper]:
-                yield substitute(c, table), e, ok, span
+        table = {p.name: a for p, a in zip(inner.d.params, e.args, strict=False)}
+        own = [(c, inner.true(c)) for c in domain(inner)]
+        # one that claims a number itself is asked for its divisors where it is defined
+        deeper = [(c, ok) for c, _, ok, _ in _asked(inner, divisors=not claims(inner.d))]
+        for c, ok in [*own, *deeper]:
+            yield substitute(c, table), e, ok, span
 
 
 def domain(inside: Ranges) -> list[Expr]:

@@ -288,11 +288,9 @@ class Ranges:
 
     # ---- functions of numbers
 
-    def inside(self, e: Expr, known: Known) -> Ranges | None:
-        """The intervals inside of a function that is called with these arguments."""
+    def inside(self, e: Expr, known: Known) -> Ranges:
+        """The intervals inside of a function of numbers that is called with these arguments."""
         f = self.lookup(_key(e))
-        if not isinstance(f, (Formula, Procedure)) or not f.is_scalar:
-            return None
         args = {p.name: self.of(a, known) for p, a in zip(f.params, e.args, strict=False)}
         call = (f.key, *args.values())
         if call not in self.seen:
@@ -314,8 +312,7 @@ class Ranges:
             except Unknown:
                 pass
         within = self.inside(e, known)
-        found = within.env.get(f.outs[0].name, of_type(e.dtype)) if within is not None else of_type(e.dtype)
-        within = within or Ranges(f, self.lookup, {p.name: a for p, a in zip(f.params, args, strict=False)})
+        found = within.env.get(f.outs[0].name, of_type(e.dtype))
         for law in f.laws:
             for c in law.args if law.kind == "then" else ():
                 for part in conjuncts(c):
