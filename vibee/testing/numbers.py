@@ -97,7 +97,8 @@ class Arithmetic:
             if not self.smooth:
                 near = nearest_bf16(v) if dtype == "bf16" else v.astype(OWN[dtype])
                 return Num(near.astype(self.dtype(dtype))[()])
-            short = dtype != "f32" or v == v.astype("f2")  # a number of few digits is meant as it is
+            # a number of few digits is meant as it is, and so are nan and infinity: an error would excuse everything
+            short = dtype != "f32" or v == v.astype("f2") or not np.isfinite(v)
             return Num(v.astype(self.dtype(dtype)), 0 if short else UNIT[dtype] * abs(v))
 
     # ------------------------------------------------------------ one operation
