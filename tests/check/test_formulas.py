@@ -482,3 +482,20 @@ def test_dumps(checked):
         "formula caller_f64(q: in f64[B, T, C], k: in f64[C, S], n: scalar f64) -> (y: out f64[B * T, S])"
         in definition(p.by_key("caller_f64"))
     )
+
+
+def test_a_definition_is_no_value_and_hides_no_index(checked, mistakes):
+    p = checked(
+        "def g(x: f64[N], w: f64) -> y[N]:\n    y[g] = x[g]\n    y[f] += x[f] * w\n\ndef f(x: f64) -> y:\n    y = x"
+    )
+    assert equations(p, "g") == ["y[g] = x[g]   for g < N   : f64", "y[f] += x[f] * w   for f < N   : f64"]
+    said = mistakes("def f(x: f64) -> y:\n    y = x + f")
+    assert said == ["'f' is a definition; call it, as in f(...)"]
+
+
+def test_what_two_calls_ask_for_is_given_once(checked):
+    p = checked(
+        "def even(x: f64[N], k: i64) -> y:\n    given(k % 2 == 0)\n    y = sum[i](x[i]) * f64(k)\n\n"
+        "def f(x: f64[N], k: i64) -> (y, z):\n    y = even(x, k)\n    z = even(x, k)"
+    )
+    assert [show(g) for g in p.by_key("f").given] == ["k % 2 == 0"]

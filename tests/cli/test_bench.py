@@ -193,7 +193,6 @@ def test_a_job_that_crashes_is_told() -> None:
     assert "signal 15" in isolated(crash, LONG)["reason"]
 
 
-@pytest.mark.slow
 def test_an_error_of_a_job_is_one_line() -> None:
     def fail() -> dict[str, Any]:
         raise ValueError("two\nlines")
@@ -201,7 +200,6 @@ def test_an_error_of_a_job_is_one_line() -> None:
     assert isolated(fail, LONG)["reason"] == "two lines"
 
 
-@pytest.mark.slow
 def test_a_job_without_memory_is_tried_with_smaller_sizes() -> None:
     def fail() -> dict[str, Any]:
         raise MemoryError
@@ -347,7 +345,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.slow
 def test_a_kernel_that_takes_too_much_gets_smaller_sizes() -> None:
     module = types.ModuleType("native")
 

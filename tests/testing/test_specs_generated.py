@@ -30,7 +30,7 @@ def over_model(f):
 
 @pytest.mark.parametrize("folder", [
     pytest.param("specs", marks=[pytest.mark.generated, pytest.mark.slow]),
-    pytest.param("tests/strangers", marks=pytest.mark.slow),
+    "tests/strangers",
 ])  # fmt: skip
 def test_every_definition_has_tests_that_pass(folder, capsys):
     command = [sys.executable, "-m", "vibee", "test", folder, "--cases", str(CASES)]

@@ -92,12 +92,10 @@ class BodyChecker(CallChecker):
                 else n.op != "var" or n.attr in known or self._free(c, str(n.attr))
                 for n in nodes(c)
             )
-            if c in self.given:
-                continue
-            if own:
-                self.given.append(c)
-            elif o not in self.obligation:
+            if not own:
                 self.obligation.append(o)
+            elif c not in self.given:
+                self.given.append(c)
 
     def _free(self, c: Expr, name: str) -> bool:
         """True if `name` in the condition `c` is an index of its own."""
