@@ -104,14 +104,14 @@ def long(x: f32[N]) -> y(f32[N]):
 
 def ranged(x: f32[N]) -> s:
     given(N >= 1)
-    s = sum[i:0:max(0, min(N, i64(floor(x[0] * 0.3 / 0.3))))](x[i])
+    s = sum[i:0:max(0, min(N, i64(floor(sqrt(x[0] * x[0] * 3.0) / sqrt(3.0)))))](x[i])
 
 
 @procedure
 def ranged_too(x: f32[N]) -> s(f32):
     implements(ranged)
     given(N >= 1)
-    for i in range(max(0, min(N, i64(floor(x[0] * 0.3 / 0.3))))):
+    for i in range(max(0, min(N, i64(floor(sqrt(x[0] * x[0] * 3.0) / sqrt(3.0)))))):
         s += x[i]
 
 

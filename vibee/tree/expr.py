@@ -85,11 +85,9 @@ class Expr(_Found):
             return NotImplemented
         if hash(self) != hash(other):
             return False
-        if self.op != other.op or self.attr != other.attr or self.dtype != other.dtype:
-            return False
-        if self.op == "const" and self.attr == 0 and copysign(1, self.attr) != copysign(1, other.attr):
+        if self.op == other.op == "const" and self.attr == 0 and copysign(1, self.attr) != copysign(1, other.attr):
             return False  # 1 / 0.0 and 1 / -0.0 are far apart
-        return self.args == other.args
+        return self.op == other.op and self.attr == other.attr and self.dtype == other.dtype and self.args == other.args
 
 
 def const(value: int | float | bool, dtype: str, span: Span = NOWHERE) -> Expr:
