@@ -113,9 +113,7 @@ class Move:
     arrays: dict[str, ArrayArg]
     facts: Facts
     fresh: Callable[[str], str]
-    renamed: dict[str, str] = field(
-        default_factory=dict
-    )  # its arrays that are the caller's now, outputs and temporaries
+    renamed: dict[str, str] = field(default_factory=dict)  # its outputs and temporaries
     each: tuple[Expr, ...] = ()
     _new: list[Expr] = field(default_factory=list)
 

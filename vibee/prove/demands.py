@@ -13,7 +13,7 @@ from vibee.tree.defs import Definition, Demand, Formula
 from vibee.tree.expr import Expr, const, free_vars, loads, rebuild, show, var, walk
 
 from .facts import Facts, compare, conjuncts
-from .ranges import Ranges, told
+from .ranges import Known, Ranges, told
 from .report import Obligation
 
 Lookup = Callable[[str], Definition]
@@ -30,7 +30,7 @@ def demand_obligations(d: Definition, lookup: Lookup) -> list[Obligation]:
     out = []
     for o in d.obligations:
         within, c = ends(d, o), spelled(o.condition, ranges)
-        proved = _proved(c, within, ranges, d)
+        proved = _proved(c, within, ranges, given)
         what = f"{show(o.condition)} at the call of {o.callee}"
         facts, goal = ((), None) if proved else (given, o.condition)
         out.append(Obligation("given", what, o.span, proved, facts, goal, UNTESTED))
@@ -65,19 +65,18 @@ def spelled(e: Expr, ranges: Ranges) -> Expr:
     return rebuild(ranges.expanded(e), lambda a: spelled(a, ranges))
 
 
-def _proved(c: Expr, within: dict[str, Expr], ranges: Ranges, d: Formula) -> bool:
-    given = tuple(x for g in d.given for x in conjuncts(g))
+def _proved(c: Expr, within: dict[str, Expr], ranges: Ranges, given: Known) -> bool:
     if all(ranges.true(x, given) and _is_number(x, ranges, given) for x in conjuncts(c)):
         return True
     if any(n.op in ("reduce", "scan") for n in walk(c)):
         return False
-    facts = Facts(d)
+    facts = Facts(ranges.d)
     for name, end in within.items():
         facts.assume(compare("le", ZERO, var(name)))
         facts.assume(compare("lt", var(name), end))
     return all(facts.prove(x) for x in conjuncts(c))
 
 
-def _is_number(c: Expr, ranges: Ranges, known: tuple[Expr, ...]) -> bool:
+def _is_number(c: Expr, ranges: Ranges, known: Known) -> bool:
     """Can no side of a comparison be nan, which satisfies none?"""
     return all(not ranges.of(a, known).nan for a in c.args)
