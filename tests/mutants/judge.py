@@ -46,6 +46,7 @@ from vibee.testing.subject import Spec, Subject, as_floats
 from vibee.tree import listing
 from vibee.tree.defs import Definition, Formula, Model
 
+DRAWN = "the same values on drawn cases"  # why a mutant is called equivalent, by evidence and not by proof
 REFUSED, PROVER, TESTS, TIME, EQUIVALENT, ALIVE = (
     "refused", "killed by the prover", "killed by tests", "killed by time", "equivalent", "survived",
 )  # fmt: skip
@@ -332,7 +333,7 @@ def _same(o: Original, mutant: Spec, e: Edit) -> str:
     if e.kind == "schedule" and same_values(first, mutant, o.own):
         return "another schedule, the same values"
     if e.kind not in ("derivative", "given") and same_values(first, mutant, o.own):
-        return "the same values on drawn cases"
+        return DRAWN
     return ""
 
 

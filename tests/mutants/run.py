@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 from edits import Edit, Source, edits
-from judge import ALIVE, EQUIVALENT, PROVER, REFUSED, TESTS, TIME, Verdict, judge, original, prepare
+from judge import ALIVE, DRAWN, EQUIVALENT, PROVER, REFUSED, TESTS, TIME, Verdict, judge, original, prepare
 
 COLUMNS = (REFUSED, EQUIVALENT, PROVER, TESTS, TIME, ALIVE)
 ENOUGH = 0.95
@@ -91,10 +91,11 @@ def table(done: list[tuple[Edit, Verdict]]) -> str:
     return "\n".join(lines)
 
 
-def share(done: list[tuple[Edit, Verdict]]) -> float:
-    """How many of the mutants that mean something else, and that the front end takes, die."""
-    real = [v for _, v in done if v.outcome not in (REFUSED, EQUIVALENT)]
-    return sum(v.outcome != ALIVE for v in real) / max(len(real), 1)
+def share(done: list[tuple[Edit, Verdict]], least: bool = False) -> float:
+    """How many of the mutants that mean something else, and that the front end takes, die; at `least`, if those that
+    only drawn cases call equivalent are none."""
+    real = [v for _, v in done if v.outcome not in (REFUSED, EQUIVALENT) or (least and v.why == DRAWN)]
+    return sum(v.outcome not in (ALIVE, EQUIVALENT) for v in real) / max(len(real), 1)
 
 
 def by(v: Verdict) -> str:
@@ -130,13 +131,15 @@ def main() -> int:
         done += spec_mutants(file, options.count, options.seed, set(filter(None, options.only.split(","))))
     seconds = time.time() - start
     print("\n" + table(done))
-    print(f"\n{share(done):.1%} of those that are neither refused nor equivalent die; {seconds:.0f} s for {len(done)} "
-          f"of {made} mutants, so that all would take {seconds / max(len(done), 1) * made / 3600:.1f} h")  # fmt: skip
+    real, least = share(done), share(done, least=True)
+    print(f"\n{real:.1%} of those that are neither refused nor equivalent die ({least:.1%} if those with the same values "
+          f"on drawn cases are not equivalent); {seconds:.0f} s for {len(done)} of {made} mutants, so that all would "
+          f"take {seconds / max(len(done), 1) * made / 3600:.1f} h")  # fmt: skip
     print("by: " + ", ".join(f"{k} {n}" for k, n in Counter(by(v) for _, v in done).most_common()))
     for e, v in done:
         if v.outcome == ALIVE:
             print(f"survived: {e.definition}:{e.line} {e.kind}: {e.what}")
-    return 0 if share(done) >= ENOUGH else 1
+    return 0 if real >= ENOUGH else 1
 
 
 if __name__ == "__main__":

@@ -267,6 +267,17 @@ def f(x: i64[N], y: mut[f32[N]]):
 # ---------------------------------------------------------------- what is remembered
 
 
+def test_answers_are_of_one_prover_and_of_one_kind_of_expressions(tmp_path):
+    for folder in ("prove", "tree", "lower"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "part.py").write_text("")
+    before = list(remembered._decides(tmp_path))
+    (tmp_path / "lower" / "part.py").write_text("another")
+    assert list(remembered._decides(tmp_path)) == before
+    (tmp_path / "tree" / "part.py").write_text("zeros of both signs are equal")
+    assert list(remembered._decides(tmp_path)) != before
+
+
 def test_a_proof_that_cannot_be_kept_is_a_proof(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(remembered, "_file", lambda: tmp_path / "no" / "folder")
     which = remembered.key((), var("x"))

@@ -1,18 +1,22 @@
 """Questions that were answered before, by content, in the cache folder: a build does not ask the same thing twice.
 
 What was not proved is kept with the steps that the solver had: with as many it gives up again, on any machine.  The
-name of the file holds a hash of the prover itself, so that a changed prover starts with nothing.
+name of the file holds a hash of all that decides an answer, the text of the prover and of expressions and the version
+of the solver, so that after a change of any of them nothing is known.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from vibee.tree.expr import Expr
 
 SIZE = 16  # bytes of one key
+DECIDES = ("prove", "tree")  # the folders of vibee on whose text an answer depends
 
 
 def key(facts: tuple[Expr, ...], goal: Expr) -> bytes:
@@ -82,8 +86,17 @@ def _known() -> _Answers:
 
 @cache
 def _file() -> Path:
-    here = Path(__file__).parent
-    own = _digest(b"".join(part.read_bytes() for part in sorted(here.glob("*.py"))), 8)
     from vibee.build.cache import cache_folder
 
-    return cache_folder() / f"proofs-{own.hex()}"
+    return cache_folder() / f"proofs-{_digest(b''.join(_decides(Path(__file__).parents[1])), 8).hex()}"
+
+
+def _decides(vibee: Path) -> Iterator[bytes]:
+    """All that decides an answer: the version of the solver, and texts below the folder of the package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    with suppress(PackageNotFoundError):
+        yield version("z3-solver").encode()
+    for folder in DECIDES:
+        for part in sorted((vibee / folder).glob("*.py")):
+            yield part.read_bytes()
