@@ -132,7 +132,7 @@ def main() -> int:
     seconds = time.time() - start
     print("\n" + table(done))
     real, least = share(done), share(done, least=True)
-    print(f"\n{real:.1%} of those that are neither refused nor equivalent die ({least:.1%} if those with the same values "
+    print(f"\n{real:.1%} of those that are neither refused nor equivalent die ({least:.1%} if those with equal values "
           f"on drawn cases are not equivalent); {seconds:.0f} s for {len(done)} of {made} mutants, so that all would "
           f"take {seconds / max(len(done), 1) * made / 3600:.1f} h")  # fmt: skip
     print("by: " + ", ".join(f"{k} {n}" for k, n in Counter(by(v) for _, v in done).most_common()))
