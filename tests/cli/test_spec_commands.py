@@ -210,8 +210,8 @@ def test_verify_takes_files_in_order_whatever_process_looks_at_them(
 def test_verify_tells_conditions_that_nothing_satisfies(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (specs / "never.vibee").write_text("def never(x: f32[N]) -> y[N]:\n    given(N > 3, N < 2)\n    y[n] = x[n]\n")
     status, out, err = run(capfd, "verify", "never.vibee")
-    assert (status, err) == (0, []) and out[2].startswith("never.vibee:2:11: UNPROVED in never: ")
-    assert "(given: " in out[2] and out[3].startswith("1 definitions, ")
+    assert (status, err) == (1, []) and out[2].startswith("never.vibee:2:11: REFUTED in never: ")
+    assert out[3] == "    why: no sizes satisfy N > 3 and N < 2" and out[4].startswith("1 definition, ")
 
 
 @pytest.mark.parametrize(("path", "message"), [("none.vibee", "there is no such file"), ("empty", "no .vibee file")])

@@ -367,7 +367,7 @@ def test_results_that_are_numbers_have_the_names_of_the_spec() -> None:
     said = {(v.kind, v.text): str(v.counterexample) for v in verdicts if v.outcome == REFUTED}
     assert set(said) == {("bounds", "0 <= n < N for axis 0 of x"), ("domain", "s >= 0.0 in sqrt(s)")}
     assert "and s >= 0.0 does not hold" in said["domain", "s >= 0.0 in sqrt(s)"]
-    assert said["bounds", "0 <= n < N for axis 0 of x"].endswith("x[1] is outside x[1] with N=1, n=1")
+    assert said["bounds", "0 <= n < N for axis 0 of x"].endswith("x[1] is outside x[1] with N=1, t=1.37769, n=1")
     assert "_value" not in "".join(map(repr, verdicts))
 
 

@@ -3,6 +3,7 @@
 import fuzz
 import pytest
 from brute import machine, search
+from owed import missing
 from random_specs import FAMILIES, UNKNOWN, family, spec
 
 from vibee.check import load_text
@@ -58,3 +59,37 @@ def test_a_false_claim_is_noticed(monkeypatch):
     rows, _, wrong = fuzz.fuzz(100)
     assert rows["bounds, said to be safe"] > 10 and rows["race, said to be safe"] > 1
     assert len(wrong) > 15, rows
+
+
+EVERY_KIND = """
+@procedure
+def head(x: f32[N], k: i64) -> y(f32):
+    given(0 <= k < N)
+    y = x[k]
+
+@procedure
+def f(x: f32[N]) -> y(f32):
+    given(N >= 3, x[n] >= 0)
+    k: i64 = 0
+    while k < N - 1:
+        k += 1
+    y = sqrt(x[N - 1 - k] + head(x, k)) / x[2 * k % N]
+    then(y >= 0)
+"""
+
+
+def test_what_the_prover_passes_over_is_noticed():
+    unit = Unit(load_text(EVERY_KIND, "case.vibee"), "v3")
+    (d,) = unit.program.defs["f"]
+    unit.procedure(d)
+    said = unit.obligations["f"]
+    assert missing(unit, d, said) == []
+    for kind, least in (("ends", 1), ("given", 2), ("overflow", 2), ("domain", 2)):
+        left_out = missing(unit, d, [o for o in said if o.kind != kind])
+        assert {k for k, *_ in left_out} == {kind} and len(left_out) >= least
+
+
+def test_a_spec_of_which_nothing_is_said_is_wrong(monkeypatch):
+    monkeypatch.setattr(fuzz, "missing", lambda unit, d, said: [("ends", d.span, "the loop ends")])
+    assert fuzz.judge(0).wrong == "nothing is said of ends: the loop ends"
+    assert fuzz.said_safe(fuzz.Fault("overflow", fuzz.Span(), "", {}, {}), [])

@@ -71,7 +71,7 @@ FAULTS = {
     ),
     "divisor": (
         "@procedure\ndef f(x: f32[N], k: i64) -> y(f32[N]):\n    for i in range(N):\n        y[i] = x[i % k]\n",
-        {"N": 2}, {"k": 0}, "case.vibee:4:18: i % k divides by 0 with N=2, i=0, k=0",
+        {"N": 2}, {"k": 0}, "case.vibee:4:18: i % k divides by 0 with N=2, k=0, i=0",
     ),
     "divisor of a range": (
         "@procedure\ndef f(x: mut[f32[N]], k: i64):\n    for i in range(N // k):\n        x[i] = 0.0\n",
@@ -80,11 +80,21 @@ FAULTS = {
     "overflow": (
         "@procedure\ndef f(x: f32[N], k: i64) -> y(f32[N]):\n    given(N >= 1)\n    for i in range(N):\n"
         "        y[i] = x[(k * (i + 1)) % N]\n",
-        {"N": 2}, {"k": 2**62}, "k * (i + 1) does not fit 64 bits with N=2, i=1, k=4611686018427387904",
+        {"N": 2}, {"k": 2**62}, "k * (i + 1) does not fit 64 bits with N=2, k=4611686018427387904, i=1",
     ),
     "endless": (
         "@procedure\ndef f(n: i64) -> s(i64):\n    s = n\n    while s != 1:\n        s = s - 2\n",
-        {}, {"n": 4}, "case.vibee:4:5: while s != 1 has not ended after 20000 iterations",
+        {}, {"n": 4}, "case.vibee:4:5: while s != 1 has not ended after 20000 iterations with n=4",
+    ),
+    "endless, in a circle": (
+        "@procedure\ndef f(n: i64, v: f32) -> s(i64):\n    while s >= 0:\n        s = (s + n) % 3\n",
+        {}, {"n": 4, "v": 0.5},
+        "case.vibee:3:5: while s >= 0 never ends: all is as it was 3 iterations before with n=4, v=0.5",
+    ),
+    "of a number like one of a callee": (
+        "@procedure\ndef put(y: mut[f32[N]]):\n    for k in range(N + 1):\n        y[k] = 0.0\n\n"
+        "@procedure\ndef f(y: mut[f32[N]], k: i64):\n    if k > 1:\n        put(y)\n",
+        {"N": 1}, {"k": 2}, "y[1] is outside y[1] (in put) with N=1, k=2, k=1",
     ),
     "given": (
         "@procedure\ndef head(x: f32[N]) -> y(f32):\n    given(N >= 2)\n    y = x[1]\n\n"
@@ -539,3 +549,59 @@ def test_the_version_for_numbers_gives_its_number_where_another_takes_arrays():
     assert "z[2] is outside z[2]" in fault(text, {}, {"a": 4, "y": [0]}).text
     assert "z[-1] is outside z[2]" in fault(text, {}, {"a": 3, "y": [0]}).text
     assert fault(text.replace("y[0] = grow(s)", "y[0] = grow(s) + 1"), {}, {"a": 3, "y": [9]}) is None
+
+
+CIRCLES = """
+@procedure
+def swaps(x: mut[f32[N]], n: i64):
+    k: i64 = 0
+    while k < n:
+        y = x[0]
+        x[0] = x[1]
+        x[1] = y
+
+@procedure
+def turn(x: mut[f32[N]], at: i64) -> s(f32):
+    x[at] = -x[at]
+
+@procedure
+def calls(x: mut[f32[N]], n: i64) -> s(f32):
+    while s < 1.0:
+        s = turn(x, 0)
+
+@procedure
+def grows(x: mut[f32[N]], n: i64):
+    while x[0] < 1.0:
+        x[1] += 1.0
+"""
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("swaps", "while k < n never ends: all is as it was 2 iterations before"),
+    ("calls", "never ends: all is as it was 2 iterations before"),  # -0.0 is not 0.0
+    ("grows", "while x[0] < 1.0 has not ended after 20000 iterations"),
+])  # fmt: skip
+def test_a_loop_that_comes_back_to_where_it_was_never_ends(name, words):
+    found = run(CIRCLES, {"N": 2}, {"x": [0.0, 0.5], "n": 1}, name).fault
+    assert found is not None and words in str(found) and found.certain == ("never" in words)
+
+
+def test_a_fault_that_is_certain_comes_before_one_that_is_not():
+    unit = unit_of(FAULTS["endless"][0].replace("s = s - 2", "s = s - 2 if n > 4 else 1 - s"))
+    m = machine(unit)
+    m.every = {}
+    for n in (6, 2, 4, 8):
+        m.run(m.lookup("f"), {}, {"n": n})
+    assert [str(f) for f in m.every.values()] == [
+        "case.vibee:4:5: while s != 1 never ends: all is as it was 2 iterations before with n=2"
+    ]
+
+
+def test_a_loop_that_does_not_end_is_told_of_whoever_has_it():
+    text = (
+        "@procedure\ndef one(x: mut[i64[N]]):\n    for i in range(N):\n        x[i] += 1\n\n"
+        "@procedure\ndef f(x: mut[i64[N]], n: i64):\n    while n <= 3:\n        one(x)\n"
+    )
+    found = fault(text, {"N": 9}, {"n": 1})
+    assert found is not None and found.key == "f" and not found.certain
+    assert str(found) == "case.vibee:8:5: while n <= 3 has not ended after 20000 iterations with N=9, n=1"

@@ -12,7 +12,7 @@ from vibee.prove import linear, remembered
 from vibee.prove.bounds import check_bounds
 from vibee.prove.facts import compare
 from vibee.prove.linear import MANY, constant_apart, implied, proved_before
-from vibee.prove.report import VectorBounds
+from vibee.prove.report import Obligation, VectorBounds
 from vibee.prove.verify import PROVED, REFUTED, UNPROVED, verify_program
 from vibee.tree.defs import Decl, For, If, Store, statements
 from vibee.tree.expr import Expr, const, var
@@ -144,6 +144,40 @@ def test_a_way_that_is_never_taken_need_not_end() -> None:
     assert ends("        if i < n:\n            i += 1") == PROVED
 
 
+SKIPS = "".join(f"        if n % {k} == 1:\n            n += 1\n" for k in range(2, 9))
+WHY = "no number is known that each iteration makes smaller, and none below a bound: not "
+
+
+@pytest.mark.parametrize(
+    ("loop", "why"),
+    [
+        ("while x > 0.5:\n        x = x * 0.5", "no condition that keeps it going compares integers"),
+        (f"while n < 9:\n{SKIPS}        n += 1", "an iteration can go more than 64 ways"),
+        ("while n != a:\n        n += 1", WHY + "a - n, n - a"),
+        ("while n != a and n != b and n != 5:\n        n += 1", WHY + "a - n, n - a, b - n, n - b, ..."),
+    ],
+)
+def test_why_a_loop_is_not_known_to_end(loop: str, why: str) -> None:
+    text = (
+        f"@procedure\ndef f(y: f32, m: i64, a: i64, b: i64) -> s(i64):\n    x = y\n    n = m\n    {loop}\n    s = n\n"
+    )
+    (o,) = not_proved(text)
+    assert (o.kind, o.why) == ("ends", why)
+
+
+def test_why_a_condition_at_a_call_is_not_known() -> None:
+    callee = "@procedure\ndef g(x: i64[N]) -> y(i64):\n    given(x[n] > n)\n    y = 0\n\n"
+    (o,) = not_proved(callee + "@procedure\ndef f(x: i64[N]) -> y(i64):\n    y = g(x)\n")
+    assert (o.kind, o.why) == ("given", "it reads what nothing is known of here")
+
+
+def not_proved(text: str) -> list[Obligation]:
+    program = load_text(text, "case.vibee")
+    unit = Unit(program, "v3")
+    unit.procedure(program.defs["f"][0])
+    return unit.open["f"]
+
+
 RUNS = """
 @procedure
 def f(x: i32[N], m: i64) -> (length(i64[N]), count(i64)):
@@ -161,20 +195,28 @@ def f(x: i32[N], m: i64) -> (length(i64[N]), count(i64)):
 
 
 @pytest.mark.parametrize(
-    ("loop", "ending"),
+    ("loop", "ending", "inside"),
     [
-        ("while j < N and x[j] == x[i]:\n            j += 1", True),
-        ("while j < N and x[j] == x[i]:\n            if x[j] > 2:\n                break\n            j = 1 + j", True),
-        ("for k in range(N):\n            if x[k] > 2 and j < N:\n                j += 1", True),
-        ("while j < N and x[j] == x[i]:\n            j += 1\n            if j > 5:\n                j = 0", False),
-        ("while j > 0 and x[j - 1] == x[i]:\n            j -= 1", False),
-        ("for k in range(m):\n            i -= 1", False),
+        ("while j < N and x[j] == x[i]:\n            j += 1", True, True),
+        (
+            "while j < N and x[j] == x[i]:\n            if x[j] > 2:\n                break\n            j = 1 + j",
+            True,
+            True,
+        ),
+        ("for k in range(N):\n            if x[k] > 2 and j < N:\n                j += 1", True, True),
+        (
+            "while j < N and x[j] == x[i]:\n            j += 1\n            if j > 5:\n                j = 0",
+            False,
+            False,
+        ),
+        ("while j > 0 and x[j - 1] == x[i]:\n            j -= 1", False, False),
+        ("for k in range(m):\n            i -= 1", True, False),
     ],
 )
-def test_a_loop_ends_where_one_inside_only_goes_ahead(loop: str, ending: bool) -> None:
+def test_a_loop_ends_where_one_inside_only_goes_ahead(loop: str, ending: bool, inside: bool) -> None:
     text = RUNS.replace("LOOP", loop)
     assert (set(outcomes(text, "ends").values()) == {PROVED}) == ending
-    assert (set(outcomes(text, "bounds").values()) == {PROVED}) == ending
+    assert (set(outcomes(text, "bounds").values()) == {PROVED}) == inside
 
 
 MERGE = """

@@ -13,6 +13,7 @@ from itertools import repeat
 from multiprocessing import get_context
 from typing import Any
 
+from vibee.check.errors import SpecError, count
 from vibee.runtime.errors import UserError
 
 LONG, HEAD = 400, 300  # characters of a formula, and of its beginning
@@ -31,29 +32,32 @@ def verify_specs(paths: list[str], as_json: bool, timeout: int | None, isa: str)
     files = spec_files(paths)
     if isinstance(files, str):
         raise UserError(files)
-    start, rows, mistakes = time.perf_counter(), [], 0
+    start, rows, mistakes = time.perf_counter(), [], []
     for path, errors, found in _all(list(map(str, files)), isa, timeout or TIMEOUT_MS):
         for error in errors:
             print(error, file=sys.stderr)
-        mistakes += len(errors)
+        mistakes += errors
         rows += [(path, f) for f in found]
     seconds = time.perf_counter() - start
     totals = {o: sum(found.count(o) for _, found in rows) for o in (PROVED, REFUTED, UNPROVED)}
     if as_json:
-        print(json.dumps({"seconds": round(seconds, 3), "isa": isa, **totals,
+        print(json.dumps({"seconds": round(seconds, 3), "isa": isa, **totals, "mistakes": list(map(_mistake, mistakes)),
                           "definitions": [_row(p, f) for p, f in rows]}, indent=1))  # fmt: skip
-    elif rows or not mistakes:
+    elif rows:
         _table(rows)
         for _, found in rows:
             for v in found.verdicts:
                 if v.outcome != PROVED:
                     print(failure(found.definition.name, v, KINDS))
-        print(f"{len(rows)} definitions, {sum(totals.values())} obligations: {totals[PROVED]} proved, "
-              f"{totals[REFUTED]} refuted, {totals[UNPROVED]} unproved, {seconds:.1f} s")  # fmt: skip
-    return 2 if mistakes else 1 if totals[REFUTED] else 0
+        counts = ", ".join(f"{n} {o.lower()}" for o, n in totals.items())
+        whole = f"{count(len(rows), 'definition')}, {count(sum(totals.values()), 'obligation')}"
+        print(f"{whole}: {counts}, {seconds:.1f} s")
+    if not rows and not mistakes:
+        print("vibee verify: no definitions", file=sys.stderr)
+    return 2 if mistakes or not rows else 1 if totals[REFUTED] else 0
 
 
-def _all(paths: list[str], isa: str, timeout: int) -> Iterator[tuple[str, list[str], list[Any]]]:
+def _all(paths: list[str], isa: str, timeout: int) -> Iterator[tuple[str, list[SpecError], list[Any]]]:
     """What came of each file, in the order of the paths; of a folder, several at a time where there are processors.
 
     A file is divided too, for one may take as long as all others, but not into its definitions: neighbours ask the
@@ -92,11 +96,11 @@ def _unit(path: str, isa: str) -> Any:
     return Unit(load(path), isa, thorough=True)
 
 
-def _look(path: str, isa: str) -> tuple[list[str], list[str], int]:
+def _look(path: str, isa: str) -> tuple[list[SpecError], list[str], int]:
     """The mistakes of a file, or the names of its definitions; and how much text they and all that they use have."""
     program = _unit(path, isa).program
     size = sum(os.path.getsize(m.path) for m in program.modules.all())
-    return list(map(str, program.errors)), [] if program.errors else list(program.defs), size
+    return program.errors, [] if program.errors else list(program.defs), size
 
 
 def _some(path: str, isa: str, names: list[str], timeout: int) -> list[Any]:
@@ -118,14 +122,18 @@ def _table(rows: list[tuple[str, Any]]) -> None:
 
 
 def failure(name: str, v: Any, kinds: dict[str, str]) -> str:
-    """What failed, in the words of the spec: the claim, what is known there, and the run that breaks it."""
+    """What failed, in the words of the spec: the claim, what is known there, and the run that breaks it; or a run that
+    shows what may happen."""
     from vibee.tree.expr import show
 
     o = v.obligation
     lines = [f"{o.span}: {v.outcome} in {name}: {_short(o.what)} ({o.kind}: {kinds.get(o.kind, '')})"]
-    if v.counterexample is not None:
-        lines.append(f"    counterexample, run: {v.counterexample}")
+    if v.counterexample:
+        lines.append(f"    {_run(v)}, run: {v.counterexample}")
+    if v.outcome == "REFUTED" and v.counterexample:
         return "\n".join(lines)
+    if o.why:
+        lines.append(f"    why: {_short(o.why)}")
     if o.goal is not None:
         lines.append(f"    claim: {_short(show(o.goal))}")
         known = list(dict.fromkeys(_short(show(f)) for f in o.facts))
@@ -140,6 +148,16 @@ def _short(text: str) -> str:
     return text if len(text) <= LONG else f"{text[:HEAD]} ... {text[HEAD - LONG :]}"
 
 
+def _run(v: Any) -> str:
+    """What a run is called: one that only shows what may happen refutes nothing."""
+    return "counterexample" if v.outcome == "REFUTED" else "example"
+
+
+def _mistake(error: SpecError) -> dict[str, Any]:
+    """A mistake that the front end found."""
+    return {"file": error.span.file, "line": error.span.line, "column": error.span.col, "message": error.message}
+
+
 def _row(path: str, found: Any) -> dict[str, Any]:
     from vibee.tree.expr import show
 
@@ -147,7 +165,8 @@ def _row(path: str, found: Any) -> dict[str, Any]:
         "file": path, "definition": found.definition.key, "ms": round(found.ms, 1),
         "obligations": [
             {"kind": v.kind, "outcome": v.outcome, "what": v.text, "line": v.span.line, "column": v.span.col,
-             **({"counterexample": str(v.counterexample)} if v.counterexample else {}),
+             **({_run(v): str(v.counterexample)} if v.counterexample else {}),
+             **({"why": v.obligation.why} if v.obligation.why and v.outcome != "PROVED" else {}),
              **({"claim": show(v.obligation.goal)} if v.outcome == "UNPROVED" and v.obligation.goal else {}),
              **({"instead": v.obligation.instead} if v.outcome == "UNPROVED" else {})}
             for v in found.verdicts

@@ -45,7 +45,8 @@ def call_obligations(
                 goal, known = open_
                 out.append(Obligation("given", what, s.span, False, known.about(goal), goal, instead))
             else:
-                out.append(Obligation("given", what, s.span, claims is not None, instead=instead))
+                why = "" if claims is not None else "it reads what nothing is known of here"
+                out.append(Obligation("given", what, s.span, not why, instead=instead, why=why))
     for what, goals in agreement(s, callee, shapes):
         bad = next((g for g in goals if not facts.prove(g)), None)
         if bad is None:

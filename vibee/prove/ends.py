@@ -21,6 +21,7 @@ from vibee.tree.types import is_int
 from .facts import Facts, changed, compare, conjuncts, names_in, opposite, plus
 from .report import Obligation
 
+SHOWN = 4
 PATHS = 64  # ways through an iteration beyond which none is looked at
 
 
@@ -48,8 +49,20 @@ def ending(s: While, facts: Facts) -> Obligation:
     start = facts.copy()  # without elements that an iteration changes: they have no other name for what they hold then
     start.drop(moved)
     measure = next((m for m in _measures(s) if not names_in(m) & moved and _shrinks(s, m, start)), None)
-    what = "the loop ends" if measure is None else f"the loop ends: {show(measure)} becomes smaller"
-    return Obligation("ends", what, s.span, measure is not None, instead="it runs as it is written")
+    if measure is not None:
+        return Obligation("ends", f"the loop ends: {show(measure)} becomes smaller", s.span)
+    return Obligation("ends", "the loop ends", s.span, False, instead="it runs as it is written", why=_why(s))
+
+
+def _why(s: While) -> str:
+    """What was looked for and not found."""
+    if _ways(s.body, [Way()]) is None:
+        return f"an iteration can go more than {PATHS} ways"
+    tried = list(map(show, _measures(s)))
+    if not tried:
+        return "no condition that keeps it going compares integers"
+    shown = ", ".join([*tried[:SHOWN], *(["..."] if len(tried) > SHOWN else [])])
+    return f"no number is known that each iteration makes smaller, and none below a bound: not {shown}"
 
 
 # ---- candidates

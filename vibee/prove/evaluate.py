@@ -26,9 +26,11 @@ STOPS = frozenset({"given", "shape", "overlap", "endless"})  # after these no ru
 class Fault:
     """What went wrong in a run.
 
-    `sizes`: those of the run.  `indices`: the loop variables, and scalars of the index, where it happened.
+    `sizes`: those of the run.  `numbers`: its other arguments that are no arrays.  `indices`: the loop variables, and
+    scalars of the index, where it happened.
     `other`: for a race, the loop variables of the other iteration.  `key`: the procedure that it is the fault of
     (for a race, the one with the parallel loop).  `array`: of a race, the array that the loop's procedure knows.
+    `certain`: it is a fault; a loop that has not ended so far need be none.
     """
 
     kind: str
@@ -39,13 +41,17 @@ class Fault:
     other: dict[str, int] = field(default_factory=dict)
     key: str = ""
     array: str = ""
+    numbers: dict[str, Value] = field(default_factory=dict)
+    certain: bool = True
 
     def __str__(self) -> str:
         return f"{self.span}: {self.told()}"
 
     def told(self) -> str:
-        """What happened, and with which sizes and indices."""
-        at = ", ".join(f"{n}={v}" for n, v in {**self.sizes, **self.indices}.items())
+        """What happened, and with which sizes, numbers and indices; two may have one name, one of them in a callee."""
+        parts = [*self.sizes.items(), *self.numbers.items(), *self.indices.items()]
+        texts = (f"{n}={v:.6g}" if isinstance(v, float) else f"{n}={v}" for n, v in parts)
+        at = ", ".join(dict.fromkeys(texts))
         also = ", ".join(f"{n}={v}" for n, v in self.other.items())
         return f"{self.text}{' with ' + at if at else ''}{' and ' + also if also else ''}"
 
@@ -80,6 +86,7 @@ class Expressions:
     def __init__(self, lookup: Callable[[str], Procedure], kinds: frozenset[str], steps: int) -> None:
         self.lookup, self.kinds, self.limit = lookup, kinds, steps
         self.sizes: dict[str, int] = {}
+        self.numbers: dict[str, Value] = {}  # the other arguments of the run that are no arrays
         self.regions: list[Region] = []
         self.first: list[Run] = []  # for each region, what its iteration declares at its start
         self.names: set[str] = set()  # arrays of the procedure that is being read
@@ -104,6 +111,7 @@ class Expressions:
         other: dict[str, int] | None = None,
         key: str = "",
         array: str = "",
+        certain: bool = True,
     ) -> None:
         """Stop with a fault, if its kind is looked for; or note it and go on as the generated code would."""
         if kind not in self.kinds:
@@ -114,10 +122,18 @@ class Expressions:
         text = named(text, names)
         indices = {n: f.env[n] for n in f.loops} | {names.get(n, n): x for n, x in (more or {}).items()}
         where = "" if f.base == 0 and f.procedure is self.top else f" (in {f.procedure.name})"
-        fault = Fault(kind, span, text + where, dict(self.sizes), indices, other or {}, key or f.procedure.key, array)
+        fault = Fault(kind, span, text + where, dict(self.sizes), indices, other or {}, key or f.procedure.key, array,
+                      self.numbers, certain)  # fmt: skip
         if self.every is None or kind in STOPS:
             raise Found(fault)
-        self.every.setdefault((kind, span), fault)
+        self.note(fault)
+
+    def note(self, fault: Fault) -> None:
+        """Keep the first fault of a kind and place, but rather one that is certain."""
+        assert self.every is not None
+        key = fault.kind, fault.span
+        if key not in self.every or (fault.certain and not self.every[key].certain):
+            self.every[key] = fault
 
     # ---- accesses
 

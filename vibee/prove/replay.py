@@ -12,10 +12,12 @@ is shown where it would happen without them.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from vibee.check.errors import count as times
 from vibee.tree.defs import (
     Alloc,
     Assign,
@@ -37,7 +39,7 @@ from vibee.tree.expr import Expr, Span, load, loads, rebuild, show, substitute, 
 
 from .demands import demands
 from .evaluate import KINDS, Fault, Found, Frame, Refused, Run
-from .facts import conjuncts
+from .facts import changed, conjuncts
 from .memory import Region, TooLarge, new
 from .overflow import index_names
 from .report import results
@@ -85,7 +87,7 @@ class Machine(Views):
         self.odd = False  # are some of the floats that are drawn nan?
         self.attempts = 40  # how often arguments are drawn until `given` holds
         self.steps = 0
-        self.whiles: list[list[Any]] = []  # the running while loops: how often, and where
+        self.whiles: list[list[Any]] = []  # the running while loops: how often, which, and of whom
 
     def run(
         self, p: Procedure, sizes: dict[str, int], arguments: dict[str, Any] | None = None, seed: int = 0
@@ -95,15 +97,16 @@ class Machine(Views):
 
         self.sizes = {n: v for n, v in sizes.items() if n in p.sizes or any(q.name == n for q in p.params)}
         self.regions, self.first, self.whiles, self.steps, self.top = [], [], [], 0, p
-        self.outside = {}
+        self.outside, self.numbers = {}, {}
         try:
             f = arrange(self, p, self.sizes, arguments or {}, seed)
+            self.numbers = {q.name: f.env[q.name] for q in p.params if not q.is_array and q.name not in self.sizes}
             self.enter(p, f)
             self.demands(p, f)
             self.promises(p, f)
         except Found as e:
             if self.every is not None:
-                self.every.setdefault((e.fault.kind, e.fault.span), e.fault)
+                self.note(e.fault)
             return Result(e.fault, steps=self.steps)
         except (Refused, TooLarge) as e:
             return Result(refused=str(e), steps=self.steps)
@@ -321,15 +324,22 @@ class Machine(Views):
         return run
 
     def do_while(self, s: While) -> Step:
-        """A loop that has to end."""
-        cond, body = self.expr(s.cond, s.span), self.block(s.body)
+        """A loop that has to end.  Where all that its iterations change is as it was before, it never does; looked back
+        for is the last iteration whose number is a power of two."""
+        cond, body, state = self.expr(s.cond, s.span), self.block(s.body), _state(s.body)
 
         def run(f: Frame) -> str | None:
-            self.whiles.append([0, s.span, show(s.cond)])
-            jump = None
+            self.whiles.append([0, s, f])
+            jump, kept, back = None, b"", 0
             while cond(f):
-                self.whiles[-1][0] += 1
+                count = self.whiles[-1][0] = self.whiles[-1][0] + 1
                 self.tick(f)
+                now = state(f)
+                if now == kept:
+                    same = f"all is as it was {times(count - back, 'iteration')} before"
+                    self.found(f, "endless", s.span, f"while {show(s.cond)} never ends: {same}")
+                if count & (count - 1) == 0:
+                    kept, back = now, count
                 jump = body(f)
                 if jump in ("break", "return"):
                     break
@@ -344,8 +354,9 @@ class Machine(Views):
         if self.steps <= self.limit:
             return
         if self.whiles and "endless" in self.kinds:
-            _, span, cond = max(self.whiles, key=lambda w: w[0])
-            self.found(f, "endless", span, f"while {cond} has not ended after {self.limit} iterations")
+            _, s, frame = max(self.whiles, key=lambda w: w[0])
+            text = f"while {show(s.cond)} has not ended after {self.limit} iterations"
+            self.found(frame, "endless", s.span, text, certain=False)
         raise Refused(f"more than {self.limit} iterations")
 
     def do_if(self, s: If) -> Step:
@@ -429,6 +440,18 @@ def _assigned(stmts: list) -> set[str]:
     """Scalars that statements change."""
     out = {s.name for s in statements(stmts) if isinstance(s, Assign)}
     return out | {target(o) for s in statements(stmts) if isinstance(s, Call) for o in s.outs}
+
+
+def _state(stmts: list) -> Callable[[Frame], bytes]:
+    """What an iteration of these statements can change, to the bit; what it declares comes later."""
+    calls = [s for s in statements(stmts) if isinstance(s, Call)]
+    names = sorted(changed(stmts) | {str(a.attr) for s in calls for a in s.args if isinstance(a, Expr)})
+
+    def state(f: Frame) -> bytes:
+        scalars = [(n, f.env[n]) for n in names if n in f.env]
+        return marshal.dumps((scalars, [f.arrays[n].memory.data for n in names if n in f.arrays]), 2)
+
+    return state
 
 
 def _leading(stmts: list) -> list[Decl]:

@@ -41,6 +41,8 @@ class Obligation:
     goal: Expr | None = None
     instead: str = ""  # what happens at run time where it is not proved
     array: str = ""  # of a race: where iterations may meet
+    why: str = ""  # it is not proved, where no claim says so
+    wrong: bool = False  # that it does not hold is proved
 
     def __str__(self) -> str:
         said = f"it is not proved that {self.what}" if self.kind != "schedule" else self.what
@@ -66,4 +68,4 @@ def in_words_of(d: Definition, o: Obligation) -> Obligation:
     table = {n: var(out, "") for n, out in names.items()}
     facts = tuple(substitute(f, table) for f in o.facts)
     goal = o.goal and substitute(o.goal, table)
-    return replace(o, what=named(o.what, names), facts=facts, goal=goal) if names else o
+    return replace(o, what=named(o.what, names), why=named(o.why, names), facts=facts, goal=goal) if names else o

@@ -10,24 +10,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vibee.check.errors import SpecError, SpecFailure
-from vibee.tree.defs import Definition, Model
-from vibee.tree.expr import Span, loads, show, walk
+from vibee.check.errors import SpecError, SpecFailure, listed
+from vibee.tree.defs import Definition, Model, Procedure
+from vibee.tree.expr import Expr, Span, const, free_vars, loads, show, walk
 
-from .facts import conjuncts
-from .linear import satisfiable
+from .facts import Facts, conjuncts
+from .linear import implied, satisfiable
 from .plan import plan_obligations
 from .refute import faults
 from .replay import Fault
 from .report import Obligation
 
 EXCLUDE = "exclude it by given(...) or a condition"
+UNCLEAR = "the solver finds no numbers that satisfy all of it, and no proof that there are none"
 PROVED, REFUTED, UNPROVED = "PROVED", "REFUTED", "UNPROVED"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one obligation."""
+    """What came of one obligation.  `counterexample`: the run that refutes it; of one that is not proved, a run that
+    shows what may happen."""
 
     obligation: Obligation
     outcome: str
@@ -49,8 +51,11 @@ class Verdict:
         return self.obligation.span
 
     def __str__(self) -> str:
-        fault = self.counterexample
-        return f"{self.text} does not hold: {fault.told()}; {EXCLUDE}" if fault else self.text
+        if self.counterexample is None:
+            return self.obligation.why or self.text
+        if self.kind == "ends":
+            return self.counterexample.told()
+        return f"{self.text} does not hold: {self.counterexample.told()}; {EXCLUDE}"
 
 
 @dataclass(slots=True)
@@ -94,8 +99,8 @@ def verify_versions(unit: Any, name: str) -> list[Verified]:
 
 def verify(unit: Any, d: Definition, more: Iterable[Obligation] = ()) -> list[Verdict]:
     """The obligations of one definition, decided; `more` are those that are not of its lowered loops."""
-    unit.procedure(d)
-    found = [*unit.obligations[d.key], *possible(d), *more]
+    p = unit.procedure(d)
+    found = [*unit.obligations[d.key], *possible(d, p), *more]
     if all(o.proved for o in found):
         return [Verdict(o, PROVED) for o in found]
     seen = faults(unit, d)
@@ -113,7 +118,8 @@ def _decided(o: Obligation, seen: dict[tuple[str, Span], Fault], d: Definition) 
         fault = next((f for f in seen.values() if (f.kind, f.array, f.key) == (o.kind, o.array, d.key)), None)
     if fault is not None and o.kind == "given" and o.what.partition(" at the call")[0] not in fault.text:
         fault = None  # another condition of the same call
-    return Verdict(replace(o, span=_place(o.span, d)), REFUTED if fault else UNPROVED, fault)
+    wrong = o.wrong or (fault is not None and fault.certain)
+    return Verdict(replace(o, span=_place(o.span, d)), REFUTED if wrong else UNPROVED, fault)
 
 
 def _unexpected(found: list[Obligation], seen: dict[tuple[str, Span], Fault], d: Definition) -> list[Verdict]:
@@ -123,17 +129,16 @@ def _unexpected(found: list[Obligation], seen: dict[tuple[str, Span], Fault], d:
     return [
         Verdict(Obligation(kind, fault.text, _place(span, d), False), REFUTED, fault)
         for (kind, span), fault in seen.items()
-        if (kind, span) not in known and kind not in races and kind != "overflow"  # numbers that are no index may wrap
-    ]
+        if fault.certain and (kind, span) not in known and kind not in {*races, "overflow"}
+    ]  # numbers that are no index may wrap
 
 
 def refuted(unit: Any, d: Definition) -> list[Verdict]:
-    """What is refuted of a definition that is about to be emitted; a loop that has not ended in a run may end later,
-    which is for the report to tell."""
-    unit.procedure(d)
-    found = [o for o in unit.open[d.key] if o.kind not in ("schedule", "ends")]
-    if not found:
-        return []
+    """What is refuted of a definition that is about to be emitted."""
+    p = unit.procedure(d)
+    found = [o for o in [*unit.open[d.key], *contradiction(d, p)] if o.kind != "schedule"]
+    if all(o.wrong for o in found):
+        return [Verdict(o, REFUTED) for o in found]
     seen = faults(unit, d)
     return [v for v in (_decided(o, seen, d) for o in found) if v.outcome == REFUTED]
 
@@ -146,14 +151,40 @@ def refuse(unit: Any, definitions: list[Definition]) -> None:
         raise SpecFailure(list(wrong.values()))
 
 
-def possible(d: Definition) -> list[Obligation]:
+def possible(d: Definition, p: Procedure) -> list[Obligation]:
     """Can what is given hold at all?"""
-    plain = [c for g in d.given for c in conjuncts(g)
-             if not any(n.op in ("reduce", "scan") for n in walk(c)) and not any(True for _ in loads(c))]  # fmt: skip
+    known, plain = _plain(p)
     if not plain:
         return []
-    from .facts import Facts
+    if satisfiable(known) is not None:
+        return [Obligation("given", _can_hold(d), d.given[0].span)]
+    return contradiction(d, p) or [Obligation("given", _can_hold(d), d.given[0].span, False, why=UNCLEAR)]
 
-    model = satisfiable([*Facts(d).known, *plain])
-    what = "given can hold: " + ", ".join(map(show, plain))
-    return [Obligation("given", what, d.given[0].span, model is not None)]
+
+def contradiction(d: Definition, p: Procedure) -> list[Obligation]:
+    """What is given can never hold.  The solver knows less than is given, so that nothing satisfies is certain: of
+    what is no integer, or may wrap around, it takes any value (`p`, the lowered procedure, has that marked)."""
+    known, plain = _plain(p)
+    if not plain or not _never(known):
+        return []
+    for c in known:
+        rest = [x for x in known if x is not c]
+        known = rest if _never(rest) else known
+    kind = "sizes" if {n for c in known for n in free_vars(c)} <= set(d.sizes) else "numbers"
+    why = f"no {kind} satisfy {listed(map(show, known))}"
+    return [Obligation("given", _can_hold(d), d.given[0].span, False, why=why, wrong=True)]
+
+
+def _never(conditions: list[Expr]) -> bool:
+    return implied(tuple(conditions), const(False, "bool"))
+
+
+def _plain(p: Definition) -> tuple[list[Expr], list[Expr]]:
+    """What is known at the start of a procedure, and what of its `given` is about no elements."""
+    plain = [c for g in p.given for c in conjuncts(g)
+             if not any(n.op in ("reduce", "scan") for n in walk(c)) and not any(True for _ in loads(c))]  # fmt: skip
+    return list(dict.fromkeys([*Facts(p).known, *plain])) if plain else [], plain
+
+
+def _can_hold(d: Definition) -> str:
+    return "given can hold: " + ", ".join(map(show, _plain(d)[1]))
