@@ -2,6 +2,7 @@
 
 import pytest
 
+from vibee.check.program import load_text
 from vibee.tree.defs import Alloc, Call, Decl, Equations, For, Store
 from vibee.tree.expr import show
 from vibee.tree.listing import block_lines, definition_lines
@@ -143,11 +144,22 @@ def test_statements(checked, head, statements, expected):
 def test_parallel_reductions_are_plain_assignments(checked):
     p = checked(
         "@procedure\ndef f(x: f32[N]) -> (s(f32), m(f32)):\n    for i in parallel(N):\n        s -= x[i]\n        "
-        "m = max(x[i], m)"
+        "m = max(m, x[i])"
     )
     loop = next(s for s in p.by_key("f").body if isinstance(s, For))
     assert loop.parallel
-    assert [show(a.value) for a in loop.body] == ["s_value - x[i]", "max(x[i], m_value)"]
+    assert [show(a.value) for a in loop.body] == ["s_value - x[i]", "max(m_value, x[i])"]
+
+
+@pytest.mark.parametrize("op", ["min", "max"])
+def test_a_parallel_reduction_says_where_a_nan_goes(op):
+    """A nan in the second gives way, one in the first stays, and blocks are combined as the second."""
+    text = "@procedure\ndef f(x: TYPE[N]) -> m(TYPE):\n    for i in parallel(N):\n        m = "
+    text += f"{op}(x[i], m)"
+    assert [str(e) for e in load_text(text.replace("TYPE", "f32"), "case.vibee").errors] == [
+        f"case.vibee:4:9: write m = {op}(m, ...) in a parallel loop: there a nan gives way"]  # fmt: skip
+    assert not load_text(text.replace("TYPE", "i32"), "case.vibee").errors
+    assert not load_text(text.replace("TYPE", "f32").replace("parallel", "range"), "case.vibee").errors
 
 
 def test_indices_are_apart_from_locals(checked):

@@ -145,7 +145,18 @@ TABLE = [
     ("prove/ranges.py", "same = same and name not in free_vars(top)", "pass", "one maximum for all terms of a sum"),
     ("prove/ranges.py", "self.env[o.name] = Interval(0, 0, False)", "pass", "results are 0 before they are set"),
     ("prove/domain.py", "divisors=not claims(inner.d)", "divisors=False", "divisors in functions that claim nothing"),
-    ("prove/demands.py", "return all(facts.prove(x) for x in conjuncts(c))", "return True", "what a formula that is called asks"),
+    ("prove/demands.py", "return all(facts.prove(exact(x, facts)) for x in conjuncts(c))", "return True",
+     "what a formula that is called asks"),
+    ("prove/demands.py", "or _fits(e, facts)", "or True", "what a formula that is called asks may wrap around"),
+    ("prove/demands.py", "given = [exact(g, facts) for g in d.given]", "given = d.given",
+     "what is given of the caller of a formula may wrap around"),
+    ("prove/ranges.py", "and not names_in(e.rhs) & later", "", "what is made of an array before it is added to"),
+    ("prove/ranges.py", 'and not any(n.op == "scan" for n in walk(e.rhs))', "", "a running value at one place"),
+    ("prove/ranges.py", "of_nan or not any(self.of(a, known).nan for a in compares.args)", "True",
+     "a nan satisfies no comparison"),
+    ("prove/calls.py", "(overflow.at(known, goal), known)", "(goal, known)", "what a procedure asks may wrap around"),
+    ("prove/bounds.py", "self.overflow.exact(substitute(c, table), not self.silent)", "substitute(c, table)",
+     "what a function of numbers asks may wrap around"),
 ]  # fmt: skip
 
 # the definitions of cases.vibee that a folder's rules are tried on; for the prover, those of random specs

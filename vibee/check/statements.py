@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from vibee.tree.defs import Alloc, Assign, Call, Decl, Equations, For, If, Store, View, While
 from vibee.tree.expr import Expr, Span, walk
+from vibee.tree.types import is_float
 
 from .errors import SpecError
 
@@ -107,6 +108,9 @@ def parallel_writes(loop: For, shown: dict[str, str]) -> Iterator[SpecError]:
             continue
         name = shown.get(s.name, s.name)
         op, reads = _reduction(s)
+        if op in ("min", "max") and is_float(s.value.dtype) and not _is(s.value.args[0], s.name):
+            yield SpecError(s.span, f"write {name} = {op}({name}, ...) in a parallel loop: there a nan gives way")
+            continue
         if op is None:
             yield SpecError(
                 s.span, f"'{name}' is written by every iteration of a parallel loop; declare it inside, or reduce "
@@ -128,16 +132,20 @@ def parallel_writes(loop: For, shown: dict[str, str]) -> Iterator[SpecError]:
             )
 
 
+def _is(e: Expr, name: str) -> bool:
+    return e.op == "var" and e.attr == name
+
+
 def _reduction(s: Assign) -> tuple[str | None, int]:
     """The operation of `s = s op e`, and how often it reads s; (None, 0) if it is none."""
     e = s.value
-    if e.op == "sub" and e.args[0].op == "var" and e.args[0].attr == s.name:
+    if e.op == "sub" and _is(e.args[0], s.name):
         rest = sum(1 for n in walk(e.args[1]) if n.op == "var" and n.attr == s.name)
         return ("add", 1) if rest == 0 else (None, 0)
     if e.op not in COMBINE:
         return None, 0
     for mine, other in ((e.args[0], e.args[1]), (e.args[1], e.args[0])):
-        if mine.op == "var" and mine.attr == s.name:
+        if _is(mine, s.name):
             rest = sum(1 for n in walk(other) if n.op == "var" and n.attr == s.name)
             if rest == 0:
                 return e.op, 1

@@ -44,7 +44,7 @@ def lower_with_report(
         p, found = _lower(d, isa, lookup, thorough)
     except VectorBounds:
         p, found = _lower(d, "plain", lookup, thorough)
-    asked = [*domain_obligations(d, lookup), *demand_obligations(d, lookup)]
+    asked = [*domain_obligations(d, lookup), *demand_obligations(d, lookup, p.fits)]
     return p, [in_words_of(d, o) for o in [*found, *asked]]
 
 

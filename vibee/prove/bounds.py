@@ -335,7 +335,7 @@ class Walk:
         args = [self.expr(a, s.span) if isinstance(a, Expr) else a for a in s.args]
         callee = self.lookup(s.fn)
         if not self.silent:
-            self.found += call_obligations(s, self.d, self.lookup, self.facts, self.shapes)
+            self.found += call_obligations(s, self.d, self.lookup, self.overflow, self.shapes)
         for v, p in zip(s.args, callee.params, strict=True):
             if isinstance(v, View):
                 self.touch_view(v, p.kind == "mut", s.span)
@@ -387,7 +387,8 @@ class Walk:
         for g in callee.given:
             for c in conjuncts(g):
                 what = f"{show(c)} at the call of {callee.name}"
-                self.claim("given", substitute(c, table), what, span, TESTED if guarded(callee) else LEFT)
+                goal = self.overflow.exact(substitute(c, table), not self.silent)
+                self.claim("given", goal, what, span, TESTED if guarded(callee) else LEFT)
 
     def inside(self, array: str, idx: tuple[Expr, ...], run: int, span: Span) -> bool:
         """0 <= idx < shape on every axis (for `run` elements along the last)."""

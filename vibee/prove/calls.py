@@ -13,6 +13,7 @@ from vibee.tree.defs import Call, Definition, View
 from vibee.tree.expr import Expr, const, free_vars, load, loads, rebuild, show, substitute, var, walk
 
 from .facts import ZERO, Facts, compare, conjuncts, product, tested
+from .overflow import Overflow
 from .report import Obligation
 from .sources import sources
 
@@ -23,10 +24,10 @@ BEFORE = "tested before the call"
 
 
 def call_obligations(
-    s: Call, d: Definition, lookup: Lookup, facts: Facts, shapes: dict[str, tuple[Expr, ...]]
+    s: Call, d: Definition, lookup: Lookup, overflow: Overflow, shapes: dict[str, tuple[Expr, ...]]
 ) -> list[Obligation]:
     """One for each condition of the callee, and one for each array argument, of a call in `d`."""
-    callee = lookup(s.fn)
+    callee, facts = lookup(s.fn), overflow.facts
     table: dict[str, Expr] = dict(s.sizes)
     arrays: dict[str, View] = {}
     for a, p in [*zip(s.args, callee.params, strict=True), *zip(s.outs, callee.outs, strict=True)]:
@@ -40,6 +41,7 @@ def call_obligations(
             what = f"{show(c)} at the call of {callee.name}"
             instead = LEFT if tested(c, callee) is None else TESTED
             claims = _translated(c, d, lookup, table, arrays, facts)
+            claims = claims and [(overflow.at(known, goal), known) for goal, known in claims]
             open_ = next(((goal, known) for goal, known in claims or [] if not known.prove(goal)), None)
             if open_ is not None:
                 goal, known = open_

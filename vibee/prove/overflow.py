@@ -86,6 +86,12 @@ class Overflow:
         """The same expression, with the operations marked that have no bounds."""
         return self.mark(rebuild(e, lambda a: self.exact(a, note)), note)
 
+    def at(self, facts: Facts, e: Expr) -> Expr:
+        """The same expression, marked as it is where other facts hold."""
+        here, self.facts = self.facts, facts
+        e, self.facts = self.exact(e), here
+        return e
+
     def condition(self, c: Expr) -> Expr:
         """A condition of `given`, marked, but not in the indices of elements: those are any that are inside."""
         self.axes = {str(a.attr): n for ld in loads(c) for a, n in zip(ld.args, self.facts.fixed.get(str(ld.attr), ()),

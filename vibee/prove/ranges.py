@@ -199,7 +199,7 @@ class Ranges:
             return self.env.get(str(e.attr), of_type(e.dtype))
         if e.op == "where":
             c, a, b = e.args
-            if self.true(c, known):
+            if self.sure(c, known):
                 return self.of(a, (*known, c))
             return self.of(a, (*known, c)).join(self.of(b, (*known, negated(c))))
         if e.op == "cast":
@@ -238,6 +238,16 @@ class Ranges:
         if c.op == "not" and c.args[0].op in FLIP:
             c = replace(c.args[0], op=FLIP[c.args[0].op])
         return c.op in SWAP and holds(c.op, *(self.of(a, known) for a in c.args))
+
+    def sure(self, c: Expr, known: Known = ()) -> bool:
+        """Does a condition hold, also of numbers that are nan?"""
+        if c in known:
+            return True
+        if c.op in ("and", "or"):
+            return (all if c.op == "and" else any)(self.sure(a, known) for a in c.args)
+        compares = c.args[0] if c.op == "not" else c
+        of_nan = (compares.op == "ne") != (c.op == "not")
+        return self.true(c, known) and (of_nan or not any(self.of(a, known).nan for a in compares.args))
 
     # ---- the largest term of a sum
 
@@ -343,10 +353,17 @@ def earlier(scan: Expr, known: Known) -> Known:
 
 
 def told(body: list) -> dict[str, Equation]:
-    """The equations that say all of what a temporary is."""
+    """The equations that say all of what a temporary is, to be put where it is read: none that reads what is added to
+    after it, since that has become another number, and no running value, which has no meaning at one place."""
     found = [e for e in body if isinstance(e, Equation)]
     more = {e.lhs for e in found if e.accumulate}
-    return {e.lhs: e for e in found if e.lhs not in more}
+    out: dict[str, Equation] = {}
+    later: set[str] = set()
+    for e in reversed(found):
+        later |= {e.lhs} & more
+        if e.lhs not in more and not names_in(e.rhs) & later and not any(n.op == "scan" for n in walk(e.rhs)):
+            out[e.lhs] = e
+    return out
 
 
 def _key(e: Expr) -> str:

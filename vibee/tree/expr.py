@@ -168,7 +168,9 @@ def substitute(e: Expr, names: Mapping[str, Expr]) -> Expr:
         inner = {k: v for k, v in names.items() if k not in bound_vars(e)}
         return rebuild(e, lambda a: substitute(a, inner))
     if e.op == "scan" and e.attr[1] in names:  # type: ignore[index]
-        e = replace(e, attr=(e.attr[0], names[e.attr[1]].attr))  # type: ignore[index]
+        along = names[e.attr[1]]  # type: ignore[index]
+        assert along.op == "var", f"{show(e)} at {show(along)}"
+        e = replace(e, attr=(e.attr[0], along.attr))  # type: ignore[index]
     return rebuild(e, lambda a: substitute(a, names))
 
 
