@@ -137,7 +137,8 @@ def fill(name: str, dtype: str, shape: tuple[Expr, ...], fresh: Fresh) -> list:
     zero = const(False if dtype == "bool" else 0, dtype)
     store = Store(name, tuple(local(a) for a in axes), zero)
     ranges = [(a, s) for a, s in zip(axes, shape, strict=True)]
-    return parallel_nest(ranges[:-1], nest([(a, i(0), s) for a, s in ranges[-1:]], [store]))
+    outer = max(len(ranges) - 1, 1)  # rows among threads, or the elements of a vector
+    return parallel_nest(ranges[:outer], nest([(a, i(0), s) for a, s in ranges[outer:]], [store]))
 
 
 def guards(d: Definition, fresh: Fresh) -> list:
