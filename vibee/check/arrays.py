@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vibee.tree.expr import Expr, show
 
 from .errors import SpecError, count
+from .matching import takes
 
 if TYPE_CHECKING:
     from .calls import CallChecker
@@ -41,9 +42,11 @@ class ArrayTyper:
 
     def _call(self, e: Expr) -> int | None:
         name, *keys = e.attr
-        raw = self.checker.versions(str(name), e.span)[0]
-        sig = self.program.signature(raw, self.checker.scope.types if raw.uses_real else {})
+        versions = self.checker.versions(str(name), e.span)
         ranks = [self.rank(a) for a in e.args]
+        arrays = [None if r is None else r > 0 for r in ranks]
+        raw = next((v for v in versions if takes(v, arrays, keys)), versions[0])
+        sig = self.program.signature(raw, self.checker.scope.types if raw.uses_real else {})
         if sig is None:
             return None
         if len(e.args) > len(sig.params):

@@ -64,10 +64,10 @@ class BinderChecker(PowerChecker):
     def extent(self, name: str, uses: Iterable[Use], span: Span) -> Expr | None:
         """The size that an index runs over; None if no axis tells.  All unguarded uses must agree."""
         found: Use | None = None
-        spare: Use | None = None
+        guarded: list[Use] = []
         for u in uses:
             if u.guarded:
-                spare = spare or u
+                guarded.append(u)
             elif found is None:
                 found = u
             elif not self.scope.facts.equal(found.size, u.size):
@@ -78,7 +78,12 @@ class BinderChecker(PowerChecker):
                 if apart is not None:
                     how = f"write the range where {name} is new, as in [{name}:{least}]"
                 raise SpecError(u.span, f"{name} runs over {a} in {found.text} but over {b} in {u.text}; {how}")
-        found = found or spare
+        for u in guarded if found is None else []:
+            found = found or u
+            if not self.scope.facts.equal(found.size, u.size):  # no branch tells more than another
+                a, b = show(found.size), show(u.size)
+                how = f"write the range where {name} is new, as in [{name}:{a}]"
+                raise SpecError(u.span, f"{name} runs over {a} in {found.text} but over {b} in {u.text}; {how}")
         return found.size if found else None
 
     def arrays_exist(self, e: Expr) -> None:

@@ -9,7 +9,7 @@ from vibee.tree.types import is_float
 from .binders import Use, free_names
 from .calls import CallChecker
 from .errors import SpecError
-from .fold import is_literal
+from .fold import computed
 from .scope import Scope, Symbol
 from .signature import size_expr
 from .surface import SAssign, SExpr
@@ -222,8 +222,13 @@ def close(checker: CallChecker, e: Expr) -> Expr:
         raise SpecError(e.span, f"close compares floats, but {show(a)} is {a.dtype}; use ==")
     tolerance: tuple = ()
     for key, value in zip(keys, e.args[2:], strict=True):
-        x = checker.check(value)
-        if not is_literal(x) or not x.attr > 0:
-            raise SpecError(value.span, f"{key} is a positive number, as in {key}={8 if key == 'ulp' else 1e-5}")
-        tolerance = (key, x.attr)
+        tolerance = (key, tolerated(checker, key, value))
     return Expr("call", (a, b), ("close", *tolerance), "bool", e.span)
+
+
+def tolerated(checker: CallChecker, key: object, e: Expr) -> float:
+    """The number of `ulp=` or `rel=`: a positive one, which can be a constant."""
+    x = computed(checker.check(e))
+    if x.op != "const" or x.dtype == "bool" or not 0 < x.attr < float("inf"):
+        raise SpecError(e.span, f"{key} is a positive number, as in {key}={'8' if key == 'ulp' else '1e-5'}")
+    return x.attr  # type: ignore[no-any-return]

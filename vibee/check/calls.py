@@ -10,7 +10,7 @@ from vibee.tree.types import INT_LITERAL
 
 from .binders import BinderChecker
 from .errors import Known, SpecError, count, suggest
-from .matching import Arg, match, mismatch, taste
+from .matching import Arg, match, mismatch, takes, taste
 from .parse_expr import RESERVED
 from .scope import Symbol
 from .sizes import minus, product, shape_text
@@ -53,8 +53,27 @@ class CallChecker(BinderChecker):
         raise SpecError(span, f"there is no definition '{name}'{hint}")
 
     def is_scalar_call(self, e: Expr) -> bool:
-        """True if the surface call `e` names a definition from numbers to one number."""
-        return self.scope.program.is_scalar(self.versions(str(e.attr[0]), e.span)[0])
+        """True if the surface call `e` is of a definition from numbers to one number."""
+        return self.scope.program.is_scalar(self.meant(e)[0])
+
+    def meant(self, e: Expr) -> list[RawDef]:
+        """The versions of what the surface call `e` names; where some take whole arrays and others numbers, those
+        that take arrays where `e` has them, if there are any."""
+        name, *keys = e.attr
+        raws = self.versions(str(name), e.span)
+        if len({self.scope.program.is_scalar(raw) for raw in raws}) == 1:
+            return raws
+        arrays = [self.is_array(a) for a in e.args]
+        return [raw for raw in raws if takes(raw, arrays, keys)] or raws
+
+    def is_array(self, e: Expr) -> bool:
+        """Is the surface expression `e` a whole array, or a part of one?"""
+        if e.op == "call":
+            return e.attr == ("view",) or any(o.shape for o in self.meant(e)[0].outs[:1])
+        sym = self.scope.get(str(e.attr)) if e.op in ("var", "load") else None
+        if sym is None or not sym.cell or not sym.shape:
+            return False
+        return len(e.args) < len(sym.shape) or any(i.op == "slice" for i in e.args)
 
     # ------------------------------------------------------------ whole-array calls inside expressions
 
@@ -91,14 +110,13 @@ class CallChecker(BinderChecker):
         name = str(e.attr[0])
         if name == "view":
             raise SpecError(e.span, "view(...) is an array; it can only be an argument of a whole-array call")
-        raws = self.versions(name, e.span)
-        if not self.scope.program.is_scalar(raws[0]):
+        bound = self.bind(e, want) if self.is_scalar_call(e) else None
+        if bound is None or not bound.callee.is_scalar:
             raise SpecError(
                 e.span,
                 f"{name} takes or gives whole arrays; it can't stand inside this expression: call it in a "
                 f"statement before",
             )
-        bound = self.bind(e, want)
         args = tuple(a for a in bound.args if isinstance(a, Expr))
         return Expr("call", args, (bound.callee.key,), bound.callee.outs[0].dtype, e.span)
 

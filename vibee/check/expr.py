@@ -93,8 +93,9 @@ class ExprChecker:
         if common is None:
             if "bool" in (a.dtype, b.dtype):
                 raise self.no_number(a if a.dtype == "bool" else b)
-            wider = a.dtype if b.dtype in LITERALS or is_float(a.dtype) else b.dtype
-            hint = f"convert one, as in {wider if wider in DTYPES else 'f32'}(...)"
+            types = [self.scope.default(x.dtype) for x in (b, a)]
+            wider = max(types, key=lambda t: (is_float(t), DTYPES[t].bits))  # the other one fits in it, or nearly
+            hint = f"convert one, as in {wider}(...)"
             raise SpecError(
                 span, f"{show(a)} is {literal_text(a.dtype)} and {show(b)} is {literal_text(b.dtype)}; {hint}"
             )

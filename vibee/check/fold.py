@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
-from vibee.prove.values import constant
-from vibee.tree.expr import Expr
+from vibee.prove.values import FIT, constant
+from vibee.tree.expr import NOWHERE, Expr
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL
 
 from .errors import SpecError
@@ -25,6 +26,8 @@ FUNCTIONS: dict[str, Callable] = {
 }  # fmt: skip
 LARGEST = {"f32": "3.4e38", "bf16": "3.39e38"}
 COMPARISONS = frozenset(["lt", "le", "gt", "ge", "eq", "ne"])
+JOINED: dict[str, Callable] = {"and": all, "or": any, "not": lambda values: not values[0]}
+BROKEN = Expr("const", (), None, "", NOWHERE)  # in place of a constant that has a mistake
 
 
 class Single(float):
@@ -129,3 +132,27 @@ def wrapped(e: Expr, dtype: str) -> Expr:
     hi = bounds(dtype)[1]
     n = int(value) & ((1 << DTYPES[dtype].bits) - 1)
     return Expr("const", (), n - (1 << DTYPES[dtype].bits) if n > hi else n, dtype, e.span)
+
+
+def computed(e: Expr) -> Expr:
+    """Arithmetic of constants, with types of their own or without, as one constant; anything else as it is."""
+    args = tuple(map(computed, e.args))
+    if not args or any(a.op != "const" for a in args):
+        return e
+    if e.op == "where":
+        return args[1] if args[0].attr else args[2]
+    if e.op == "cast":
+        return wrapped(args[0], e.dtype)
+    if e.op in JOINED:
+        return Expr("const", (), JOINED[e.op]([a.attr for a in args]), "bool", e.span)
+    if e.op not in FUNCTIONS and e.op != "shl":
+        return e
+    numbers = [replace(a, dtype=FLOAT_LITERAL if isinstance(a.attr, float) else INT_LITERAL) for a in args]
+    if e.op in ("shl", "shr") and e.dtype in DTYPES:
+        numbers[1] = replace(numbers[1], attr=numbers[1].attr & (DTYPES[e.dtype].bits - 1))
+    found = fold(replace(e, args=tuple(numbers)))
+    if e.op in COMPARISONS or e.dtype not in DTYPES:
+        return found
+    if DTYPES[e.dtype].kind == "f":
+        return typed(found, e.dtype)
+    return replace(found, attr=FIT[e.dtype](found.attr), dtype=e.dtype)

@@ -79,6 +79,7 @@ class FormulaChecker(BodyChecker):
             return
         word = s.value.attr[0]
         if word == "gradient":
+            laws.once(self.gradient, s.value, word)
             self.gradient = laws.gradient_of(self, s.value)
         elif word == "derivative":
             laws.derivative(self, s.value, out)
@@ -126,7 +127,7 @@ class FormulaChecker(BodyChecker):
                     s.span, f"the result of {name or 'this call'} is dropped; assign it, as in y = {name or 'f'}(...)"
                 )
             case _:
-                word = {SFor: "for", SWhile: "while", SIf: "if", SJump: "a jump"}[type(s)]
+                word = s.kind if isinstance(s, SJump) else {SFor: "for", SWhile: "while", SIf: "if"}[type(s)]
                 raise SpecError(
                     s.span,
                     f"a formula holds equations, no '{word}'; use sum[i](...), where(...), or mark it @procedure",

@@ -6,12 +6,17 @@ from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 from vibee.tree.defs import Definition, Formula, Law, Param
-from vibee.tree.expr import Expr, names_in, show
+from vibee.tree.expr import Expr, const, names_in, rebuild, show, substitute
 from vibee.tree.types import DTYPES, is_float
 
 from .arrays import ArrayTyper
+from .binders import free_names
+from .body import tolerated
 from .errors import Known, SpecError, count, listed, suggest
+from .expr import LITERALS
+from .fold import computed
 from .matching import head
+from .sizes import Facts
 from .surface import RawDef
 
 if TYPE_CHECKING:
@@ -20,6 +25,12 @@ if TYPE_CHECKING:
 Head = tuple[Definition, RawDef, dict[str, str]]  # one version of a definition, and its `real`
 Form = tuple[int, tuple[str, ...]]  # the rank of a parameter, and the types that it may have
 PROPERTIES = ("then", "law", "example", "raises", "derivative", "gradient", "implements")
+
+
+def once(said: object, e: Expr, what: str) -> None:
+    """A statement of which a definition has one: `said` is what an earlier one said."""
+    if said is not None:
+        raise SpecError(e.span, f"{what} stands twice; leave one")
 
 
 def law(checker: BodyChecker, e: Expr) -> Law | None:
@@ -43,7 +54,7 @@ def _law(checker: BodyChecker, e: Expr) -> Law:
     """`law("name", left, right)`: two whole-array expressions that are equal; new names are any numbers."""
     plain = e.args[: len(e.args) - (len(e.attr) - 1)]
     keys = [str(k) for k in e.attr[1:]]
-    if len(plain) != 3 or plain[0].op != "str" or not set(keys) <= {"ulp", "rel"}:
+    if len(plain) != 3 or plain[0].op != "str" or len(keys) > 1 or not set(keys) <= {"ulp", "rel"}:
         raise SpecError(e.span, 'write law("name", left, right), as in law("shift", f(x + c), f(x))')
     typer = ArrayTyper(checker)
     left, right = (typer.rank(a) for a in plain[1:])
@@ -52,35 +63,65 @@ def _law(checker: BodyChecker, e: Expr) -> Law:
             plain[2].span,
             f"the left side has {count(left, 'axis')} and the right side {right}; both must have the same shape",
         )
-    settings = tuple(zip(keys, (a.attr for a in e.args[3:]), strict=True))
-    return Law("law", str(plain[0].attr), (plain[1], plain[2], *settings), e.span)
+    settings = [(k, tolerated(checker, k, a)) for k, a in zip(keys, e.args[3:], strict=True)]
+    sides = (_numbers(checker, a) for a in plain[1:])
+    return Law("law", str(plain[0].attr), (*sides, *settings), e.span)
 
 
-def literal(e: Expr) -> object:
-    """A number, True, False or nested lists of them."""
-    if e.op == "const":
-        return e.attr
-    if e.op == "neg" and e.args[0].op == "const" and not isinstance(e.args[0].attr, bool):
-        return -e.args[0].attr
-    if e.op == "var" and e.attr in ("inf", "nan"):
-        return float(str(e.attr))
-    if e.op == "neg" and e.args[0] == Expr("var", (), "inf"):
-        return float("-inf")
+def _numbers(checker: BodyChecker, e: Expr) -> Expr:
+    """A side of a law with the module's constants as numbers, so that they are none of its new names."""
+    sym = checker.scope.get(str(e.attr)) if e.op == "var" else None
+    if sym is None or sym.value is None:
+        return rebuild(e, lambda a: _numbers(checker, a))
+    if sym.broken:
+        raise Known()
+    value = const(sym.value.attr, "", e.span)
+    return value if sym.dtype in (*LITERALS, "bool") else Expr("cast", (value,), sym.dtype, "", e.span)
+
+
+def number(checker: BodyChecker, e: Expr, dtype: str) -> object:
+    """A number or arithmetic of numbers and constants, or nested lists of them: all such as a `dtype` holds."""
     if e.op == "list":
-        return [literal(a) for a in e.args]
+        return [number(checker, a, dtype) for a in e.args]
+    if e.op not in ("call", "str") and not any(checker.scope.local(str(n.attr)) for n in free_names(e)):
+        found = computed(checker.check(e))
+        if found.op == "const":
+            if dtype:  # an output without one has a mistake
+                checker.convert(found, dtype)
+            return found.attr
     raise SpecError(e.span, f"{show(e)} is not a number or a list of numbers")
 
 
-def depth(value: object, e: Expr) -> int:
-    """The rank of nested lists; all parts must have the same shape."""
-    if not isinstance(value, list):
-        return 0
-    if not value:
-        return 1
-    parts = [(depth(v, e), len(v) if isinstance(v, list) else 0) for v in value]
-    if len(set(parts)) > 1:
+def lengths(e: Expr) -> tuple[int, ...]:
+    """The shape of nested lists; all parts must have the same."""
+    if e.op != "list":
+        return ()
+    parts = set(map(lengths, e.args))
+    if len(parts) > 1:
         raise SpecError(e.span, "the rows of this list differ in length; give a full array")
-    return parts[0][0] + 1
+    return (len(e.args), *(parts.pop() if parts else ()))
+
+
+def _agree(checker: BodyChecker, passed: dict[str, Expr], results: dict[str, Expr]) -> None:
+    """The lists of an example are as long as what is passed tells, and results that alone have a size."""
+    of = {p.name: p for p in [*checker.params, *checker.outs]}
+    lists = [(of[n], e) for n, e in (*passed.items(), *results.items()) if n in of and e.op == "list"]
+    told = {p.name: lengths(e) for p, e in reversed(lists)}
+    sizes: dict[str, Expr] = {}
+    for size, (_, name, *axis) in checker.sizes.items():
+        default = of[name].default
+        if name in told:
+            sizes[size] = const(told[name][axis[0]], "i64")
+        elif name in passed and not axis:
+            sizes[size] = computed(checker.index(passed[name]))
+        elif default is not None:
+            sizes[size] = default
+    for p, e in lists:
+        for k, (s, n) in enumerate(zip(p.shape, lengths(e), strict=True)):
+            need = Facts().number(substitute(s, sizes))
+            if need not in (None, n):
+                what = show(s) if s.op == "const" else f"{show(s)} = {need}"
+                raise SpecError(e.span, f"axis {k} of '{p.name}' must be {what}, but here it is {n}")
 
 
 def _raises(checker: BodyChecker, e: Expr) -> Law:
@@ -93,7 +134,9 @@ def _raises(checker: BodyChecker, e: Expr) -> Law:
         if key not in known:
             raise SpecError(value.span, f"{checker.scope.raw.name} has no '{key}'{suggest(key, known)}")
     _all_passed(checker, e, named)
-    return Law("raises", str(plain[0].attr), tuple((k, literal(v)) for k, v in named.items()), e.span)
+    types = {p.name: p.dtype for p in checker.params}  # a single number of another type is refused by the call itself
+    args = tuple((k, number(checker, v, types.get(k, "") if v.op == "list" else "")) for k, v in named.items())
+    return Law("raises", str(plain[0].attr), args, e.span)
 
 
 def _example(checker: BodyChecker, e: Expr) -> Law | None:
@@ -129,7 +172,7 @@ def _example(checker: BodyChecker, e: Expr) -> Law | None:
             raise SpecError(value.span, f"{f} has no '{key}'{suggest(key, outputs)}" if key not in inputs else
                             f"'{key}' stays as it is in {f}; what comes of it is {listed(outputs)}")  # fmt: skip
     after = [(k, _value(checker, v, outputs[k], f)) for k, v in results.items()]
-    after += [(k, _share(v)) for k, v in settings.items()]
+    after += [(k, tolerated(checker, k, v)) for k, v in settings.items()]
     _all_passed(checker, e, passed)
     if whole and "weights" not in passed:
         raise SpecError(e.span, f"example needs the weights: add weights={f}.init(7)")
@@ -137,6 +180,7 @@ def _example(checker: BodyChecker, e: Expr) -> Law | None:
         names = listed(outputs) if outputs else "an output"
         how = f"add {checker.outs[0].name}=..." if checker.outs else f"write example({f}(...), {names}=...)"
         raise SpecError(e.span, f"example needs the result: {how}")
+    _agree(checker, passed, results)
     return Law("example", "", tuple(args), e.span, tuple(after))
 
 
@@ -158,14 +202,6 @@ def _key(e: Expr, args: tuple[Expr, ...]) -> int:
     if len(args) == 1 and args[0].op == "const" and type(args[0].attr) is int:
         return args[0].attr
     raise SpecError(e.span, "init takes a whole number in an example, as in init(7)")
-
-
-def _share(e: Expr) -> object:
-    """The number of `rel=` or `ulp=`."""
-    number = literal(e)
-    if isinstance(number, (list, bool)):
-        raise SpecError(e.span, "this is a number, as in rel=1e-3")
-    return number
 
 
 def _made_beside(checker: BodyChecker) -> set[str]:
@@ -190,12 +226,13 @@ def _value(checker: BodyChecker, e: Expr, p: Param | None, f: str, weights: bool
         return _key(e, e.args[1:])
     if p is None:
         raise SpecError(e.span, f"{f} has no 'weights'; only an example of a model takes them")
-    number = literal(e)
-    rank = depth(number, e)
+    found, rank = number(checker, e, p.dtype), len(lengths(e))
+    if p.kind == "size" and found < 0:  # type: ignore[operator]
+        raise SpecError(e.span, f"a size is at least 0, but this is {found}")
     if rank == len(p.shape):
-        return number
+        return found
     if rank == 0 and not any(w[1] == p.name for w in checker.sizes.values()):
-        return number  # of all elements; others tell how many
+        return found  # of all elements; others tell how many
     raise SpecError(e.span, f"'{p.name}' has {count(len(p.shape), 'axis')}, but this has {rank}")
 
 
@@ -217,6 +254,7 @@ def derivative(checker: BodyChecker, e: Expr, out: Formula) -> None:
             )
         if not is_float(p.dtype) or not is_float(out.outs[0].dtype or "f64"):
             raise SpecError(value.span, f"'{key}' is {p.dtype}; only floats have derivatives")
+        once(out.derivative.get(p.name), value, f"the derivative by {key}")
         slope = checker.value(value, p.dtype)
         usable = [q.name for q in [*out.params, *out.outs]]
         for name in sorted(names_in(slope) - set(usable)):

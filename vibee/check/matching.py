@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vibee.tree.defs import Definition, Param
 from vibee.tree.expr import Expr, Span, show
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, is_float, is_int, promote
@@ -29,6 +31,17 @@ def head(d: Definition) -> str:
         t = "size" if p.kind == "size" else p.dtype + (shape_text(p.shape) if p.shape else "")
         items.append(f"{p.name}: {t}")
     return f"{d.name}({', '.join(items)})"
+
+
+def takes(raw: RawDef, arrays: Sequence[bool | None], keys: Sequence[object]) -> bool:
+    """Has `raw` arrays and numbers where a call with the last arguments named `keys` has them (None: either)?"""
+    plain = len(arrays) - len(keys)
+    passed = {p.name: a for p, a in zip(raw.params, arrays[:plain], strict=False)}
+    passed |= dict(zip(map(str, keys), arrays[plain:], strict=True))
+    mine = {p.name: p.type.shape is not None for p in raw.params}
+    needed = {p.name for p in raw.params if p.default is None}
+    fits = all(a is None or mine.get(name) == a for name, a in passed.items())
+    return fits and needed <= passed.keys() and len(passed) == len(arrays)
 
 
 def taste(sig: Definition, want: str, default: str) -> int:

@@ -88,6 +88,8 @@ class ModelChecker(WeightChecker):
                 self.weights_of(s.value)
             elif name in ("example", "raises"):
                 self.calls.append(s.value)
+            elif name == "given":  # those of the model itself are taken out before
+                raise SpecError(s.span, "given(...) stands at the top level of the model, in no loop")
             elif name in ("then", "law"):
                 raise SpecError(s.span, f"a model has no {name}(...); state it for the formulas that the model calls")
             else:

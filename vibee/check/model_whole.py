@@ -57,6 +57,12 @@ class WholeArrays(CallChecker):
         got = self.result(e, "") if self.has_arrays(e) else None
         return got if isinstance(got, ArrayArg) else None
 
+    def is_array(self, e: Expr) -> bool:
+        """As for procedures; expressions of arrays are arrays too."""
+        if e.op in ("var", "load") or (e.op == "call" and (e.attr == VIEW or not self.is_scalar_call(e))):
+            return super().is_array(e)
+        return any(map(self.is_array, e.args))
+
     def result(self, e: Expr, name: str) -> Arg:
         """The value of an expression; a new value is called `name` if it isn't ''."""
         if e.op in ("var", "load") or (e.op == "call" and e.attr == VIEW):

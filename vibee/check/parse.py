@@ -10,7 +10,7 @@ import warnings
 from vibee.tree.expr import Expr, Span
 
 from .errors import Errors, SpecError, suggest
-from .parse_expr import BINARY, RESERVED, ExprParser
+from .parse_expr import BINARY, RESERVED, ExprParser, reserved
 from .parse_sig import SignatureParser
 from .surface import (
     RawConst,
@@ -87,6 +87,7 @@ class FileParser(SignatureParser, ExprParser):
         self.text = text
         self.errors = errors
         self.broken = False
+        self.named = False  # module("name") has been read
 
     # ------------------------------------------------------------ module level
 
@@ -116,6 +117,9 @@ class FileParser(SignatureParser, ExprParser):
                 if any(n.name == "*" for n in node.names):
                     raise self.fail(node, "import * is not part of the language; name what is used")
                 names = [(n.name, n.asname or n.name, self.span(n)) for n in node.names]
+                for n in node.names:
+                    if (n.asname or n.name) in RESERVED:
+                        self.errors.add(self.fail(n, reserved(n.asname or n.name)))
                 out.imports.append(RawImport(node.module, names, self.span(node)))
             case ast.Import():
                 raise self.fail(node, "write the names that are used, as in: from foundation.math import exp")
@@ -139,7 +143,9 @@ class FileParser(SignatureParser, ExprParser):
             raise self.fail(call, 'write module("name", version=1)')
         if not args[0].isidentifier():
             raise self.fail(call, f"'{args[0]}' is not a name; a module's name has letters, digits and '_'")
-        out.module = args[0]
+        if self.named:
+            raise self.fail(call, "module stands twice; a file has one name")
+        out.module, self.named = args[0], True
         for k in call.keywords:
             if k.arg != "version" or not isinstance(k.value, ast.Constant):
                 raise self.fail(call, 'module takes a name and version=NUMBER, as in module("name", version=1)')
@@ -147,7 +153,7 @@ class FileParser(SignatureParser, ExprParser):
 
     def _fresh(self, node: ast.AST, name: str) -> None:
         if name in RESERVED:
-            raise self.fail(node, f"'{name}' is a word of the language; choose another name")
+            raise self.fail(node, reserved(name))
 
     # ------------------------------------------------------------ definitions
 
@@ -162,7 +168,7 @@ class FileParser(SignatureParser, ExprParser):
                 kind = name
         name = node.name
         if name in RESERVED:
-            self._report(node, f"'{name}' is a word of the language; choose another name")
+            self._report(node, reserved(name))
         params, outs = self.signature(node)
         doc = ast.get_docstring(node) or ""
         body = self._block(node.body[1:] if doc or _is_doc(node.body[0]) else node.body)

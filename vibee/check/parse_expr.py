@@ -39,6 +39,11 @@ RESERVED = frozenset(
 )  # fmt: skip
 
 
+def reserved(name: str) -> str:
+    """The message for a word of the language in place of a name."""
+    return f"'{name}' is a word of the language; choose another name"
+
+
 class ExprParser:
     """Turns `ast` expressions of one file into `Expr`; raises SpecError at the first mistake."""
 

@@ -8,7 +8,7 @@ from vibee.tree.expr import Expr
 from vibee.tree.types import DTYPES, REAL
 
 from .errors import Errors, SpecError, suggest
-from .parse_expr import RESERVED, ExprParser
+from .parse_expr import RESERVED, ExprParser, reserved
 from .surface import RawOut, RawParam, RawType
 
 TYPE_WORDS = (*DTYPES, REAL, "size", "model")
@@ -73,17 +73,21 @@ class SignatureParser(ExprParser):
                 self.errors.add(e)
                 self.broken = True
         outs: list[RawOut] = []
-        if node.returns is None:
-            if not node.decorator_list:
-                self._bad(node, f"'{node.name}' has no output; write def {node.name}(...) -> y[N]")
-        elif not (isinstance(node.returns, ast.Constant) and node.returns.value is None):
-            items = node.returns.elts if isinstance(node.returns, ast.Tuple) else [node.returns]
-            for item in items:
-                try:
-                    outs.append(self._out(item))
-                except SpecError as e:
-                    self.errors.add(e)
-                    self.broken = True
+        match node.returns:
+            case None | ast.Constant(value=None):
+                items = []
+            case ast.Tuple(elts=items):
+                pass
+            case alone:
+                items = [alone]
+        if not items and not node.decorator_list:
+            self._bad(node, f"'{node.name}' has no output; write def {node.name}(...) -> y[N]")
+        for item in items:
+            try:
+                outs.append(self._out(item))
+            except SpecError as e:
+                self.errors.add(e)
+                self.broken = True
         seen: set[str] = set()
         both: list[RawParam | RawOut] = [*params, *outs]
         for p in both:
@@ -101,7 +105,7 @@ class SignatureParser(ExprParser):
 
     def _name(self, node: ast.AST, name: str) -> str:
         if name in RESERVED:
-            raise self.fail(node, f"'{name}' is a word of the language; choose another name")
+            raise self.fail(node, reserved(name))
         return name
 
     def _param(self, arg: ast.arg, default: ast.expr | None) -> RawParam:

@@ -110,7 +110,7 @@ class ProcedureCalls(BodyChecker):
             self.check(e)
             raise SpecError(span, "this can't stand as a statement")
         name = str(e.attr[0])
-        raws = self.versions(name, span)
+        raws = self.meant(e)
         if raws[0].outs:
             raise SpecError(
                 span,

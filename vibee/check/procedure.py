@@ -28,6 +28,7 @@ from .signature import fill
 from .statements import binders_of, each, exprs_of, map_exprs, parallel_writes
 from .surface import SAssign, SExpr, SFor, SIf, SJump, SLocal, SSchedule, SWhile
 
+SCHEDULE = "a procedure is its own schedule; write its loops as they should run"
 MOST_STEP = 2**31  # of a range: its counter passes the end by less than that
 
 
@@ -94,15 +95,17 @@ class ProcedureChecker(ProcedureAssignments):
             word = s.value.attr[0] if isinstance(s, SExpr) and s.value.op == "call" else ""
             try:
                 if word == "implements":
+                    laws.once(out.implements, s.value, word)
                     out.implements = laws.implements_of(self, s.value)
                 elif word == "gradient":
+                    laws.once(out.gradient, s.value, word)
                     out.gradient = laws.gradient_of(self, s.value)
                 elif word == "derivative":
                     raise SpecError(s.span, "derivative is for formulas; name a procedure instead: gradient(name)")
                 elif word in laws.PROPERTIES:
                     self.later.append(s.value)
                 elif isinstance(s, SSchedule):
-                    raise SpecError(s.span, "a procedure is its own schedule; write its loops as they should run")
+                    raise SpecError(s.span, SCHEDULE)
                 else:
                     rest.append(s)
             except SpecError as e:
@@ -179,7 +182,7 @@ class ProcedureChecker(ProcedureAssignments):
             elif not sym.dtype:
                 sym.broken = True
 
-    def statement(self, s: SLocal | SAssign | SFor | SWhile | SIf | SJump | SExpr) -> list:
+    def statement(self, s: SLocal | SAssign | SFor | SWhile | SIf | SJump | SExpr | SSchedule) -> list:
         """One statement; what must run before it is in `self.pending`."""
         match s:
             case SLocal():
@@ -199,6 +202,11 @@ class ProcedureChecker(ProcedureAssignments):
                 return [made]
             case SJump():
                 return self._jump(s)
+            case SSchedule():
+                raise SpecError(s.span, SCHEDULE)
+        word = s.value.attr[0] if s.value.op == "call" else ""
+        if word == "given" or word in laws.PROPERTIES:  # those of the definition itself are taken out before
+            raise SpecError(s.span, f"{word}(...) stands at the top level of the definition, in no loop or if")
         return self.call_statement(s.value, s.span)
 
     def _no_calls(self, e: Expr) -> Expr:

@@ -37,7 +37,8 @@ from vibee.tree.defs import Definition
 from vibee.tree.expr import NOWHERE, Expr, Span
 from vibee.tree.types import REAL, REAL_INSTANCES
 
-from .errors import Errors, Known, SpecError, SpecFailure, suggest
+from .errors import Errors, Known, SpecError, SpecFailure, listed, suggest
+from .fold import BROKEN, computed
 from .modules import Module, Modules
 from .surface import RawConst, RawDef
 
@@ -59,6 +60,7 @@ class Program:
         self._stack: list[tuple[int, str]] = []
         self._partial: dict[tuple[int, str], Definition] = {}
         self._consts: dict[tuple[str, str], Expr | None] = {}
+        self._evaluated: dict[tuple[str, str], str] = {}  # constants that are being evaluated, and their names
         self._waiting: list[tuple[RawDef, dict[str, str]]] = []
         self._made: dict[str, RawDef] = {}
         self.module = self.modules.root(path, text)
@@ -146,15 +148,22 @@ class Program:
         return self.modules.constant_names(module)
 
     def constant(self, module: Module, name: str) -> Expr | None:
-        """The value of the module constant `name`, a const node; None if there is none."""
+        """The value of the module constant `name`, a const node; None if there is none, BROKEN after a mistake."""
         found = self.modules.constant(module, name)
         if found is None:
             return None
         home, raw = found
         place = (home.path, raw.name)  # `name` may be an alias
+        if place in self._evaluated:
+            circle = [*self._evaluated.values()][[*self._evaluated].index(place) + 1 :]
+            how = f", by way of {listed(circle)}" if circle else ""
+            raise SpecError(raw.span, f"'{raw.name}' is made of itself{how}; write a number for one of them")
         if place not in self._consts:
-            self._consts[place] = None
-            self._consts[place] = self._evaluate(home, raw)
+            self._evaluated[place] = raw.name
+            try:
+                self._consts[place] = self._evaluate(home, raw)
+            finally:
+                del self._evaluated[place]
         return self._consts[place]
 
     def _evaluate(self, module: Module, raw: RawConst) -> Expr | None:
@@ -164,13 +173,14 @@ class Program:
         try:
             if raw.value.op in ("call", "mcall"):
                 return None
-            value = CallChecker(Scope(self, module, RawDef("formula", raw.name, [], [], []), {})).check(raw.value)
+            scope = Scope(self, module, RawDef("formula", raw.name, [], [], []), {})
+            value = computed(CallChecker(scope).check(raw.value))
             if value.op != "const":
                 raise SpecError(raw.span, f"'{raw.name}' is not a constant; write a number or arithmetic of numbers")
             return value
         except SpecError as e:
             self.log.add(e)
-            return Expr("const", (), 0, "int", raw.span)
+            return BROKEN
 
     # ------------------------------------------------------------ instances
 
@@ -265,7 +275,8 @@ class Program:
             self.log.add(e)
 
     def _check_all(self) -> None:
-        self.modules.check_names(self.module)
+        for module in self.modules.all():
+            self.modules.check_names(module)
         for const in self.module.raw.consts:
             self.constant(self.module, const.name)
         for raw in self.module.raw.defs:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vibee.tree.expr import NOWHERE, Expr, Span
 from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, REAL, is_float
 
 from .errors import Errors, Known, SpecError, suggest
+from .fold import BROKEN
+from .parse_expr import RESERVED, reserved
 from .sizes import Facts
 from .surface import RawDef
 
@@ -72,7 +74,7 @@ class Scope:
                 return table[name]
         value = self.program.constant(self.module, name)
         if value is not None:
-            return Symbol(name, "const", value.dtype, (), value.span, name, value)
+            return Symbol(name, "const", value.dtype, (), value.span, name, value, broken=value is BROKEN)
         return None
 
     def local(self, name: str) -> Symbol | None:
@@ -113,7 +115,10 @@ class Scope:
         return {n for t in self.tables for n in t} | set(self.program.constant_names(self.module))
 
     def declare(self, sym: Symbol) -> Symbol:
-        """Add a symbol to the innermost table; the name must be new."""
+        """Add a symbol to the innermost table; the name must be new, and no word of the language."""
+        if sym.name in RESERVED:
+            self.tables[-1][sym.name] = replace(sym, broken=True)  # its uses are no mistakes of their own
+            raise SpecError(sym.span, reserved(sym.name))
         old = self.local(sym.name)
         if old is not None:
             raise SpecError(

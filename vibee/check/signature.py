@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vibee.tree.defs import Definition, Param
 from vibee.tree.expr import Expr, show, var
@@ -15,7 +15,7 @@ from .errors import Known, SpecError, suggest
 from .scope import Scope, Symbol
 from .surface import RawDef, RawOut, RawParam
 
-T = TypeVar("T", RawParam, RawOut)
+T = TypeVar("T")
 SIZE_OPS = ("const", "var", "add", "sub", "mul", "floordiv", "mod", "min", "max", "neg", "cast")
 
 
@@ -42,16 +42,16 @@ class Head:
                 scope.declare(Symbol(p.name, "scalar", scope.dtype(p.type.base), (), p.span))
         for p in raw.params:
             for axis, s in enumerate(p.type.shape or ()):
-                self._bare(p.name, axis, s)
+                self._tried(self._bare, p.name, axis, s)
         params = [x for p in raw.params if (x := self._tried(self._param, p)) is not None]
         outs = [x for o in raw.outs if (x := self._tried(self._out, o)) is not None]
         if self.failed:
             raise Known()
         return params, outs, self.sizes
 
-    def _tried(self, f: Callable[[T], Param], x: T) -> Param | None:
+    def _tried(self, f: Callable[..., T], *args: Any) -> T | None:
         try:
-            return f(x)
+            return f(*args)
         except SpecError as e:
             self.scope.errors.add(e)
             self.failed = True
