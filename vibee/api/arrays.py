@@ -44,6 +44,13 @@ def spread(x: object) -> bool:
     return isinstance(x, (list, tuple)) or (not isinstance(x, (np.generic, str, bytes)) and _has_buffer(x))
 
 
+def rank(x: object) -> int:
+    """The number of axes of an argument."""
+    if isinstance(x, np.ndarray):
+        return x.ndim
+    return memoryview(x).ndim if _has_buffer(x) else 0  # type: ignore[arg-type]
+
+
 def is_buffer(p: Param) -> bool:
     """Is the parameter an array?  One of rank 0, which derived gradients have, is given as a number."""
     return p.is_array and bool(p.shape)

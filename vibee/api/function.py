@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from .values import Unknown, size, value
 
 if TYPE_CHECKING:
     from .library import Library
+
+
+Suits = Callable[[Any, list[Param]], bool]
 
 
 def default_threads() -> int:
@@ -32,6 +36,10 @@ class Function:
         self.__name__ = self.__qualname__ = name
         self.__doc__ = definitions[0].doc
         self.__module__ = definitions[0].module or "vibee"
+        forms: dict[tuple, list[Definition]] = {}
+        for d in definitions:
+            forms.setdefault(tuple((p.name, len(p.shape)) for p in d.params), []).append(d)
+        self._forms = [Function(library, name, ds) for ds in forms.values()] if len(forms) > 1 else []
 
     @property
     def source(self) -> str:
@@ -50,13 +58,32 @@ class Function:
         return self._library._unproved(self.definitions)
 
     def __repr__(self) -> str:
-        return f"<vibee {signature(self.definitions)}>"
+        return f"<vibee {' or '.join(signature(f.definitions) for f in self._forms or [self])}>"
 
     # ------------------------------------------------------------ calls
+
+    def _meant(self, args: tuple[Any, ...], named: dict[str, Any], grad: bool = False) -> Function:
+        """The versions of one form that suit a call: by types and ranks of arrays, by ranks alone, or as numbers, which
+        take arrays too; `grad`: more arguments may follow."""
+        found = (f for how in (_suits, _has_axes, _may_map) for f in self._forms if f._takes(args, named, how, grad))
+        return next(found, self._forms[0])
+
+    def _takes(self, args: tuple[Any, ...], named: dict[str, Any], how: Suits, grad: bool) -> bool:
+        params = self.definitions[0].params
+        given = {**dict(zip((p.name for p in params), args, strict=False)), **named}
+        known = {p.name for p in params} | self.definitions[0].sizes.keys() | {"dtype"}
+        if not grad and (len(args) > len(params) or not named.keys() <= known):
+            return False
+        versions = {p.name: [d.params[k] for d in self.definitions] for k, p in enumerate(params)}
+        return all(p.default is not None or p.name in given for p in params) and all(
+            how(given[name], ps) for name, ps in versions.items() if name in given
+        )
 
     def __call__(self, /, *args: Any, out: Any = None, threads: int | None = None, **named: Any) -> Any:
         """Run it.  Arrays are used in place; outputs are new arrays or those in `out`.  `dtype` ('f32', 'f64')
         says what `real` is; without it arrays, `out` and numbers tell, in this order."""
+        if self._forms:
+            return self._meant(args, named)(*args, out=out, threads=threads, **named)
         own = {p.name for p in self.definitions[0].params}
         if threads is not None and "threads" in own:
             named["threads"], threads = threads, None
@@ -246,7 +273,23 @@ class Function:
         """The vector-Jacobian product: the arguments, then a cotangent for each real output."""
         from .gradient import gradient
 
-        return gradient(self, args, named, _threads(self.__name__, threads))
+        f = self._meant(args, named, True) if self._forms else self
+        return gradient(f, args, named, _threads(self.__name__, threads))
+
+
+def _has_axes(x: Any, versions: list[Param]) -> bool:
+    return arrays.rank(x) == len(versions[0].shape)
+
+
+def _suits(x: Any, versions: list[Param]) -> bool:
+    return _has_axes(x, versions) and (
+        not versions[0].shape
+        or any(arrays.fits(arrays.dtype_of(arrays.view("", p.name, x)), p.dtype) for p in versions)
+    )
+
+
+def _may_map(x: Any, versions: list[Param]) -> bool:
+    return _has_axes(x, versions) or not versions[0].shape
 
 
 def _threads(fn: str, threads: int | None) -> int:

@@ -73,8 +73,9 @@ def gradient(f: Function, args: tuple[Any, ...], named: dict[str, Any], threads:
     count = len(positional)
     missing = [o for o in real if o not in cotangents]
     if len(args) <= count and missing and any(p.default is not None for p in positional):
-        # defaults left out: the last arguments are the cotangents
-        count = max(len(args) - len(missing), 0)
+        # defaults left out: the last arguments are the cotangents, but for what has to be given before them
+        least = sum(p.default is None for p in positional)
+        count = max(len(args) - len(missing), min(len(args), least))
     values = f.bind(args[:count], named)
     rest = args[count:]
     if rest and cotangents and not missing:
