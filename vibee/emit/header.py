@@ -217,6 +217,7 @@ static inline float vb_rounded_bf16(float f) {
 FIXED = {
     "vb_note": Helper(NOTE, ""),
     "vb_failed": Helper(FAILED, "bint vb_failed(int*) noexcept nogil"),
+    "vb_worth": Helper("", ""),  # a variable of the module, which tests change
     "vb_threads": Helper(THREADS, "int vb_threads(int) noexcept nogil"),
     "vb_in": Helper(IN, "bint vb_in(int64_t, int64_t, int*, int) noexcept nogil", ("vb_note",)),
     "vb_zero": Helper(ZERO, "", ("vb_note",)),

@@ -10,12 +10,26 @@ from vibee.tree.expr import Expr, walk
 
 from .context import Module
 from .functions import procedure
+from .work import limit
 from .wrapper import wrapper
 
 DIRECTIVES = (
     "# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False\n"
     "# cython: nonecheck=False, embedsignature=False, freethreading_compatible=True\n"
 )
+
+# The work above which loops use threads, and a function that changes it and gives what it was: for tests, which have
+# little work.
+WORTH = """
+cdef int64_t vb_worth = {limit}
+
+
+def vb_share(int64_t limit):
+    global vb_worth
+    before = vb_worth
+    vb_worth = limit
+    return before
+"""
 
 
 def expressions(body: Iterable[object]) -> Iterator[Expr]:
@@ -121,4 +135,5 @@ def vb_failure(name, code):
     return ValueError(f"{{name}}: {{what}} ({{place}})")
 """
     head = DIRECTIVES + "from cython.parallel cimport prange\nfrom libc.stdint cimport *\n\n" + module.header.text()
-    return "\n\n".join([head, *module.chunks, places.strip("\n") + "\n", *wrappers])
+    shared = [WORTH.strip("\n").format(limit=limit()) + "\n"] if "vb_worth" in module.header.used else []
+    return "\n\n".join([head, *shared, *module.chunks, places.strip("\n") + "\n", *wrappers])

@@ -2,16 +2,23 @@
 
 Pointers and scalars go into it by value, so that the C compiler sees `restrict` parameters and
 loop-invariant numbers, whatever OpenMP does with the variables of the enclosing function.
+
+The C compiler makes a vector loop of a body that has no loop of its own, and another of what is left over, which may
+round in another way: a product and a sum become one operation in one of them and two in the other.  So that no element
+changes from one to the other with the number of threads, shares of such a loop begin at whole runs of elements, and
+none is shorter than a run.
 """
 
 from __future__ import annotations
 
-from vibee.tree.defs import For, If, Jump, While
+from vibee.tree.defs import Call, For, If, Jump, While, statements
 from vibee.tree.expr import Expr
 
 from .context import Body, InternalError
 from .ops import ex
-from .work import condition
+from .work import deserving
+
+RUN = 64  # iterations: a multiple of what any vector loop does at once
 
 
 def outline(s: For, b: Body) -> None:
@@ -39,13 +46,17 @@ def outline(s: For, b: Body) -> None:
     test = _worth_it(s, b)
     t, n = "vb_t", "vb_n"
     b.decls[t] = b.decls[n] = "Py_ssize_t"
-    if s.step == 1:
-        b.line(f"{n} = {_minus(hi, lo, s)}")
-        part = [_at(lo, s.lo, _share(n, t), 1), _at(lo, s.lo, _share(n, f"({t} + 1)"), 1)]
-    else:
-        b.line(f"{n} = ({_minus(hi, lo, s)} + {s.step - 1}) // {s.step}")
-        part = [_at(lo, s.lo, _share(n, t), s.step), _at(lo, s.lo, _share(n, f"({t} + 1)"), s.step)]
+    count, unit = _minus(hi, lo, s), s.step
+    if s.step > 1:
+        count = f"({count} + {s.step - 1}) // {s.step}"
+    elif not any(isinstance(x, (For, While, Call)) for x in statements(s.body)):
+        count, unit = f"({count}) // {RUN}", RUN
+    b.line(f"{n} = {count}")
+    part = [_at(lo, s.lo, share(n, x), unit) for x in (t, f"({t} + 1)")]
+    if s.step > 1:
         part[1] = f"{b.module.header.use('vb_min_i64')}({part[1]}, {hi})"
+    elif unit == RUN:
+        part[1] = f"{hi} if {t} == threads - 1 else {part[1]}"
     team = f"for {t} in prange(threads, num_threads=threads, schedule='static')"
     with b.block(f"if threads > 1 and {n} > 1{test}"), b.block(team):
         b.line(f"{name}({', '.join([*part, *rest])})")
@@ -53,7 +64,7 @@ def outline(s: For, b: Body) -> None:
         b.line(f"{name}({', '.join([lo, hi, *rest])})")
 
 
-def _share(n: str, t: str) -> str:
+def share(n: str, t: str) -> str:
     """n * t // threads, without a product that could be too large."""
     return f"{n} // threads*{t} + {n} % threads*{t} // threads"
 
@@ -88,7 +99,7 @@ def _worth_it(s: For, b: Body) -> str:
     from .functions import assigned_names
 
     sizes = {n for n, v in b.env.items() if v.kind == "scalar" and v.dtype == "i64"} - assigned_names([s])
-    found = condition(s, sizes)
-    if isinstance(found, bool):
-        return "" if found else " and False"
-    return f" and {ex(found, b)}"
+    work = deserving(s, sizes)
+    if isinstance(work, bool):
+        return "" if work else " and False"
+    return f" and {ex(work, b, 5)} > {b.module.header.use('vb_worth')}"

@@ -17,20 +17,23 @@ from .ctypes import vector_of
 
 WORTH_IT = 60_000  # cycles: below this, waking a thread costs more than it brings
 PARTS = 8  # costs are in parts of a cycle: this many additions of numbers are one cycle, vectorised
+EACH = 58  # of a function of numbers that is called with arrays, for an element, whatever it computes
 COST = {"div": 4, "sqrt": 4, "mod": 8, "floordiv": 8, "call": 24, "pow": 64, "reduce": 64}
 
 
-def condition(s: For, sizes: set[str]) -> Expr | bool:
-    """When the parallel loop `s` deserves threads: always, never, or a condition on `sizes`."""
+def limit() -> int:
+    """The work, in parts of a cycle, above which a loop deserves threads."""
+    return PARTS * WORTH_IT
+
+
+def deserving(s: For, sizes: set[str]) -> Expr | bool:
+    """Does the parallel loop `s` deserve threads: always, never, or where this work, told from `sizes`, is enough?"""
     told = s.work is not None and free_vars(s.work) <= sizes
     work = s.work if told else _work([s], dict.fromkeys(sizes))
     if work is None:
         return True
-    limit = PARTS * WORTH_IT
     fixed = known(work)
-    if fixed is not None:
-        return fixed > limit
-    return Expr("gt", (work, const(limit, "i64")), None, "bool")
+    return work if fixed is None else fixed > limit()
 
 
 def _work(statements: list, names: Mapping[str, Expr | None]) -> Expr | None:

@@ -14,11 +14,13 @@ from vibee.tree.defs import Param, Procedure
 from vibee.tree.expr import Expr, loads, show, var
 from vibee.tree.types import DTYPES
 
+from . import parallel
 from .context import Body, Local, Module
 from .ctypes import ctype, exported, held, mangle, native
 from .given import condition, large
 from .ops import ex, numbers
 from .statements import signature
+from .work import EACH
 
 
 def wrapper(p: Procedure, module: Module) -> str:
@@ -234,10 +236,12 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
         with b.block("for vb__i in range(vb__n)"):
             condition(p, g, b)
     lines += ["    cdef Py_ssize_t vb__i", *_declared(b), *b.lines, f"    threads = {use('vb_threads')}(threads)"]
+    run = parallel.RUN
+    lo, hi = (f"{run}*({parallel.share(f'(vb__n // {run})', t)})" for t in ("vb__t", "(vb__t + 1)"))
     lines += [
-        "    if threads > 1 and vb__n > 8192:",
+        f"    if threads > 1 and vb__n * {EACH} > {use('vb_worth')}:",
         "        for vb__t in prange(threads, num_threads=threads, schedule='static', nogil=True):",
-        f"            c_{p.key}_map(vb__n*vb__t // threads, vb__n*(vb__t + 1) // threads, {names}, &err)",
+        f"            c_{p.key}_map({lo}, vb__n if vb__t == threads - 1 else {hi}, {names}, &err)",
         "    else:",
         "        with nogil:",
         f"            c_{p.key}_map(0, vb__n, {names}, &err)",

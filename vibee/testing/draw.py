@@ -6,21 +6,22 @@ nearest sizes and numbers that satisfy the conditions (`sizes`), and elements th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from vibee.tree.defs import Call, Definition, For, Formula, Procedure
-from vibee.tree.expr import Expr, Span
+from vibee.tree.defs import Definition, Procedure
+from vibee.tree.expr import Expr
 
+from .blocks import FAR, Corner, edges
 from .elements import Elements
 from .oracle import Oracle
-from .sizes import LARGE, MIDDLE, MOST, SMALL, Search, nums
+from .sizes import LARGE, MIDDLE, MOST, SMALL, SPECIAL, Search, nums
 
-KINDS = ("normal", "whole", "near", "special", "wide")
+KINDS = ("normal", "whole", "near", SPECIAL, "wide")
 
 
 @dataclass(slots=True, repr=False)
@@ -46,9 +47,33 @@ class Case:
         printer.text(str(self))
 
 
+class Turns:
+    """What changes from case to case, so that a few of them meet every kind of values and some large sizes.
+
+    It does not change any more once a case has failed: smaller ones are to fail in the same way."""
+
+    def __init__(self, kinds: Iterable[str], corners: Iterable[Corner], start: int = 0) -> None:
+        ordinary = [k for k in kinds if k != SPECIAL]
+        at = start % len(ordinary)
+        self.kinds = [SPECIAL] * (SPECIAL in kinds) + ordinary[at:] + ordinary[:at]
+        self.corners = [*corners]
+        self.start, self.number, self.failed = start, -1, False
+
+    def next(self) -> tuple[str, Corner | None]:
+        """A kind of values, and for every third case a size at a corner."""
+        self.number += not self.failed
+        kind = self.kinds[self.number % len(self.kinds)]
+        if self.number % 3 != 1 or not self.corners:
+            return kind, None
+        return kind, self.corners[(self.start + self.number // 3) % len(self.corners)]
+
+
 @st.composite
-def cases(draw: Any, d: Definition, oracle: Oracle, kinds: tuple[str, ...] = KINDS, most: int = MOST) -> Case | None:
-    """Cases for a definition; None where the search found none."""
+def cases(
+    draw: Any, d: Definition, oracle: Oracle, kinds: tuple[str, ...] = KINDS, most: int = MOST,
+    turns: Turns | None = None,
+) -> Case | None:  # fmt: skip
+    """Cases for a definition; None where the search found none.  Without `turns` Hypothesis chooses the kinds."""
     names = size_names(d)
     pools = [SMALL, SMALL + MIDDLE, SMALL + MIDDLE + LARGE]
     room = len(names)
@@ -60,37 +85,29 @@ def cases(draw: Any, d: Definition, oracle: Oracle, kinds: tuple[str, ...] = KIN
     near = edges(d)
     if near and draw(st.booleans()):
         prefer[draw(st.sampled_from(names))] = draw(st.sampled_from(near))
-    kind = draw(st.sampled_from(kinds))
+    kind, corner = draw(st.sampled_from(kinds)) if turns is None else kinds[0], None
+    if turns is not None and not draw(st.sampled_from((True, *[False] * 7))):  # what fails is tried without, too
+        kind, corner = turns.next()
+    if corner is not None:
+        few = isinstance(d, Procedure)  # the oracle carries out so many statements and no more
+        prefer = beside(corner, prefer, min(most, 2 * FAR) if few else most)
+    if kind == SPECIAL:
+        prefer = {n: max(k, 2) for n, k in prefer.items()}  # they are to stand beside others
     seed = draw(st.integers(0, 2**32 - 1))
     return made(d, oracle, prefer, kind, seed, draw(st.sampled_from((0, 1, 3, 7))), most)
+
+
+def beside(corner: Corner, prefer: Mapping[str, int], most: int) -> dict[str, int]:
+    """Sizes with one of them at a corner, and the others so small that there are at most so many elements."""
+    name, size = corner
+    others = len(prefer) - 1
+    top = next((k for k in (8, 5, 3, 2) if size * k**others <= most), 1)
+    return {n: size if n == name else min(max(k, 1), top) for n, k in prefer.items()}
 
 
 def size_names(d: Definition) -> list[str]:
     """The sizes of a definition in the order of its head."""
     return [*d.sizes]
-
-
-def edges(d: Definition) -> list[int]:
-    """Sizes at the numbers that a definition counts by, such as the length of its blocks, and one beyond."""
-    body = d.body if isinstance(d, Procedure) else d.equations if isinstance(d, Formula) else []
-    found = {n for n in _integers(body) if 16 <= n <= 1024}
-    return sorted({n + k for n in found for k in (0, 1)}) if d.sizes else []
-
-
-def _integers(x: Any) -> Iterator[int]:
-    """The whole numbers of statements and expressions; not those of bits, and not what is passed on."""
-    if isinstance(x, Expr) and x.op == "const" and x.dtype in ("i64", "i32"):
-        yield x.attr  # type: ignore[misc]
-    elif isinstance(x, For):
-        yield x.step
-    if isinstance(x, Call) or (isinstance(x, Expr) and x.op in ("shl", "shr", "bitand", "bitor", "xor")):
-        return
-    if isinstance(x, (list, tuple)):
-        for part in x:
-            yield from _integers(part)
-    elif is_dataclass(x) and not isinstance(x, Span):
-        for f in fields(x):
-            yield from _integers(getattr(x, f.name))
 
 
 def made(
@@ -103,7 +120,7 @@ def made(
         while np.prod([max(n, 1) for n in wanted.values()], dtype=float) > most:
             biggest = max(wanted, key=lambda n: wanted[n])
             wanted[biggest] //= 2
-        found = Search(d, oracle, wanted, rng, most).run()
+        found = Search(d, oracle, wanted, rng, most, kind == SPECIAL and attempt < 4).run()
         if found is not None:
             arrays = Elements(d, oracle, found, kind, rng).run()
             if arrays is not None:
@@ -125,4 +142,4 @@ def unmet(d: Definition, oracle: Oracle) -> Expr | None:
     return elements.failed if elements.run() is None else None
 
 
-__all__ = ["KINDS", "Case", "Search", "cases", "made", "nums", "unmet"]
+__all__ = ["KINDS", "Case", "Search", "Turns", "cases", "made", "nums", "unmet"]

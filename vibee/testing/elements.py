@@ -21,9 +21,8 @@ from vibee.tree.types import DTYPES, is_float
 from .numbers import COMPARE, Failure, Num, Undetermined
 from .oracle import Oracle, Space
 from .procedures import indices_of, over_elements
-from .sizes import MOST, limits, nums
+from .sizes import MOST, SPECIAL, limits, nums, special_values
 
-SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan)
 TURNS = 60  # moves until the search gives up, and
 STUCK = 12  # moves without that fewer places fail
 PAST = {"lt": -1, "le": 0, "gt": 1, "ge": 0, "eq": 0}  # a whole number satisfies a < b where it is b + this
@@ -217,7 +216,7 @@ class Elements:
             return self.rng.integers(int(least), int(most), n, dtype=NUMPY[p.dtype], endpoint=True)
         sizes = [int(x) for name, x in self.found.items() if name in self.d.sizes]
         top = max([*sizes, 3])
-        start = -2 if not free or t.bits == 8 else -top if self.kind == "special" else 0  # free ones may be indices
+        start = -2 if not free or t.bits == 8 else -top if self.kind == SPECIAL else 0  # free ones may be indices
         low = max(least, start) if low is None else max(low, least)
         high = min(most, max(top, low + 1) if not free else top - 1) if high is None else min(high, most)
         if high < low:
@@ -235,14 +234,18 @@ class Elements:
             x = rng.standard_normal(n) * 10.0 ** rng.integers(-3, 3, n)
         else:
             x = rng.standard_normal(n)
-        if kind == "special" and n:
-            count = int(rng.integers(1, 4))
-            tiny = [float(np.finfo(dtype).smallest_subnormal) * 3, float(np.finfo(dtype).tiny), 1e30, -1e30]
-            x[rng.integers(0, n, count)] = rng.choice([*SPECIAL, *tiny], count)
         if low is not None or high is not None:
             a = low if low is not None else float(high or 0) - 4
             b = high if high is not None else a + 4
             x = np.where((x > a) & (x < b), x, a + (b - a) * rng.random(n))
+        if kind == SPECIAL and n:
+            few = special_values(p.dtype)
+            if low is not None:
+                few = few[few >= low]
+            if high is not None:
+                few = few[few <= high]
+            count = int(rng.integers(1, 4)) if few.size else 0
+            x[rng.integers(0, n, count)] = rng.choice(few, count)
         x = x.astype(dtype)
         if p.dtype == "bf16":
             x = (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)

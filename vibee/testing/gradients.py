@@ -20,11 +20,11 @@ from vibee.grad import GradError, vjp
 from vibee.tree.defs import Definition, Formula, Param, Procedure
 from vibee.tree.types import is_float
 
-from .checks import drawn, formula_values
+from .checks import THREADS, drawn, formula_values
 from .draw import Case, nums
 from .numbers import HIGH, Failure, Num, Undetermined
 from .oracle import Oracle, Space
-from .subject import Subject, as_floats, compare
+from .subject import Subject, as_floats, compare, same_bits, sharing
 
 STEP = 2.0**-12  # of the central differences, relative to each element
 SHARP = {"f32": 2.0**-27, "f64": 1.0}  # the rounding of higher precision, as a share of the kernel's
@@ -153,8 +153,7 @@ class Point:
         raw = {p.name: self.subject._raw(p, self.case.arrays[p.name]) for p in self.subject.head.params if p.is_array}
         cells = {spelled(self.d)[n]: x.item() if x.ndim == 0 else x for n, x in self.cotangents.items()}
         named: dict[str, Any] = {p.name: {**raw, **self.case.numbers}[p.name] for p in self.d.params}
-        got = f.grad(**(named | cells))
-        got = got if isinstance(got, tuple) else (got,)
+        got = self._threaded(f, named | cells)
         forward = {
             n: Num(np.asarray(x).astype(HIGH[t] if (t := self.d.param(n).dtype) in HIGH else x.dtype))
             for n, x in back.items()
@@ -164,6 +163,18 @@ class Point:
         for o, x in zip(self.g.outs, got, strict=True):
             count += compare(o.name, as_floats(o.dtype, np.asarray(x)), want[o.name], "the gradient's definition")
         return count
+
+    def _threaded(self, f: Function, named: dict[str, Any]) -> tuple[Any, ...]:
+        """The kernel's gradient, with the same bits for one thread and for many."""
+        found = []
+        for threads in (1, max(THREADS)):
+            with sharing(f._library._build_of(self.g).module, threads):
+                back = f.grad(**named, threads=threads)
+            found.append(back if isinstance(back, tuple) else (back,))
+        for o, one, many in zip(self.g.outs, *found, strict=True):
+            alike = same_bits(*(as_floats(o.dtype, np.asarray(x)) for x in (one, many)))
+            assert alike, f"{o.name} depends on the number of threads"
+        return found[0]
 
     # ------------------------------------------------------------ central differences
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vibee.tree.expr import Expr, bound_vars
+from vibee.tree.expr import Expr, bound_vars, free_vars
 from vibee.tree.normal import neutral
 from vibee.tree.types import is_float
 
@@ -85,6 +85,9 @@ class Reductions(ABC):
         lengths = [inner.names[n].v.size for n in names]
         if 0 in lengths:
             return self._empty(op, e)
+        used = [np.shape(inner.names[n].v) for n in free_vars(e.args[0]) if n in inner.names]
+        if np.prod(np.broadcast_shapes(*used), dtype=float) > ROOM:
+            raise Undetermined("too many elements")  # even for its parts
         body = self.value(e.args[0], inner)
         shape = np.broadcast_shapes(
             np.shape(body.v), np.shape(body.e), np.shape(inner.mask), (*lengths[::-1], *[1] * s.axes)

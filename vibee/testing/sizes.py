@@ -20,13 +20,19 @@ SMALL = (1, 2, 3, 0, 5, 7, 8, 9)
 MIDDLE = (15, 16, 17, 13, 31, 33, 32)
 LARGE = (47, 48, 49, 64, 65, 127, 130)
 MOST = 40_000  # product of all sizes
+SPECIAL = "special"  # the kind of values of which some are these, or the ends of what a type holds
+SPECIAL_VALUES = (np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, -1.0)
 
 
 class Search:
     """Backtracking over sizes and numbers: each condition is tested as soon as all its names have values."""
 
-    def __init__(self, d: Definition, oracle: Oracle, prefer: Mapping[str, int], rng: np.random.Generator, most: int):
+    def __init__(
+        self, d: Definition, oracle: Oracle, prefer: Mapping[str, int], rng: np.random.Generator, most: int,
+        special: bool = False,
+    ):  # fmt: skip
         self.d, self.oracle, self.prefer, self.rng, self.most = d, oracle, prefer, rng, most
+        self.special = self._one_special() if special else None
         self.order = [*d.sizes, *(p.name for p in d.params if p.kind == "scalar")]
         known = set(self.order)
         self.conditions = [g for g in d.given if not any(True for _ in loads(g)) and free_vars(g) <= known]
@@ -39,6 +45,13 @@ class Search:
         """Values by name, or None."""
         found: dict[str, Any] = {}
         return found if self._from(0, found) else None
+
+    def _one_special(self) -> str | None:
+        """A float that gets a special value.  Where there are arrays, too, which do, it often gets none: nan would be
+        all that is left of them."""
+        floats = [p.name for p in self.d.params if p.kind == "scalar" and is_float(p.dtype)]
+        arrays = any(p.is_array and is_float(p.dtype) for p in self.d.params)
+        return str(self.rng.choice(floats)) if floats and not (arrays and self.rng.integers(2)) else None
 
     def _from(self, k: int, found: dict[str, Any]) -> bool:
         if k == len(self.order):
@@ -98,6 +111,8 @@ class Search:
             yield from sorted(rest, key=lambda n: (abs(n - self.prefer.get(name, 1)), n))
             return
         p = self.d.param(name)
+        if name == self.special:
+            yield from (float(x) for x in self.rng.permutation(special_values(p.dtype)))
         if p.default is not None and self.rng.integers(2):
             yield value(p.default, found)
         yield from self._numbers(p, found)
@@ -150,6 +165,13 @@ class Search:
         if t.bits == 64 and t.kind == "u":
             yield int(rng.integers(0, 2**64 - 1, dtype=np.uint64))
         yield from (int(x) for x in picks)
+
+
+def special_values(dtype: str) -> np.ndarray:
+    """Floats of a type that arithmetic treats in a way of its own, or that are nearly too large or too small for it."""
+    kind = np.dtype("f8") if dtype == "f64" else np.dtype("f4")
+    ends = [np.finfo(kind).smallest_subnormal * 3, np.finfo(kind).tiny, 1e30, -1e30]
+    return np.array([*SPECIAL_VALUES, *ends], kind)
 
 
 def limits(dtype: str) -> tuple[float, float]:

@@ -3,10 +3,12 @@ oracle of the same definition."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,20 @@ def levels() -> list[str]:
     if os.environ.get(ISA):
         return [os.environ[ISA]]
     return [x for x in LEVELS if x in supported_levels()] or [default_isa()]
+
+
+@contextlib.contextmanager
+def sharing(module: ModuleType, threads: int) -> Iterator[None]:
+    """With several threads, the loops of a module use them here, however little work there is."""
+    share = getattr(module, "vb_share", None)  # a module without such loops has none
+    if share is None or threads == 1:
+        yield
+        return
+    before = share(0)
+    try:
+        yield
+    finally:
+        share(before)
 
 
 class Spec:
@@ -250,7 +266,8 @@ class Subject:
         }
         named = {p.name: self._cell(p, named[p.name]) for p in self.head.params if p.name in named}
         out = tuple(g.array for g in outs.values())
-        back = self.function(isa)(**named, out=out or None, threads=threads)
+        with sharing(self.spec.library(isa)._build_of(self.d).module, threads):
+            back = self.function(isa)(**named, out=out or None, threads=threads)
         for name, g in [*inputs.items(), *outs.items()]:
             assert g.intact(), f"{self.d.name} wrote outside of {name}"
         results: dict[str, np.ndarray] = {}
@@ -309,6 +326,15 @@ def as_floats(dtype: str, x: np.ndarray) -> np.ndarray:
     if dtype != "bf16" or x.dtype != np.uint16:
         return x
     return (x.astype(np.uint32) << 16).view(np.float32)
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Are they equal bit for bit?  Of nan there are many, and which one an operation gives is the C compiler's choice,
+    in vectors another than in what is left of a loop."""
+    if a.dtype.kind != "f":
+        return a.tobytes() == b.tobytes()
+    nan = np.isnan(a)
+    return np.array_equal(nan, np.isnan(b)) and a[~nan].tobytes() == b[~nan].tobytes()
 
 
 def written(d: Definition) -> list[Param]:
