@@ -38,6 +38,8 @@ def root(x: f32[N]) -> y[N]:
     y[i] = sqrt(x[i] + 1.0)
     example(x=[3], y=[2.0001], rel=1e-3)
     example(x=[3], y=[2.0001], rel=1e-6)
+    example(x=[inf, -2, 8], y=[inf, nan, 3.001], rel=1e-3)
+    example(x=[inf, 8], y=[inf, 77], rel=1e-3)
 
 
 def beyond(x: f32[N]) -> y[N]:
@@ -348,8 +350,10 @@ def test_examples(spec):
     with pytest.raises(AssertionError, match=r"whole: m is \[\[3, 6\]\], not \[\[3, 7\]\]"):
         testing.example(spec["whole"], line("example(n=[[1, 2]], k=3, m=[[3, 7]])"))
     testing.example(spec["root"], line("example(x=[3], y=[2.0001], rel=1e-3)"))
-    with pytest.raises(AssertionError, match=r"y\[0\] is 2.0, but the example"):
-        testing.example(spec["root"], line("example(x=[3], y=[2.0001], rel=1e-6)"))
+    testing.example(spec["root"], line("example(x=[inf, -2, 8]"))
+    for start, said in (("example(x=[3], y=[2.0001], rel=1e-6)", r"0\] is 2"), ("example(x=[inf, 8]", r"1\] is 3")):
+        with pytest.raises(AssertionError, match=rf"y\[{said}.0, but the example"):
+            testing.example(spec["root"], line(start))
 
 
 def test_examples_of_what_the_oracle_cannot_follow_or_that_leave_results_out(spec):

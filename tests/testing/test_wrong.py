@@ -131,6 +131,8 @@ MISTAKES = [
     ("a wrong factor", "gradient", "energy_blocks_f64", "= 2 * w[d]", "= 2.0001 * w[d]", "central differences"),
     ("a wrong derivative", "gradient", "soft_f32", "derivative(x=x / y)", "derivative(x=x / (y + 1e-5))", "central"),
     ("a false example", "example", "energy_f32", "e=[3]", "e=[3.0001]", "the example"),
+    ("an example without end", "example", "energy_f64", "e=[3]", "e=[inf]", "the example"),
+    ("an example that is no number", "example", "energy_f32", "e=[3]", "e=[nan], ulp=9", "the example"),
     ("a false change", "example", "halve", "x=[2, 1.5, 1]", "x=[2, 1.5, 0.5]", "the example"),
     ("a false size", "raises", "count_up", "lo=9, N=2", "lo=8, N=2", "must be refused"),
     ("a false model", "example", "line_f32", "y=86", "y=84", "the example"),
