@@ -55,7 +55,6 @@ KERNELS = ("raises", "agrees", "refusals")  # what survivors are tried with in a
 LIMIT = 120.0  # seconds of the processor for one mutant, at least
 TIMES = 30  # or so many times what the tests and proofs take without a change; most goes into building a survivor
 DRAWS = 24  # cases on which a mutant and its original are compared
-STATED = ("example", "then", "law", "raises")
 
 
 @dataclass
@@ -167,9 +166,8 @@ def first_failure(s: Spec, o: Original, kinds: tuple[str, ...], names: set[str],
             test = f"{name}: {p.name}"
             if test in o.failing:
                 continue
-            line = {"line": int(p.arguments.rpartition("=")[2])} if p.check in STATED else {}
             try:
-                getattr(testing, p.check)(s[key], **line)
+                getattr(testing, p.check)(s[key], **p.arguments)
             except (AssertionError, Failure, Undetermined) as e:
                 if each or not isinstance(e, Undetermined):
                     found.append(f"{test}: {str(e).partition(chr(10))[0]}"[:200])

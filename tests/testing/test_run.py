@@ -1,11 +1,14 @@
 """The run of generated tests: modules that are written, processes that end, what is counted and printed."""
 
+import ast
 import os
+import re
 import signal
 from types import SimpleNamespace
 
 import pytest
 
+from vibee import testing
 from vibee.testing import command, generate
 from vibee.testing.parallel import Workers
 from vibee.testing.record import Record
@@ -38,6 +41,37 @@ def path(tmp_path, monkeypatch):
     file = tmp_path / "run.vibee"
     file.write_text(SPEC)
     return file
+
+
+TWO = """def double(x: i64) -> y:
+    y = 2 * x
+    example(x=1, y=2); example(x=1, y=5)
+    then(y == x + x); then(y > 9); then(y % 2 == 0)
+"""
+
+
+def test_statements_of_one_line_are_tested_each(path):
+    path.write_text(TWO)
+    file = path.rename(path.with_name("two.vibee"))
+    text = dict(generate.generate(str(file)))["double"].read_text()
+    assert re.findall(r"def test_(\w+_line_\w+)", text) == [
+        "example_line_3", "example_line_3_2", "then_line_4", "then_line_4_2", "then_line_4_3",
+    ]  # fmt: skip
+    assert "testing.then(SPEC[key], line=4)\n" in text and "testing.then(SPEC[key], line=4, nth=3)\n" in text
+    double = testing.spec(str(file))["double"]
+    testing.example(double, line=3)
+    testing.then(double, line=4, nth=3)
+    for check, line in ((testing.example, 3), (testing.then, 4)):
+        with pytest.raises(AssertionError, match=rf"two.vibee:{line}: double: "):
+            check(double, line=line, nth=2)
+
+
+def test_a_file_may_have_any_name(path):
+    file = path.rename(path.with_name('we ird"""\\x::y.vibee'))
+    modules = dict(generate.generate(str(file)))
+    assert modules["double"].parent.name.startswith("tests_we_ird____x__y_")
+    tree = ast.parse(modules["double"].read_text())
+    assert ast.get_docstring(tree).startswith("double: tests generated from ") and repr(str(file)) in ast.unparse(tree)
 
 
 def phase(node, when="call", outcome="passed", longrepr=None, duration=0.5):

@@ -98,9 +98,9 @@ def _compared(subject: Subject, before: int, why: str) -> None:
 # ---------------------------------------------------------------- examples
 
 
-def example(subject: Subject, line: int) -> None:
+def example(subject: Subject, line: int, nth: int = 1) -> None:
     """`example(x=..., y=...)`: exact for integers; floats within rounding, or as far as `rel` or `ulp` says."""
-    law = subject.line("example", line)
+    law = subject.line("example", line, nth)
     said_after = dict(law.results)
     case = stated(subject, dict(law.args), {n: np.shape(x) for n, x in law.results})
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,30 +39,41 @@ def test_{name}(key):
 class Plan:
     """One test function: the check it calls, for which instances, and what it says."""
 
-    def __init__(self, name: str, check: str, doc: str, arguments: str = "") -> None:
+    def __init__(self, name: str, check: str, doc: str, **arguments: int) -> None:
         self.name, self.check, self.doc, self.arguments = name, check, doc, arguments
         self.keys: list[str] = []
 
     def text(self) -> str:
         """The function."""
         keys = "[" + ", ".join(f'"{k}"' for k in self.keys) + "]"
-        doc = self.doc.replace("\\", "\\\\").replace('"""', "'''")
+        doc = _quoted(self.doc)
         doc += " " if doc.endswith('"') else ""
-        return TEST.format(name=self.name, check=self.check, doc=doc, keys=keys, arguments=self.arguments)
+        arguments = "".join(f", {n}={x}" for n, x in self.arguments.items())
+        return TEST.format(name=self.name, check=self.check, doc=doc, keys=keys, arguments=arguments)
+
+
+def _quoted(text: str) -> str:
+    """A text as it may stand in a docstring."""
+    return text.replace("\\", "\\\\").replace('"""', "'''")
 
 
 def plans(s: Spec, versions: list[Definition]) -> list[Plan]:
     """The tests of a definition, in the order of what they say."""
     found: dict[str, Plan] = {}
 
-    def add(d: Definition, name: str, check: str, doc: str, arguments: str = "") -> None:
-        found.setdefault(name, Plan(name, check, doc, arguments)).keys.append(d.key)
+    def add(d: Definition, name: str, check: str, doc: str, **arguments: int) -> None:
+        found.setdefault(name, Plan(name, check, doc, **arguments)).keys.append(d.key)
 
     lines = Path(versions[0].span.file).read_text().splitlines()
     for d in versions:
+        count: Counter[str] = Counter()  # statements of a kind on a line
         for w in d.laws:
-            text = lines[w.span.line - 1].strip()
-            add(d, f"{w.kind}_line_{w.span.line}", w.kind, text, f", line={w.span.line}")
+            text, name = lines[w.span.line - 1].strip(), f"{w.kind}_line_{w.span.line}"
+            count[name] += 1
+            if (nth := count[name]) == 1:
+                add(d, name, w.kind, text, line=w.span.line)
+            else:
+                add(d, f"{name}_{nth}", w.kind, text, line=w.span.line, nth=nth)
         if isinstance(d, Model):
             add(d, "model", "model", "The loss for any number of threads, and its gradient against differences.")
             continue
@@ -80,8 +93,8 @@ def plans(s: Spec, versions: list[Definition]) -> list[Plan]:
 def module_text(s: Spec, name: str, versions: list[Definition], path: str) -> str:
     """The pytest module of one definition."""
     source = "\n\n".join(dict.fromkeys(d.source for d in versions))
-    source = textwrap.indent(source.replace("\\", "\\\\").replace('"""', "'''"), "    ")
-    head = HEAD.format(name=name, place=f"{path}:{versions[0].span.line}", source=source, path=path)
+    source = textwrap.indent(_quoted(source), "    ")
+    head = HEAD.format(name=name, place=f"{_quoted(path)}:{versions[0].span.line}", source=source, path=path)
     return head + "".join(p.text() for p in plans(s, versions))
 
 
@@ -89,7 +102,8 @@ def folder_of(path: str) -> Path:
     """Where the modules of a spec go: a folder beside the modules that it is built into."""
     name = Path(path).resolve()
     digest = hashlib.sha256(str(name).encode()).hexdigest()[:8]
-    return cache_folder() / f"tests_{name.stem}_{digest}"
+    stem = re.sub(r"[^\w.-]", "_", name.stem)  # of a backslash or `::` pytest makes something else
+    return cache_folder() / f"tests_{stem}_{digest}"
 
 
 def generate(path: str, only: Iterable[str] = ()) -> Iterator[tuple[str, Path]]:

@@ -29,9 +29,9 @@ UNFIT = 100  # what an argument of another type costs a version, against 1 to 3 
 # ---------------------------------------------------------------- then
 
 
-def then(subject: Subject, line: int) -> None:
+def then(subject: Subject, line: int, nth: int = 1) -> None:
     """The conditions of a `then` on what the kernels give, for all values of their indices."""
-    law = subject.line("then", line)
+    law = subject.line("then", line, nth)
     held = 0
 
     def check(case: Case) -> None:
@@ -94,10 +94,10 @@ def _short(x: Any) -> str:
 # ---------------------------------------------------------------- law
 
 
-def law(subject: Subject, line: int) -> None:
+def law(subject: Subject, line: int, nth: int = 1) -> None:
     """Two whole-array expressions that are equal: the kernels' results within what rounding can do to them, and equal
     in higher precision; or as far as `rel` or `ulp` says."""
-    w: Law = subject.line("law", line)
+    w: Law = subject.line("law", line, nth)
     settings = dict(w.args[2:])
     compared = 0
 

@@ -22,9 +22,9 @@ from .sizes import Search
 from .subject import Subject
 
 
-def raises(subject: Subject, line: int) -> None:
+def raises(subject: Subject, line: int, nth: int = 1) -> None:
     """`raises("text", x=...)`: the call is refused with a message that contains the text."""
-    law = subject.line("raises", line)
+    law = subject.line("raises", line, nth)
     named: dict[str, Any] = {}
     for name, x in law.args:
         named[name] = _array(subject.d.param(name), x) if isinstance(x, list) else x

@@ -316,9 +316,9 @@ class Subject:
         for name, x in got.items():
             self.compared += compare(name, x, want[name], what)
 
-    def line(self, kind: str, line: int) -> Any:
-        """The statement of a kind at a line."""
-        return next(w for w in self.d.laws if w.kind == kind and w.span.line == line)
+    def line(self, kind: str, line: int, nth: int = 1) -> Any:
+        """The statement of a kind at a line, the nth there."""
+        return [w for w in self.d.laws if w.kind == kind and w.span.line == line][nth - 1]
 
 
 def as_floats(dtype: str, x: np.ndarray) -> np.ndarray:
