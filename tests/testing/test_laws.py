@@ -153,6 +153,31 @@ def halves(n: i64[N], r: bf16[N], k: i64, s: f64) -> (y[N], x[N], z[N]):
     law("false", half(n), n / 2)
 
 
+def inverse(x: u8[N]) -> y(u8[N]):
+    y[i] = u8(255 - x[i])
+    law("sum", inverse(x) + x + 1, 256)
+    law("choice", inverse(where(x > 7, x, 9)), 255 - where(x > 7, x, 9))
+    law("new", inverse(x) * c - 300, c * (255 - x) - 300)
+    law("false", inverse(x) + x + 1, 0)
+
+
+def negative(x: i8[N]) -> y(i32[N]):
+    y[i] = -x[i]
+    law("difference", negative(x) - x, -2 * x)
+    law("magnitude", negative(i8(x * 0 - 128)), abs(i8(x * 0 - 128)))
+
+
+def total(x: i64[N]) -> s:
+    s = sum[i](x[i])
+    law("scale", total(x * c), c * total(x))
+    law("false", total(x * c), abs(c) * total(x))
+
+
+def total_bits(x: u32[N]) -> s:
+    s = sum[i](x[i])
+    law("scale", total_bits(x * c), c * total_bits(x))
+
+
 def third(x: f32[N]) -> y[N]:
     y[i] = x[min(max(i64(floor(x[0] * 0.3)), 0), N - 1)]
     given(N >= 1)

@@ -12,7 +12,7 @@ from vibee.api.arrays import NUMPY
 from vibee.api.function import Function
 from vibee.tree.defs import Definition, Law, Param
 from vibee.tree.expr import Expr, free_vars, show, walk
-from vibee.tree.types import FLOAT_LITERAL, INT_LITERAL, REAL, is_float, is_int, promote
+from vibee.tree.types import DTYPES, FLOAT_LITERAL, INT_LITERAL, REAL, is_float, is_int, promote
 
 from .checks import drawn
 from .draw import Case
@@ -152,8 +152,11 @@ class Sides:
 
     def __init__(self, subject: Subject, case: Case, rng: np.random.Generator) -> None:
         self.subject, self.case, self.rng = subject, case, rng
-        floats = [p.dtype for p in [*subject.d.params, *subject.d.outs] if is_float(p.dtype)]
+        types = [p.dtype for p in [*subject.d.params, *subject.d.outs]]
+        floats = [t for t in types if is_float(t)]
         self.dtype = "f64" if "f64" in floats and "f32" not in floats else "f32" if floats else "f64"
+        self.whole = not floats  # then new names are whole too
+        self.least = 0 if {"u32", "u64"} & set(types) else -9
         self.values: dict[str, Any] = {**case.sizes, **case.numbers, **case.arrays}
         self.types = {p.name: p.dtype for p in subject.d.params if p.kind != "size"}  # as declared: bf16 is kept as f32
 
@@ -175,7 +178,7 @@ class Sides:
                 return converted(np.asarray(args[0]), self.type(e))
             if e.op == "bitcast":
                 return np.asarray(args[0]).view(NUMPY[self.type(e)])
-            return NUMPY_OPS[e.op](*args)
+            return NUMPY_OPS[e.op](*(args if e.op == "where" else map(widened, args)))
 
     def _kernel_call(self, e: Expr) -> np.ndarray:
         d = self.callee(e)
@@ -197,13 +200,17 @@ class Sides:
         return e.op == "var" and str(e.attr) not in self.values and str(e.attr) not in ("inf", "nan")
 
     def named(self, name: str) -> Any:
-        """The value of a name; a new one is a number."""
+        """The value of a name; a new one is a number, where nothing has floats a whole one as Python's are."""
         if name in ("inf", "nan"):
             return float(name)
         if name not in self.values:
-            kind = NUMPY[self.dtype]
-            self.values[name] = kind.type(self.rng.standard_normal() * 3)
+            number = self.rng.integers(self.least, 10) if self.whole else self.rng.standard_normal() * 3
+            self.values[name] = self.number(number)
         return self.values[name]
+
+    def number(self, x: Any) -> Any:
+        """A number of the type of new names."""
+        return int(x) if self.whole else NUMPY[self.dtype].type(x)
 
     def callee(self, e: Expr) -> Definition:
         """The definition that a call means: the version that suits the arguments' types best, of equal ones that under
@@ -252,7 +259,7 @@ class Sides:
         """Something of the type that `kernel` gives; no kernel is called and no name drawn."""
         if e.op == "call":
             return np.ones((), OWN[self.callee(e).outs[0].dtype])[()]
-        return NUMPY[self.dtype].type(1) if self._new(e) else self._by_numpy(e, self.like)
+        return self.number(1) if self._new(e) else self._by_numpy(e, self.like)
 
     @staticmethod
     def order(d: Definition, e: Expr) -> list[str]:
@@ -312,7 +319,7 @@ class Sides:
         if e.op in ("and", "or", "not"):
             return oracle.a.apply(e.op, "bool", args, "bool")
         chosen, args = (args[0], args[1:]) if e.op == "where" else (None, args)
-        kinds = {kind(a) for a in args}
+        kinds = {kind(a) if chosen is not None else DTYPES[kind(a)].arith for a in args}  # choosing computes nothing
         common = next((k for k in ("f64", "f32") if k in kinds), "")
         if not common:  # whole numbers beside those of another type are literals and sizes, which take it
             common = next(iter(kinds - {"i64"}), "i64") if e.op not in ("div", "sqrt") else self.dtype
@@ -364,6 +371,11 @@ def kind(x: Num) -> str:
     if v.dtype.kind == "f":
         return "f64" if v.dtype == HIGH["f64"] else "f32"
     return next(n for n, t in OWN.items() if t == v.dtype)
+
+
+def widened(x: Any) -> Any:
+    """A number as arithmetic takes it: i8 and u8 in i32; Python's as it is."""
+    return x.astype(np.int32) if getattr(x, "dtype", None) in (np.dtype("i1"), np.dtype("u1")) else x
 
 
 def converted(x: np.ndarray, dtype: str) -> np.ndarray:
