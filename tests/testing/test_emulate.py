@@ -33,11 +33,11 @@ def twice_f64(x: f64, by: f64) -> y:
     y = x * by
 
 
-def narrow_f32(x: f32) -> y:
+def narrow(x: f32) -> y:
     y = bitcast(f32, bitcast(i32, x))
 
 
-def narrow_f64(x: f64) -> y:
+def narrow(x: f64) -> y:
     y = sqrt(x - 1.0) * 0.0 + bitcast(f64, bitcast(i64, x))
 
 

@@ -67,6 +67,16 @@ def test_one_operation(op):
     assert np.all(gap <= want.e) and np.max(gap[inexact] / want.e[inexact]) > 0.9
 
 
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_a_power_of_one_rounded_number_by_many(n):
+    base, to = Num(np.longdouble(1.5), np.longdouble(2.0**-40)), Num(np.arange(1.0, n + 1, dtype="g"), np.zeros(n))
+    for args, slope in (([base, to], to.v * 1.5 ** (to.v - 1)), ([to, base], np.log(to.v) * to.v**1.5)):
+        got = Arithmetic().apply("pow", "f64", args, "f64")
+        least = slope * base.e
+        assert got.v.shape == got.e.shape == (n,)
+        assert np.all(got.e >= 0.999 * least) and np.all(got.e <= 1.001 * least + 2.0**-48 * got.v)
+
+
 def test_chain_in_f32(spec):
     rng = np.random.default_rng(2)
     x, y = rng.standard_normal((2, 50, 40)).astype("f4")

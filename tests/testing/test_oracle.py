@@ -54,6 +54,14 @@ def powers(x: f32) -> y:
     y = sum[i](t[i])
 
 
+def half_f32(x: f32) -> y:
+    y = bitcast(f32, bitcast(i32, x) - 0x00800000)
+
+
+def half_f64(x: f64) -> y:
+    y = bitcast(f64, bitcast(i64, x) + 0x0010000000000000)
+
+
 @procedure
 def steps(x: f32) -> n(f32):
     t: f32 = x
@@ -375,6 +383,13 @@ def test_scans_are_exact_in_the_precision_of_the_kernel(spec):
 
 
 # ---------------------------------------------------------------- sums at computed places
+
+
+def test_another_definition_is_no_version_of_one_whose_name_ends_in_f32(spec):
+    oracle = Oracle(spec.program.by_key)
+    half, exp = (spec.program.by_key(key) for key in ("half_f32", "exp_f32"))
+    assert oracle.twin(half) is half and oracle.twin(exp).key == "exp_f64"
+    assert oracle.elementary_value(half, [num([8.0])]).v == 4
 
 
 def test_whole_numbers_added_have_the_errors_of_all(spec):

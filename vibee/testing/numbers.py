@@ -174,9 +174,10 @@ class Arithmetic:
         moves = [[sign] * len(args) for sign in (-1.0, 1.0)]
         if len(args) > 1:
             moves += [[sign * (k == j) for k in range(len(args))] for sign in (-1.0, 1.0) for j in range(len(args))]
+        shape = np.broadcast_shapes(*(np.shape(x) for a in args for x in (a.v, a.e)))
         with np.errstate(all="ignore"):
-            moved = [np.stack(np.broadcast_arrays(*(a.v + m[k] * a.e for m in moves))) for k, a in enumerate(args)]
-            far = np.max(np.abs(f(*np.broadcast_arrays(*moved)) - v), axis=0)
+            moved = [np.stack([np.broadcast_to(a.v + m[k] * a.e, shape) for m in moves]) for k, a in enumerate(args)]
+            far = np.max(np.abs(f(*moved) - v), axis=0)
         return np.where(np.isnan(far), np.where(self._sure(args), 0.0, np.inf), far)
 
     @staticmethod

@@ -242,7 +242,7 @@ class Oracle(Reductions):
                 other = self.lookup(d.key[:-3] + "f64")
             except KeyError:
                 other = d
-            if isinstance(other, Formula) and len(other.params) == len(d.params):
+            if isinstance(other, Formula) and other.name == d.name and len(other.params) == len(d.params):
                 return other
         assert isinstance(d, Formula)
         return d
