@@ -9,7 +9,7 @@ from vibee import testing
 from vibee.grad import vjp
 from vibee.testing import checks
 from vibee.testing.draw import Case
-from vibee.testing.gradients import Point, has_gradient
+from vibee.testing.gradients import Point, has_gradient, wanted
 from vibee.testing.numbers import Failure
 from vibee.testing.parallel import build
 from vibee.tree.expr import Expr
@@ -515,6 +515,68 @@ def test_a_gradient_of_numbers_with_loops_is_compared_element_by_element(tmp_pat
 def test_a_gradient_that_depends_on_rounding_is_not_compared(spec):
     with skipped("no smooth point was found: a branch depends on rounding"):
         testing.gradient(spec["above"])
+
+
+PARTS = """
+def one_stopped(x: f64, z: f64) -> y:
+    y = x * z
+    derivative(x=0)
+
+
+def one_wrong(x: f64, z: f64) -> y:
+    y = x * z
+    derivative(x=0)
+    derivative(z=3 * x)
+
+
+def inverse_root(x: f32) -> y:
+    k = 0x5F3759DF - (bitcast(i32, x) >> 1)
+    g = bitcast(f32, k)
+    y = g * (1.5 - 0.5 * x * g * g)
+
+
+def inverse_roots(x: f32[N], z: f32[N]) -> y[N]:
+    y[i] = inverse_root(x[i]) * z[i]
+
+
+def sign(x: f32) -> y:
+    y = where(bitcast(i32, x) < 0, -1.0, 1.0) * abs(x)
+    derivative(x=2)
+
+
+def bits_of_whole(x: f32, n: i32) -> y:
+    k = f32(bitcast(i32, f32(n)))
+    y = x * k
+"""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    path = tmp_path_factory.mktemp("parts") / "parts.vibee"
+    path.write_text(PARTS)
+    return testing.spec(str(path))
+
+
+def test_differences_are_taken_by_what_the_derivative_is_a_slope_for(parts):
+    taken = {key: [p.name for p in wanted(parts[key])] for key in parts.definitions()}
+    assert taken == {
+        "one_stopped": ["z"], "one_wrong": ["z"], "inverse_root": [], "inverse_roots": ["z"], "sign": ["x"],
+        "bits_of_whole": ["x"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["one_stopped", "inverse_root", "inverse_roots"])
+def test_a_derivative_that_is_no_slope_is_compared_by_its_kernel(parts, key):
+    try:
+        testing.gradient(parts[key])
+    except pytest.skip.Exception as e:
+        pytest.fail(f"nothing was compared: {e}")
+
+
+@pytest.mark.parametrize(("key", "by"), [("one_wrong", "z"), ("sign", "x")])
+def test_a_wrong_derivative_beside_one_that_is_no_slope(parts, key, by):
+    with pytest.raises(AssertionError, match=f"the gradient by {by} is .* but central differences give"):
+        testing.gradient(parts[key])
 
 
 NUMBERS = """
