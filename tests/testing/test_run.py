@@ -43,6 +43,27 @@ def path(tmp_path, monkeypatch):
     return file
 
 
+REFUSED = """module("refused", version=1)
+
+
+def first(x: real[N]) -> y:
+    y = x[0]
+
+
+def fine(x: f32[N]) -> y[N]:
+    y[n] = x[n]
+"""
+
+
+@pytest.mark.parametrize(("jobs", "only"), [(1, []), (2, []), (2, ["first", "fine"])])
+def test_a_spec_that_is_refused_is_told_of_once(path, capfd, jobs, only):
+    path.write_text(REFUSED)
+    file = path.rename(path.with_name(f"refused_{jobs}_{len(only)}.vibee"))
+    assert command.test_specs([str(file)], only=only, jobs=jobs, cases=1) == 2
+    out, err = capfd.readouterr()
+    assert not out and err.count("\n") == 1 and "refused" in err and ":5:9: " in err and "is outside x[0]" in err
+
+
 TWO = """def double(x: i64) -> y:
     y = 2 * x
     example(x=1, y=2); example(x=1, y=5)

@@ -11,7 +11,7 @@ from pathlib import Path
 from vibee.api.function import default_threads
 from vibee.runtime.machine import supported_levels
 
-from .parallel import run_modules, run_parallel
+from .parallel import build, refuse, run_modules, run_parallel
 from .record import Record
 
 
@@ -39,19 +39,24 @@ def run(
     instruction set."""
     from .checks import CASES, SEED
     from .generate import generate
-    from .subject import ISA
+    from .subject import ISA, levels
 
     modules: dict[str, str] = {}
+    specs: dict[str, None] = {}  # those with a definition to test
     for file in files:
         for name, module in generate(str(file), only):
             modules[os.path.realpath(module)] = f"{file}:{name}" if len(files) > 1 else name
+            specs[str(file.resolve())] = None
     words = ["-p", "no:cacheprovider", "-p", "no:terminal", "--import-mode=importlib", "--rootdir", "/"]
     words += ["-c", os.devnull]
     told = {{"seed": SEED, "cases": CASES, "isa": ISA}[n]: str(x) for n, x in chosen.items() if x is not None}
     os.environ |= told
     try:
-        if jobs > 1 and len(modules) > 1:
-            return run_parallel(words, [] if only else [str(f.resolve()) for f in files], modules, live, jobs)
+        shared = jobs > 1 and len(modules) > 1
+        if only or not shared:
+            refuse(build(path, "proofs", levels()[0]) for path in specs)
+        if shared:
+            return run_parallel(words, [] if only else list(specs), modules, live, jobs)
         return run_modules(words, modules, live)
     finally:
         for name in told:

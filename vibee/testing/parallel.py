@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from vibee.api.errors import SpecError
 from vibee.tree.defs import Model
 
 from .record import Record
@@ -52,20 +53,36 @@ class Workers:
             pool.shutdown()
 
 
-def build(path: str, what: str, isa: str) -> None:
-    """Build the modules of a spec's plain definitions for an instruction set, of its gradients, or of a model."""
-    # what cannot be built fails again in the tests that call it, and is told there
+def build(path: str, what: str, isa: str) -> list[str]:
+    """Build the modules of a spec's plain definitions for an instruction set, of its gradients, or of a model; gives
+    what the spec is refused for."""
+    # what cannot be built otherwise fails again in the tests that call it, and is told there
     with contextlib.suppress(Exception):
-        s = spec(path)
-        library = s.gradients() if what == "gradients" else s.library(isa)
-        if what in ("plain", "gradients"):
-            for b in list(library._builds.values()):
-                _ = b.module
-            return
-        functions = getattr(library, what)
-        for dtype in functions._models:
-            for part in ("forward", "gradient"):
-                library._function(functions._function(dtype, part).definitions[0])
+        try:
+            _build(path, what, isa)
+        except SpecError as e:
+            return e.messages
+    return []
+
+
+def _build(path: str, what: str, isa: str) -> None:
+    s = spec(path)
+    library = s.gradients() if what == "gradients" else s.library(isa)
+    if what in ("plain", "gradients", "proofs"):
+        for b in list(library._builds.values()):
+            _ = b.text if what == "proofs" else b.module
+        return
+    functions = getattr(library, what)
+    for dtype in functions._models:
+        for part in ("forward", "gradient"):
+            library._function(functions._function(dtype, part).definitions[0])
+
+
+def refuse(found: Iterable[list[str] | None]) -> None:
+    """Specs that are refused are told of once, before every test says the same."""
+    lines = dict.fromkeys(line for lines in found for line in lines or ())
+    if lines:
+        raise SpecError(lines)
 
 
 def run_modules(words: list[str], modules: dict[str, str], live: bool = False) -> Record:
@@ -86,12 +103,9 @@ def run_parallel(words: list[str], paths: list[str], modules: dict[str, str], li
     whole = Record(modules)
     try:
         # gradients and models need the plain definitions of their file
-        for step in (
-            [(p, "plain", isa) for p in paths for isa in levels()],
-            [(p, what, "") for p in paths for what in (*models[p], "gradients")],
-        ):
-            for _ in workers.map(build, step):
-                pass
+        refuse(workers.map(build, [(p, "plain", isa) for p in paths for isa in levels()]))
+        for _ in workers.map(build, [(p, what, "") for p in paths for what in (*models[p], "gradients")]):
+            pass
         parts = [{file: modules[file]} for file in _longest(modules)]
         for part, record in zip(parts, workers.map(run_modules, [(words, x, live) for x in parts]), strict=True):
             whole.add(record if record is not None else Record(part, failed=[(n, ENDED) for n in part.values()]))
