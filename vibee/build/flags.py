@@ -16,6 +16,7 @@ COMMON = (
     "-fno-thread-jumps",  # the sides of a choice stay one formula, which becomes one vector operation
     "-fno-tree-loop-distribute-patterns",  # short copies stay loops of vectors: a call of memcpy costs more
     "-fno-semantic-interposition",
+    "-fno-asynchronous-unwind-tables",  # nothing unwinds kernels: 30 KB of each module of the executable
     "-DNDEBUG",  # asserts of Python's headers would keep the names of files of this machine
     "-w",
 )
