@@ -28,6 +28,7 @@ from team import TEAM
 
 import vibee.build.extension as extension
 import vibee.build.flags as flags
+import vibee.emit.parallel as parallel
 import vibee.emit.work as work
 from vibee.api.function import Function
 from vibee.api.gradient import gradient_of
@@ -35,6 +36,7 @@ from vibee.api.library import Build, Library
 from vibee.build.cache import cache_folder
 from vibee.check import load
 from vibee.emit import called, emit_module
+from vibee.emit.parallel import RUN
 from vibee.emit.work import WORTH_IT
 from vibee.lower.build import map_stmts
 from vibee.lower.model import lower_model
@@ -95,7 +97,8 @@ class Tool:
             command = [*compiler(), "-O1", "-g1", "-fPIC", *self.flags, "-x", "c", "-c", "-", "-o", str(team)]
             subprocess.run(command, input=TEAM, text=True, check=True)
             link = (*link, "-Wl,-Bsymbolic", str(team))  # in place of OpenMP's own library
-        work.WORTH_IT = 0 if self.name == "races" else WORTH_IT  # threads for the smallest loop
+        work.WORTH_IT = 0 if self.name == "races" else WORTH_IT  # threads for the smallest loop,
+        parallel.RUN = 1 if self.name == "races" else RUN  # and shares of one element: without vectors all are alike
         flags.PLATFORM["linux"] = (("-fPIC",), link)
         extension.load_extension = lambda path, name: None  # type: ignore[assignment,return-value]
 
