@@ -179,3 +179,14 @@ def test_places_in_arrays_of_their_own_are_proved():
     report = {f.definition.name: f.verdicts for f in verify_program(load_text(SPEC, "numbers.vibee"))}
     kinds = {name: [v.outcome for v in report[name] if v.kind in ("bounds", "written")] for name in NAMES}
     assert all(found and set(found) == {PROVED} for name, found in kinds.items() if name != "summed"), kinds
+
+
+def test_a_number_of_one_version_is_stored_where_another_gives_an_array(tmp_path):
+    path = tmp_path / "grown.vibee"
+    path.write_text(
+        "def grow(x: f64, n: size) -> y[n]:\n    y[i:n] = x + f64(i)\n\n"
+        "def grow(x: f64, n: f64) -> y:\n    y = x + n\n\n"
+        "@procedure\ndef grown(x: f64[N]) -> y[N]:\n    s: f64 = 1.0\n    s = grow(s, 3.0)\n"
+        "    for i in range(N):\n        y[i] = grow(x[i], s)\n"
+    )
+    assert vibee.load(path).grown(np.array([1.0, 2.5])).tolist() == [5.0, 6.5]

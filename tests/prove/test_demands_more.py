@@ -7,6 +7,7 @@ import pytest
 
 from vibee.check.program import load_text
 from vibee.prove.demands import exact, known_of
+from vibee.prove.ranges import Ranges
 from vibee.prove.verify import PROVED, REFUTED, UNPROVED, verify_program
 from vibee.tree.expr import Expr, const, substitute, var
 
@@ -225,3 +226,10 @@ def test_operations_that_may_pass_63_bits_are_marked() -> None:
                              ("mul", (n, n), "mul?"), ("neg", (n,), "neg"), ("neg", (k,), "neg?")):  # fmt: skip
         assert exact(Expr(op, args, None, "i64"), facts).op == marked
     assert exact(Expr("add", (var("b", "i32"), const(1, "i32")), None, "i32"), facts).op == "add"  # it wraps by itself
+
+
+def test_what_is_known_holds_of_nan_too() -> None:
+    program = load_text("def f(x: f64[N]) -> y[N]:\n    y[n] = x[n]")
+    ranges = Ranges(program.by_key("f"), program.by_key)
+    c = Expr("gt", (Expr("load", (var("n"),), "x", "f64"), const(0.0, "f64")), None, "bool")
+    assert not ranges.sure(c) and ranges.sure(c, (c,))

@@ -540,6 +540,17 @@ def test_a_then_about_what_only_the_body_knows_is_passed_over():
     assert m.then(p, compare("ge", var("k"), const(0, "i64"))) is None
 
 
+def test_the_version_for_numbers_gives_its_number_where_another_gives_an_array():
+    text = (
+        "def grow(x: i64, n: size) -> y[n]:\n    y[i:n] = x\n\n"
+        "def grow(x: i64, n: f64) -> y(i64):\n    y = x - i64(n)\n\n"
+        "@procedure\ndef f(a: i64, y: mut[i64[1]]) -> z(f32[2]):\n"
+        "    s: i64 = 7\n    s = grow(a, 2.0)\n    z[s] = 1.0\n    y[0] = grow(s, 2.0)\n    z[y[0]] = 2.0\n"
+    )
+    assert "z[2] is outside z[2]" in fault(text, {}, {"a": 4, "y": [0]}).text
+    assert "z[-1] is outside z[2]" in fault(text, {}, {"a": 3, "y": [0]}).text
+
+
 def test_the_version_for_numbers_gives_its_number_where_another_takes_arrays():
     text = (
         "def grow(x: i64[N]) -> y[N]:\n    y[i] = x[i] * 2\n\ndef grow(x: i64) -> y(i64):\n    y = x - 2\n\n"
