@@ -89,7 +89,7 @@ def _proved(c: Expr, within: dict[str, Expr], ranges: Ranges, given: Known, fact
 def known_of(d: Definition, fits: Expr | None) -> Facts:
     """The facts of what is given, so far as it says the same of numbers without end, and of the test on entry."""
     given = [doubted(g) for g in d.given]
-    for _ in range(2):
+    for _ in range(2):  # what the first round shows to fit, the second one knows
         facts = Facts(replace(d, given=given))
         if fits is not None and guarded(d):
             facts.assume(compare("le", _whole(fits.args[0]), ENDS[1]))  # it has room for the rounding of floats

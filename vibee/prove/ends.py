@@ -21,7 +21,7 @@ from vibee.tree.types import is_int
 from .facts import Facts, changed, compare, conjuncts, names_in, opposite, plus
 from .report import Obligation
 
-SHOWN = 4
+SHOWN = 4  # numbers that were tried and are named, of those that may be many
 PATHS = 64  # ways through an iteration beyond which none is looked at
 
 
