@@ -24,6 +24,12 @@ def test_nodes_are_equal_by_what_they_say_not_by_where_they_stand():
     assert var("i") != "i"
 
 
+def test_zeros_of_both_signs_are_two_literals():
+    plus, minus = const(0.0, "f32"), const(-0.0, "f32")
+    assert plus != minus and plus == const(0.0, "f32") and minus == const(-0.0, "f32")
+    assert hash(plus) == hash(minus)  # so that the comparison has to tell them apart
+
+
 def test_a_copy_in_another_process_has_a_hash_of_its_own():
     """Names have other hashes there, so that of a node does not travel."""
     a = Expr("mul", (var("i"), var("n")), None, "i64")
