@@ -44,12 +44,6 @@ def gradient(head, *lines, **values):
     return found if len(found) > 1 else found[0]
 
 
-@pytest.fixture
-def normal():
-    rng = np.random.default_rng(11)
-    return lambda *shape: rng.normal(size=shape)
-
-
 # ---------------------------------------------------------------- values of one array
 
 
