@@ -344,6 +344,17 @@ def test_the_search_for_a_smaller_failing_case_ends(spec, monkeypatch):
     assert len(tried) == 1
 
 
+def test_no_more_cases_are_tried_when_the_oracle_has_taken_its_steps(spec):
+    tried = []
+
+    def slow(case):
+        tried.append(case)
+        spec["root"].steps = -1
+
+    checks.drawn(spec["root"], slow, spec["root"].d.span)
+    assert len(tried) == 1
+
+
 def test_examples(spec):
     for start in ("example(n=[[1, 2]], k=3, m=[[3, 6]])", "example(n=[[]], k=3"):
         testing.example(spec["whole"], line(start))

@@ -146,8 +146,9 @@ class ExprParser:
         args = [self.expr(a) for a in node.args]
         kwargs = [self.expr(k.value) for k in node.keywords]
         names = tuple(str(k.arg) for k in node.keywords)
-        if len(set(names)) < len(names):
-            raise self.fail(node, "an argument is given twice")
+        twice = next((k for i, k in enumerate(node.keywords) if k.arg in names[:i]), None)
+        if twice is not None:
+            raise self.fail(twice, f"argument {twice.arg} is given twice{self._after(node, twice)}")
         if isinstance(node.func, ast.Attribute):
             return Expr("mcall", (self.expr(node.func.value), *args, *kwargs), (node.func.attr, *names), "", span)
         if not isinstance(node.func, ast.Name):
@@ -160,6 +161,13 @@ class ExprParser:
         elif name in UNARY or name in CASTS or name in ("where", "bitcast", "min", "max"):
             raise self.fail(node, f"{name} takes no named arguments")
         return Expr("call", (*args, *kwargs), (name, *names), "", span)
+
+    @staticmethod
+    def _after(node: ast.Call, twice: ast.keyword) -> str:
+        """What may be meant by an argument given twice: what an array is after the call, in an example."""
+        if isinstance(node.func, ast.Name) and node.func.id == "example":
+            return f"; where f changes it, write example(f({twice.arg}=...), {twice.arg}=...): before, then after"
+        return ""
 
     def _operator(self, node: ast.Call, name: str, args: list[Expr], span: Span) -> Expr | None:
         """Calls that are operators: casts, where, min and max of several, abs, sqrt, floor, rint."""
