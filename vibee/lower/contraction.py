@@ -6,7 +6,7 @@ The method is that of Goto & van de Geijn (2008): B is copied in panels of NR co
 rows, both zero padded; a micro-kernel then keeps an MR x NR tile of c in vector registers over the whole k loop.  A and
 B are any expressions: copying evaluates them.  Rows of A that lie along k in memory are copied as they lie, which
 vectors do: turning them takes as long as an eighth of a product with 128 columns.  Others are copied MR at a time, with
-k outermost.
+k outermost.  Rows of an array that lie along k, and are few, are not copied at all.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .schedule import Plan
 # accumulators as the register file holds beside one row of B and one element of A.
 TILES = {"v2": (4, 2, 128), "v3": (6, 2, 256), "v4": (12, 2, 512)}
 ROWS = 48  # rows of A copied at once: a multiple of every tile's rows; stays in the second-level cache
+WAYS = 8  # lines of a set of the first cache: as many rows, a power of two apart, are read without a copy
 DEPTH = 512  # longest run of k between two visits to c: one panel of B stays in the first cache
 TURN = 8  # columns of B copied together where memory runs along k
 FEW_ROWS = 4  # below this, copying B costs more than it saves
@@ -114,6 +115,7 @@ class Tile:
         self.batch = [v for v in self.vars if v not in (again.row, again.col)]
         self.ks = reduce_ranges(substitute(red, renamed))
         self.by_rows = self._along_k(again.a)  # are rows of A copied as they lie?
+        self.in_place = self.by_rows and again.a.op == "load" and self.mr <= WAYS  # or read where they are?
         self.block = whole_tiles(plan.size(again.row), ROWS, self.mr)
         self.run = plan.size(self.ks[0][0]) or DEPTH
         self.columns = whole_tiles(plan.size(again.col), self.nr, self.nr) // self.nr  # panels
@@ -248,13 +250,29 @@ class Tile:
         first = mul(local(self.it), i(self.mr))
         least = Expr("min", (i(self.mr), sub(local(rows), first)), None, "i64")
         count = div(add(local(rows), i(self.mr - 1)), i(self.mr))
-        micro = self.micro(add(start, first), local(valid))
+        row0 = add(start, first)
+        copy = [] if self.in_place else [self.room_a(), *self.pack_a(start, local(rows), count)]
+        there = self._rows_there(row0, local(valid)) if self.in_place else []
+        micro = [*there, *self.micro(row0, local(valid))]
         return [
             Decl(rows, "i64", Expr("min", (i(self.block), sub(end, start)), None, "i64")),
-            self.room_a(),
-            *self.pack_a(start, local(rows), count),
+            *copy,
             tiles(count, Decl(valid, "i64", least), micro),
         ]
+
+    def _rows_there(self, row0: Expr, valid: Expr) -> list:
+        """The rows of A that a tile reads: what a tile at the edge has too many are its last one, once more."""
+        self.row_at = [self.fresh(f"row{r}") for r in range(self.mr)]
+        last = sub(valid, i(1))
+        return [
+            Decl(name, "i64", add(row0, Expr("min", (i(r), last), None, "i64"))) for r, name in enumerate(self.row_at)
+        ]
+
+    def _factor(self, row: int) -> Expr:
+        """The element of A at kk in a row of the tile."""
+        if not self.in_place:
+            return load(self.ap, self._place(local(self.it), i(row)), self.dtype)
+        return substitute(self._at_k(self.parts.a), {self.parts.row: local(self.row_at[row])})
 
     def _place(self, tile: Expr, row: Expr) -> tuple[Expr, ...]:
         """Where the copy of A has a row of a tile, at kk."""
@@ -339,8 +357,7 @@ class Tile:
         bat = (*self._panel_index(), *self._k_index())
         step: list = [Assign(b[v], Expr("vload", (*bat, i(v * self.width)), self.bp, self.vec)) for v in range(len(b))]
         for r in range(self.mr):
-            at = load(self.ap, self._place(local(self.it), i(r)), self.dtype)
-            step.append(Assign(a, Expr("splat", (at,), None, self.vec)))
+            step.append(Assign(a, Expr("splat", (self._factor(r),), None, self.vec)))
             for v in range(len(b)):
                 c = local(acc[r][v], self.vec)
                 prod = Expr("mul", (local(a, self.vec), local(b[v], self.vec)), None, self.vec)
