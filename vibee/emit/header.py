@@ -295,12 +295,25 @@ def _minmax(op: str, sign: str) -> Callable[[str], Helper]:
     return make
 
 
+# The instruction that compares and chooses, which gcc does not find by itself: what it needs, and what gcc calls it.
+CHOOSING = {16: ("__SSE2__", "{}"), 32: ("__AVX__", "{}256"), 64: ("__AVX512F__", "{}512_mask")}
+
+
 def _vector_minmax(op: str, sign: str, d: str, v: str) -> Helper:
     text = f"""
-static inline {v} vb_{op}_{d}({v} a, {v} b) {{
     __typeof__(b {sign} a) m = b {sign} a;
-    return ({v})(((__typeof__(m))b & m) | ((__typeof__(m))a & ~m));
-}}"""
+    return ({v})(((__typeof__(m))b & m) | ((__typeof__(m))a & ~m));"""
+    element, width = vector_of(d) or ("", 0)
+    if element in ("f32", "f64"):
+        needs, name = CHOOSING[width * DTYPES[element].bits // 8]
+        name = name.format(f"{op}p{'s' if element == 'f32' else 'd'}")
+        more = ", a, -1, 4" if name.endswith("mask") else ""  # of no lane the old value, and rounding as it is set
+        text = f"""
+#if defined({needs}) && !defined(__clang__)
+    return __builtin_ia32_{name}(b, a{more});  /* a where one is a NaN or both are equal */
+#else{text}
+#endif"""
+    text = f"\nstatic inline {v} vb_{op}_{d}({v} a, {v} b) {{{text}\n}}"
     return Helper(text, f"{v} vb_{op}_{d}({v}, {v}) noexcept nogil")
 
 
