@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -63,17 +64,28 @@ def trainer(s: Any) -> Any:
     return found
 
 
-def ours(shape: dict[str, int], precision: str = "f32") -> Callable[[], object]:
-    """A step of vibee's."""
-    t, done = trainer(settings(shape, precision)), 0
+class Steps:
+    """A step of a trainer's.  A run of several is one call of the kernel, as `vibee train` makes it."""
 
-    def call() -> object:
-        nonlocal done
-        t.steps(done, 1)
-        done += 1
+    def __init__(self, trainer: Any) -> None:
+        self.trainer, self.done = trainer, 0
+
+    def __call__(self) -> object:
+        """One step."""
+        self.seconds(1)
         return None
 
-    return call
+    def seconds(self, count: int) -> float:
+        """What `count` steps take."""
+        begin = time.perf_counter()
+        self.trainer.steps(self.done, count)
+        self.done += count
+        return time.perf_counter() - begin
+
+
+def ours(shape: dict[str, int], precision: str = "f32") -> Steps:
+    """A step of vibee's."""
+    return Steps(trainer(settings(shape, precision)))
 
 
 # ---------------------------------------------------------------- PyTorch

@@ -89,6 +89,8 @@ def described(p: Param, dtypes: Iterable[str] = ()) -> str:
 
 def check(fn: str, p: Param, x: np.ndarray, *, writable: bool, kind: str = "argument") -> None:
     """Rank, layout and access of an array."""
+    if x.ndim == len(p.shape) and x.flags.carray:  # C-contiguous, aligned and writable
+        return
     if x.ndim != len(p.shape):
         shape = list(x.shape)
         raise ValueError(f"{fn}: {kind} {p.name} must have {len(p.shape)} axes, {described(p)}, got shape {shape}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from vibee.emit.ctypes import bf16_bits
 from vibee.tree.defs import Definition, Param
-from vibee.tree.expr import show, walk
+from vibee.tree.expr import Expr, show, walk
 
 from . import arrays
 from .values import Unknown, size, value
@@ -40,6 +40,14 @@ class Function:
         for d in definitions:
             forms.setdefault(tuple((p.name, len(p.shape)) for p in d.params), []).append(d)
         self._forms = [Function(library, name, ds) for ds in forms.values()] if len(forms) > 1 else []
+        # What each call asks of its definitions, found once: a call costs microseconds, and small kernels take no more.
+        params = definitions[0].params
+        self._own = {p.name for p in params}
+        self._buffers = [arrays.is_buffer(p) for p in params]  # alike in all definitions of a form
+        self._of_numbers = all(p.kind == "scalar" for p in params) and not definitions[0].sizes
+        self._told = {d.key: [g for g in d.given if _of_sizes(g)] for d in definitions}
+        self._plain = {d.key for d in definitions if d.is_scalar}
+        self._native: dict[str, Callable[..., Any]] = {}
 
     @property
     def source(self) -> str:
@@ -84,7 +92,7 @@ class Function:
         says what `real` is; without it arrays, `out` and numbers tell, in this order."""
         if self._forms:
             return self._meant(args, named)(*args, out=out, threads=threads, **named)
-        own = {p.name for p in self.definitions[0].params}
+        own = self._own
         if threads is not None and "threads" in own:
             named["threads"], threads = threads, None
         if out is not None and "out" in own:
@@ -92,9 +100,8 @@ class Function:
         if "dtype" in named and "dtype" not in own:
             return self._of(named.pop("dtype"))(*args, out=out, threads=threads, **named)
         given = self.bind(args, named)
-        if all(p.kind == "scalar" for p in self.definitions[0].params) and not self.definitions[0].sizes:
-            if any(map(arrays.spread, given.values())):
-                return self._map(given, out, _threads(self.__name__, threads))
+        if self._of_numbers and any(map(arrays.spread, given.values())):
+            return self._map(given, out, _threads(self.__name__, threads))
         d = self.choose(given, out)
         return self.run(d, given, out, _threads(self.__name__, threads))
 
@@ -120,10 +127,10 @@ class Function:
             if all(name != p.name for p in params) and self.definitions[0].sizes.get(name, ("",))[0] != "out":
                 raise ValueError(f"{fn}: there is no argument {name}; it is {signature(self.definitions)}")
             given[name] = x
-        for p in params:
+        for p, buffer in zip(params, self._buffers, strict=True):
             if p.name not in given and p.default is None:
                 raise ValueError(f"{fn}: argument {p.name} is missing; it is {signature(self.definitions)}")
-            if arrays.is_buffer(p):
+            if buffer:
                 given[p.name] = arrays.view(fn, p.name, given[p.name])
         return given
 
@@ -132,9 +139,11 @@ class Function:
         fn, fitting = self.__name__, self.definitions
         params = self.definitions[0].params
         for k, p in enumerate(params):
-            if not arrays.is_buffer(p):
+            if not self._buffers[k]:
                 continue
             got = arrays.dtype_of(given[p.name])
+            if len(fitting) == 1 and got == fitting[0].params[k].dtype:
+                continue
             left = [d for d in fitting if arrays.fits(got, d.params[k].dtype)]
             if not left:
                 want = arrays.described(p, [d.params[k].dtype for d in fitting])
@@ -145,7 +154,7 @@ class Function:
             made = [arrays.dtype_of(arrays.view(fn, "out", x)) for x in outs]
             fitting = [d for d in fitting if [o.dtype for o in d.outs if o.shape] == made] or fitting
         for k, p in enumerate(params):
-            if not arrays.is_buffer(p) and p.kind != "size" and len(fitting) > 1 and p.name in given:
+            if len(fitting) > 1 and not self._buffers[k] and p.kind != "size" and p.name in given:
                 rank = {d.key: _affinity(given[p.name], d.params[k].dtype) for d in fitting}
                 fitting = [d for d in fitting if rank[d.key] == min(rank.values())]
         return fitting[0]
@@ -157,8 +166,8 @@ class Function:
         passed: list[Any] = []
         cells: list[Any] = []
         numbers: list[Any] = []
-        for p in d.params:
-            if arrays.is_buffer(p):
+        for p, buffer in zip(d.params, self._buffers, strict=True):
+            if buffer:
                 x = given[p.name]
                 arrays.check(fn, p, x, writable=p.kind == "mut")
                 passed.append(arrays.raw(x, p.dtype))
@@ -172,14 +181,20 @@ class Function:
             elif place[0] == "out":
                 names[n] = self._free_size(d, n, place, given, out)
         self._check_given(d, names)
-        if d.is_scalar:
+        if d.key in self._plain:
             _outs(fn, out, 0)  # the result is a number
-            return self._library._function(d)(*numbers)
+            return self._function(d)(*numbers)
         results, buffers = self._outputs(d, names, out)
-        back = self._library._function(d)(*passed, *buffers, *cells, *numbers, threads)
+        back = self._function(d)(*passed, *buffers, *cells, *numbers, threads)
         scalars = iter(back if isinstance(back, tuple) else (back,))
         found = [results[o.name] if o.shape else next(scalars) for o in d.outs]
         return None if not found else found[0] if len(found) == 1 else tuple(found)
+
+    def _function(self, d: Definition) -> Callable[..., Any]:
+        """The native function of an instance."""
+        if d.key not in self._native:
+            self._native[d.key] = self._library._function(d)
+        return self._native[d.key]
 
     def _free_size(self, d: Definition, n: str, place: tuple, given: dict[str, Any], out: Any) -> int:
         """A size that no argument tells: by its name, or from the array in `out`."""
@@ -199,9 +214,7 @@ class Function:
     def _check_given(self, d: Definition, names: dict[str, object]) -> None:
         """Conditions on sizes and i64, before memory for outputs is asked for.  Those on numbers of other types, which
         wrap around or are rounded, the generated wrapper tests."""
-        for g in d.given:
-            if any(n.op == "cast" or n.dtype not in ("i64", "bool", "") for n in walk(g)):
-                continue
+        for g in self._told[d.key]:
             try:
                 holds = value(g, names)
             except (Unknown, ArithmeticError, TypeError, ValueError):
@@ -275,6 +288,11 @@ class Function:
 
         f = self._meant(args, named, True) if self._forms else self
         return gradient(f, args, named, _threads(self.__name__, threads))
+
+
+def _of_sizes(g: Expr) -> bool:
+    """May a condition be about sizes and i64 alone?"""
+    return all(n.op != "cast" and n.dtype in ("i64", "bool", "") for n in walk(g))
 
 
 def _has_axes(x: Any, versions: list[Param]) -> bool:
