@@ -7,6 +7,7 @@ from vibee.api.arrays import NUMPY
 from vibee.check import load_text
 from vibee.lower import lower_with_report
 from vibee.prove.replay import Machine
+from vibee.tree.defs import Alloc, statements
 
 SIZES = {"B": 2, "M": 5, "K": 3, "L": 2, "N": 9}
 SHAPES = {
@@ -93,3 +94,28 @@ def test_whole_panels_are_copied_on_every_instruction_set(isa, dtype, a, b):
     shapes = (f"{n}: {dtype}[{', '.join(s)}]" for n, s in (("a", rows), ("b", columns)))
     text = f"def f({', '.join(shapes)}) -> c[M, N]:\n    c[i, j] = sum[k]({a} * {b})\n"
     np.testing.assert_array_equal(result(text, given, (5, 35), isa), x @ y)
+
+
+@pytest.mark.parametrize(
+    ("isa", "head", "a", "words", "copied"),
+    [
+        ("v2", "a: f32[M, K]", "a[i, k]", "", False),
+        ("v3", "a: f32[M, K]", "a[i, k]", "", False),
+        ("v3", "a: f64[M, K]", "a[i, k]", "", False),
+        ("v3", "a: f32[B, M, K]", "a[1, i, k]", "", False),
+        ("v3", "a: f32[M, K]", "a[i, k]", "pack(a, b)", True),  # asked for
+        ("v3", "a: f32[M, K]", "(a[i, k] + 1.0)", "", True),  # computed once
+        ("v3", "a: f32[K, M]", "a[k, i]", "", True),  # across the sum
+        ("v4", "a: f32[M, K]", "a[i, k]", "", True),  # more rows than ways
+    ],
+)
+def test_few_rows_of_an_array_along_the_sum_are_read_where_they_are(isa, head, a, words, copied):
+    dtype = "f64" if "f64" in head else "f32"
+    text = f"def f({head}, b: {dtype}[K, N]) -> c[M, N]:\n    c[i, j] = sum[k]({a} * b[k, j])\n"
+    text = text.replace("    c", "    given(B >= 2)\n    c", 1) if "B" in head else text
+    text += f"    with schedule(cpu): {words}\n" if words else ""
+    program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
+    program.raise_errors()
+    p, _ = lower_with_report(program, program.defs["f"][0], isa)
+    blocks = {s.name for s in statements(p.body) if isinstance(s, Alloc)}
+    assert ("a_block" in blocks, "b_panel" in blocks) == (copied, True)
