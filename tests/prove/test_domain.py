@@ -47,6 +47,8 @@ def of_value(value: str, given: str = "D >= 1") -> dict[str, str]:
         ("where(w[n] <= 0, 0.0, sqrt(w[n]))", "D >= 1"),
         ("sqrt(abs(w[n])) / (2.0 + abs(t))", "D >= 1"),
         ("softplus(w[n]) / (1.0 + sigmoid(t))", "D >= 1"),
+        ("sqrt(w[n] + 2.0) / (t - 2.0)", "abs(w[i]) <= 1.5, 1 >= abs(t)"),
+        ("where(abs(w[n]) < 1.0, sqrt(2.0 - w[n]) + sqrt(2.0 + w[n]), 0.0)", "D >= 1"),
     ],
 )
 def test_signs_prove_it(value: str, given: str) -> None:
@@ -64,6 +66,7 @@ def test_signs_prove_it(value: str, given: str) -> None:
         ("sqrt(sum[d](x[n, d]))", "D >= 1", "sum[d:D](x[n, d]) >= 0.0"),
         ("0.0 / f32(D)", "D >= 0", "f32(D) != 0.0"),
         ("where(w[n] > 0, 0.0, sqrt(w[n]))", "D >= 1", "w[n] >= 0.0"),
+        ("where(abs(w[n]) < 1.0, 0.0, sqrt(1.0 + w[n]))", "D >= 1", "1.0 + w[n] >= 0.0"),
     ],
 )
 def test_a_run_that_gives_no_number_refutes_it(value: str, given: str, condition: str) -> None:

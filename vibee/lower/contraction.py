@@ -115,8 +115,8 @@ class Tile:
         self.batch = [v for v in self.vars if v not in (again.row, again.col)]
         self.ks = reduce_ranges(substitute(red, renamed))
         self.by_rows = self._along_k(again.a)  # are rows of A copied as they lie?
-        asked = again.a.op != "load" or str(again.a.attr) in plan.pack
-        self.in_place = self.by_rows and not asked and self.mr <= WAYS  # or read where they are?
+        plain = again.a.op == "load" and str(again.a.attr) not in plan.pack
+        self.in_place = self.by_rows and plain and self.mr <= WAYS  # or read where they are?
         self.block = whole_tiles(plan.size(again.row), ROWS, self.mr)
         self.run = plan.size(self.ks[0][0]) or DEPTH
         self.columns = whole_tiles(plan.size(again.col), self.nr, self.nr) // self.nr  # panels

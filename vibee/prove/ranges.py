@@ -61,6 +61,15 @@ def sides(c: Expr) -> Iterator[tuple[str, Expr, Expr]]:
         yield SWAP[c.op], b, a
 
 
+def bounds(c: Expr) -> Iterator[tuple[str, Expr, Expr]]:
+    """The sides of a comparison that holds, and where it bounds |x|, what it says of x.  |x| of an integer may wrap."""
+    for op, me, other in sides(c):
+        yield op, me, other
+        if me.op == "abs" and op in ("lt", "le") and is_float(me.dtype):
+            yield op, me.args[0], other
+            yield SWAP[op], me.args[0], Expr("neg", (other,), None, other.dtype)
+
+
 def negated(c: Expr) -> Expr:
     """not c."""
     return Expr("not", (c,), None, "bool")
@@ -159,7 +168,7 @@ class Ranges:
             self.env.setdefault(e.lhs, Interval(0, 0, False))
 
     def _given(self, c: Expr) -> None:
-        for op, me, other in sides(c):
+        for op, me, other in bounds(c):
             me = me.args[0] if me.op == "cast" and is_int(me.args[0].dtype) and keeps(me.args[0], me.dtype) else me
             if me.op in ("var", "load") and me.attr in self.env and not any(True for _ in loads(other)):
                 free = all(a.op == "var" and a.attr not in self.env for a in me.args)
@@ -183,7 +192,7 @@ class Ranges:
         """With what a condition says of the expression itself.  A comparison that does not hold may have met a nan."""
         holds_not = c.op == "not"
         c = c.args[0] if holds_not else c
-        for op, me, other in sides(c):
+        for op, me, other in sides(c) if holds_not else bounds(c):
             if me == e:
                 limit = self._rule(other, ())
                 if not holds_not:
