@@ -151,10 +151,29 @@ def test_a_choice_that_rounding_decides(spec):
 def test_overflow_and_nan(spec):
     a = Arithmetic()
     with np.errstate(all="ignore"):
-        big = a.apply("mul", "f32", [num([3e38, 1e30]), num([2.0, 1e-30])], "f32")
+        big = a.apply("mul", "f32", [num([3e38, 1e30, 3e38]), num([3.0, 1e-30, 2.0])], "f32")
         assert np.isinf(big.v[0]) and big.e[0] == 0 and np.isfinite(big.v[1])
-        lost = a.apply("sub", "f32", [num([np.inf]), num([np.inf])], "f32")
-        assert np.isnan(lost.v[0]) and lost.e[0] == 0
+        assert big.e[2] == np.inf  # as a part of a fused multiply-add it may be finite
+        total = a.apply("add", "f32", [num([3e38, np.inf]), num([1e38, 1.0])], "f32")
+        assert np.isinf(total.v).all() and not np.any(total.e)
+        lost = a.apply("add", "f32", [num([np.nan, 1.0]), num([1.0, np.nan])], "f32")
+        assert np.isnan(lost.v).all() and not np.any(lost.e)
+
+
+def test_of_infinities_of_two_signs_that_meet_nothing_is_said(spec):
+    a = Arithmetic()
+    with np.errstate(all="ignore"):
+        met = a.apply("sub", "f32", [num([np.inf, np.inf]), num([np.inf, 1.0])], "f32")
+    assert np.isnan(met.v[0]) and np.isinf(met.e[0]) and (met.v[1], met.e[1]) == (np.inf, 0)
+    # each is the sum of two products; fused, the second meets what the first has become
+    oracle = Oracle(spec.program.by_key)
+    x, n = num([1e30, -1e30]), num([2e30, 2e30])
+    with np.errstate(all="ignore"):
+        products = a.apply("mul", "f32", [x, n], "f32")
+    total = oracle.combined("sum", "f32", products.v, 0, None, (0,))
+    assert np.isnan(total.v) and np.isinf(total.e)
+    known = oracle.combined("sum", "f32", np.array([np.nan, 1.0]), 0, None, (0,))
+    assert np.isnan(known.v) and known.e == 0
 
 
 @pytest.mark.parametrize("isa", levels())

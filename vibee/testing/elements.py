@@ -246,6 +246,8 @@ class Elements:
                 few = few[few <= high]
             count = int(rng.integers(1, 4)) if few.size else 0
             x[rng.integers(0, n, count)] = rng.choice(few, count)
+            if np.isnan(few).any() and rng.integers(2):  # by chance alone nan would come seldom; not in every row
+                x[rng.integers(0, n, 1 + n // 256)] = np.nan
         x = x.astype(dtype)
         if p.dtype == "bf16":
             x = (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)

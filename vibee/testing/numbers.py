@@ -7,7 +7,8 @@ where nothing can be said.  For a condition, e says whether it might come out th
 Each rule adds what its rounding can cost, u |v| with u half a unit in the last place, to what the errors of its
 operands become (Higham, "Accuracy and Stability of Numerical Algorithms", 3.3).  A sum of n terms, whose order is
 the compiler's choice, costs n u times the sum of magnitudes (ibid. 4.2); a fused multiply-add costs less than its two
-roundings.
+roundings.  Its product does not overflow, either: one that does, but not by much, may come back when something is
+added, and infinities of two signs that come of products need not meet.
 """
 
 from __future__ import annotations
@@ -65,6 +66,12 @@ def nearest_bf16(x: Any) -> Any:
 def some(x: Any) -> bool:
     """Is any element not zero?"""
     return bool(np.any(x)) if isinstance(x, np.ndarray) else bool(x)
+
+
+def unmet(v: Any, e: Any, nan: Any) -> Any:
+    """The bound of a sum, for which nothing can be said where it is nan and no term is."""
+    lost = np.isnan(v) & ~nan
+    return np.where(lost, np.inf, e) if some(lost) else e
 
 
 class Arithmetic:
@@ -126,7 +133,8 @@ class Arithmetic:
         if size.size and not np.max(size, initial=0.0) < GREATEST[dtype]:
             exact = ~np.any([np.broadcast_to(np.not_equal(a.e, 0), np.shape(v)) for a in args], axis=0)
             finite = np.all([np.broadcast_to(np.isfinite(a.v), np.shape(v)) for a in args], axis=0)
-            over = finite & (size - e > GREATEST[dtype] * (1 + UNIT[dtype]))
+            beyond = 2 if tiny else 1 + UNIT[dtype]  # what is added to a product may bring it back
+            over = finite & (size - e > GREATEST[dtype] * beyond)
             near = np.isfinite(v) & (size + e > GREATEST[dtype]) & ~over
             v = np.where(over, np.copysign(np.inf, v), v)
             e = np.where(over | (~np.isfinite(v) & exact), 0.0, e)
@@ -140,7 +148,8 @@ class Arithmetic:
         if op in ("neg", "abs"):
             return Num(-a.v if op == "neg" else np.abs(a.v), a.e)
         if op in ("add", "sub"):
-            return self.rounded(a.v + b.v if op == "add" else a.v - b.v, a.e + b.e, dtype, args)
+            found = self.rounded(a.v + b.v if op == "add" else a.v - b.v, a.e + b.e, dtype, args)
+            return Num(found.v, unmet(found.v, found.e, np.isnan(a.v) | np.isnan(b.v))) if self.track else found
         if op == "mul":
             e = np.abs(a.v) * b.e + np.abs(b.v) * a.e + a.e * b.e if some(a.e) or some(b.e) else 0.0
             return self.rounded(a.v * b.v, e, dtype, args, tiny=True)

@@ -12,7 +12,7 @@ from vibee.tree.expr import Expr, bound_vars, free_vars
 from vibee.tree.normal import neutral
 from vibee.tree.types import is_float
 
-from .numbers import LEAST_NORMAL, UNIT, Arithmetic, Num, Undetermined, some
+from .numbers import LEAST_NORMAL, UNIT, Arithmetic, Num, Undetermined, some, unmet
 
 ROOM = 8_000_000  # elements of one index space
 
@@ -171,6 +171,7 @@ class Reductions(ABC):
             error = size * (1 + UNIT[dtype]) ** n - np.prod(np.abs(v), axis=axes)
         sure = np.all(np.isfinite(e), axis=axes) if some(e) else np.True_
         error = np.where(~np.isfinite(out) & sure, 0.0, np.where(np.isnan(error), np.inf, error))
+        error = unmet(out, error, np.any(np.isnan(v), axis=axes))
         return self.a.rounded(out, error, dtype, [Num(out, error)])
 
     def _place(self, op: str, v: Any, e: Any, mask: Any, values: Any) -> Num:
