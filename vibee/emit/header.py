@@ -286,7 +286,7 @@ static inline {t} vb_mod_{d}({t} a, {t} b, int *err, int place) {{
 def _minmax(op: str, sign: str) -> Callable[[str], Helper]:
     def make(d: str) -> Helper:
         if (vector := vector_of(d)) is not None:
-            return _vector_minmax(op, sign, d, vector_name(*vector))
+            return _vector_minmax(op, sign, *vector)
         t = DTYPES[d].ctype
         # a unless b is beyond it: a NaN in b is passed over, one in a stays; one machine instruction
         text = f"\nstatic inline {t} vb_{op}_{d}({t} a, {t} b) {{ return b {sign} a ? b : a; }}"
@@ -299,21 +299,21 @@ def _minmax(op: str, sign: str) -> Callable[[str], Helper]:
 CHOOSING = {16: ("__SSE2__", "{}"), 32: ("__AVX__", "{}256"), 64: ("__AVX512F__", "{}512_mask")}
 
 
-def _vector_minmax(op: str, sign: str, d: str, v: str) -> Helper:
+def _vector_minmax(op: str, sign: str, element: str, width: int) -> Helper:
+    """Of floats: no others are reduced in vectors."""
+    d, v = f"{element}x{width}", vector_name(element, width)
+    needs, name = CHOOSING[width * DTYPES[element].bits // 8]
+    name = name.format(f"{op}p{'s' if element == 'f32' else 'd'}")
+    more = ", a, -1, 4" if name.endswith("mask") else ""  # of no lane the old value, and rounding as it is set
     text = f"""
-    __typeof__(b {sign} a) m = b {sign} a;
-    return ({v})(((__typeof__(m))b & m) | ((__typeof__(m))a & ~m));"""
-    element, width = vector_of(d) or ("", 0)
-    if element in ("f32", "f64"):
-        needs, name = CHOOSING[width * DTYPES[element].bits // 8]
-        name = name.format(f"{op}p{'s' if element == 'f32' else 'd'}")
-        more = ", a, -1, 4" if name.endswith("mask") else ""  # of no lane the old value, and rounding as it is set
-        text = f"""
+static inline {v} vb_{op}_{d}({v} a, {v} b) {{
 #if defined({needs}) && !defined(__clang__)
     return __builtin_ia32_{name}(b, a{more});  /* a where one is a NaN or both are equal */
-#else{text}
-#endif"""
-    text = f"\nstatic inline {v} vb_{op}_{d}({v} a, {v} b) {{{text}\n}}"
+#else
+    __typeof__(b {sign} a) m = b {sign} a;
+    return ({v})(((__typeof__(m))b & m) | ((__typeof__(m))a & ~m));
+#endif
+}}"""
     return Helper(text, f"{v} vb_{op}_{d}({v}, {v}) noexcept nogil")
 
 
