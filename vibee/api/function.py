@@ -47,7 +47,6 @@ class Function:
         self._of_numbers = all(p.kind == "scalar" for p in params) and not definitions[0].sizes
         self._told = {d.key: [g for g in d.given if _of_sizes(g)] for d in definitions}
         self._plain = {d.key for d in definitions if d.is_scalar}
-        self._native: dict[str, Callable[..., Any]] = {}
 
     @property
     def source(self) -> str:
@@ -183,18 +182,12 @@ class Function:
         self._check_given(d, names)
         if d.key in self._plain:
             _outs(fn, out, 0)  # the result is a number
-            return self._function(d)(*numbers)
+            return self._library._function(d)(*numbers)
         results, buffers = self._outputs(d, names, out)
-        back = self._function(d)(*passed, *buffers, *cells, *numbers, threads)
+        back = self._library._function(d)(*passed, *buffers, *cells, *numbers, threads)
         scalars = iter(back if isinstance(back, tuple) else (back,))
         found = [results[o.name] if o.shape else next(scalars) for o in d.outs]
         return None if not found else found[0] if len(found) == 1 else tuple(found)
-
-    def _function(self, d: Definition) -> Callable[..., Any]:
-        """The native function of an instance."""
-        if d.key not in self._native:
-            self._native[d.key] = self._library._function(d)
-        return self._native[d.key]
 
     def _free_size(self, d: Definition, n: str, place: tuple, given: dict[str, Any], out: Any) -> int:
         """A size that no argument tells: by its name, or from the array in `out`."""

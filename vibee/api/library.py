@@ -73,6 +73,7 @@ class Library:
         self._stem = Path(program.path).stem
         self._unit = Unit(program, self._isa)
         self._builds: dict[str, Build] = {}
+        self._native: dict[str, Callable[..., Any]] = {}  # what was called before, by its key
         self._gradients: dict[str, Definition] = {}  # derived, by the key of what they are the gradient of
         names = [n for n in program.own_names if program.defs.get(n)]
         plain = {n: [d for d in program.defs[n] if type(d) in PLAIN] for n in names}
@@ -107,7 +108,9 @@ class Library:
 
     def _function(self, d: Definition) -> Callable[..., Any]:
         """The native function of an instance."""
-        return getattr(self._build_of(d).module, exported(d.key))  # type: ignore[no-any-return]
+        if d.key not in self._native:
+            self._native[d.key] = getattr(self._build_of(d).module, exported(d.key))
+        return self._native[d.key]
 
     def _mapped(self, d: Definition) -> Callable[..., Any]:
         """The native function that applies an instance to every element of arrays."""

@@ -347,12 +347,9 @@ class Ranges:
             for part in conjuncts(c.args[1]):
                 found = self.promised(found, part)
             return found
-        for op, me, other in sides(c):
-            size = me.op == "abs"
-            me = me.args[0] if size else me
+        for op, me, other in bounds(c):
             if me.op in ("var", "load") and str(me.attr).removesuffix("_value") == self.d.outs[0].name:
-                says = replace(compared(op, self.of(other, ()), me.dtype), nan=True)
-                found = found.meet(Interval(-says.high, says.high) if size else says)
+                found = found.meet(replace(compared(op, self.of(other, ()), me.dtype), nan=True))
         return found
 
 
