@@ -40,7 +40,6 @@ from vibee.emit.parallel import RUN
 from vibee.emit.work import WORTH_IT
 from vibee.lower.build import map_stmts
 from vibee.lower.model import lower_model
-from vibee.lower.unit import Unit
 from vibee.testing.subject import on_numbers
 from vibee.tree.defs import Definition, For, If, Model, Procedure, Store, statements
 from vibee.tree.expr import Expr, rebuild
@@ -124,13 +123,10 @@ class Whole(Library):
     def __init__(self, path: str) -> None:
         program = load(path)
         program.raise_errors()
-        self._program, self._isa = program, flags.default_isa()
-        self._stem, self._unit = Path(path).stem, Unit(program, self._isa)
-        self._gradients: dict[str, Definition] = {}
+        self._open(program, flags.default_isa())
         self.definitions = {d.key: d for d in self._every()}
         self.one = Build(self._unit, self._stem, list(self.definitions.values()), self._isa)
         self._builds = dict.fromkeys(self.definitions, self.one)
-        self._functions: dict[str, Any] = {}
 
     def _every(self) -> Iterator[Definition]:
         for name in self._program.own_names:

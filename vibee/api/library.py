@@ -64,17 +64,11 @@ class Library:
     """The definitions of one spec, as attributes."""
 
     def __init__(self, program: Any, isa: str | None = None) -> None:
-        self._program = program
         if isa is not None and isa not in ISA:
             raise ValueError(f"isa must be one of {', '.join(ISA)}, got {isa!r}")
         if isa in LEVELS and isa not in supported_levels():
             raise ValueError(f"this processor does not have x86-64-{isa}")
-        self._isa = isa or default_isa()
-        self._stem = Path(program.path).stem
-        self._unit = Unit(program, self._isa)
-        self._builds: dict[str, Build] = {}
-        self._native: dict[str, Callable[..., Any]] = {}  # what was called before, by its key
-        self._gradients: dict[str, Definition] = {}  # derived, by the key of what they are the gradient of
+        self._open(program, isa or default_isa())
         names = [n for n in program.own_names if program.defs.get(n)]
         plain = {n: [d for d in program.defs[n] if type(d) in PLAIN] for n in names}
         # One module for f32 and everything without a type variable, built at once, so that whatever
@@ -92,7 +86,16 @@ class Library:
                 self._builds[d.key] = builds[g]
         if "main" in builds:
             _ = builds["main"].module
-        self._functions = {n: HANDLERS[type(program.defs[n][0])](self, n, program.defs[n]) for n in names}
+        self._functions |= {n: HANDLERS[type(program.defs[n][0])](self, n, program.defs[n]) for n in names}
+
+    def _open(self, program: Any, isa: str) -> None:
+        """A program of which nothing is built yet."""
+        self._program, self._isa = program, isa
+        self._stem, self._unit = Path(program.path).stem, Unit(program, isa)
+        self._builds: dict[str, Build] = {}
+        self._native: dict[str, Callable[..., Any]] = {}  # what was called before, by its key
+        self._gradients: dict[str, Definition] = {}  # derived, by the key of what they are the gradient of
+        self._functions: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         functions = self.__dict__.get("_functions", {})
