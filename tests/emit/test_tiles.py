@@ -163,10 +163,22 @@ def test_what_a_sum_starts_from_is_zero():
 # ---------------------------------------------------------------- blocks turned over
 
 AT = load("T", (var("panel"), var("row"), var("column")), "u32")
+WORDS = load("words", (ZERO, var("start")), "u32")
+BETWEEN = load("W", (var("first"), var("batch"), ZERO), "f32")
 
 
-def test_the_loops_of_a_turn_are_known_again():
-    t = Turn("r", "c", "words", AT)
+def turn(**changes):
+    """A turn of an array of words."""
+    parts = {"r": "r", "c": "c", "side": 16, "to": AT, "source": WORDS, "axis": 0}
+    return Turn(**(parts | changes))
+
+
+@pytest.mark.parametrize(
+    "t",
+    [turn(), turn(side=4), turn(source=BETWEEN, to=replace(AT, dtype="f32"))],
+    ids=["16 x 16", "4 x 4", "with an axis between"],
+)
+def test_the_loops_of_a_turn_are_known_again(t):
     assert turn_of(t.loops()) == t
 
 
@@ -176,12 +188,15 @@ def put(s, **parts):
 
 
 NO_TURN = {
-    "eight rows": lambda s: replace(s, hi=const(8, "i64")),
+    "other numbers of rows and columns": lambda s: replace(s, hi=const(8, "i64")),
+    "three rows": lambda s: turn(side=3).loops(),
+    "as many rows as n": lambda s: replace(s, hi=var("n")),
     "in parallel": lambda s: replace(s, parallel=True),
     "two loops inside": lambda s: replace(s, body=s.body * 2),
     "stored twice": lambda s: replace(s, body=[replace(s.body[0], body=s.body[0].body * 2)]),
     "no loop inside": lambda s: s.body[0],
     "not turned": lambda s: put(s, value=load("words", (var("r"), var("c")), "u32")),
+    "along two axes": lambda s: put(s, value=load("words", (var("c"), var("c"), var("r")), "u32")),
     "a word that is checked": lambda s: put(s, value=replace(s.body[0].body[0].value, op="load?")),
     "a number": lambda s: put(s, value=const(1, "u32")),
     "stored in a row": lambda s: put(s, idx=(var("r"),)),
@@ -191,18 +206,19 @@ NO_TURN = {
 
 @pytest.mark.parametrize("how", NO_TURN)
 def test_other_loops_are_no_turn(how):
-    assert turn_of(NO_TURN[how](Turn("r", "c", "words", AT).loops())) is None
+    assert turn_of(NO_TURN[how](turn().loops())) is None
 
 
 @pytest.mark.parametrize(
     "t",
     [
-        Turn("r", "c", "words", load("T", (var("r"), var("row"), var("column")), "u32")),
-        Turn("r", "c", "words", load("T", (load("n", (ZERO,), "i64"), var("column")), "u32")),
-        Turn("r", "c", "T", AT),
-        Turn("r", "r", "words", AT),
+        turn(to=load("T", (var("r"), var("row"), var("column")), "u32")),
+        turn(to=load("T", (load("n", (ZERO,), "i64"), var("column")), "u32")),
+        turn(source=load("words", (ZERO, load("n", (ZERO,), "i64")), "u32")),
+        turn(to=load("words", AT.args, "u32")),
+        turn(c="r"),
     ],
-    ids=["a place that goes on", "a place that data tell", "in itself", "one name"],
+    ids=["a place that goes on", "a place that data tell", "a source that data tell", "in itself", "one name"],
 )
 def test_loops_that_change_their_own_place_are_no_turn(t):
     assert turn_of(t.loops()) is None
@@ -211,5 +227,5 @@ def test_loops_that_change_their_own_place_are_no_turn(t):
 def test_rows_of_a_that_lie_across_k_are_copied_in_blocks_and_turned():
     p = lowered("turned")
     assert sum(turn_of(s) is not None for s in statements(p.body) if isinstance(s, For)) == 1
-    assert len(re.findall(r"^ +vb_turn\(&a_block", emit_module([p]), re.M)) == 1
-    assert "vb_turn(" not in emit_module([lowered("f")])
+    assert len(re.findall(r"^ +vb_turn_u32x16\(&a_block", emit_module([p]), re.M)) == 1
+    assert "vb_turn_u32x16(&" not in emit_module([lowered("f")])

@@ -5,6 +5,7 @@ import pytest
 
 from vibee.api.arrays import NUMPY
 from vibee.check import load_text
+from vibee.emit import emit_module
 from vibee.lower import lower_with_report
 from vibee.prove.replay import Machine
 from vibee.tree.defs import Alloc, statements
@@ -88,12 +89,49 @@ def test_tiles_are_the_products_that_are_written(name, words):
 @pytest.mark.parametrize("b", ["b[k, j]", "b[j, k]"])
 def test_whole_panels_are_copied_on_every_instruction_set(isa, dtype, a, b):
     rng = np.random.default_rng(4)
-    x, y = (rng.integers(-3, 4, size).astype(NUMPY[dtype]) for size in ((5, 3), (3, 35)))
+    # whole tiles of rows and a part of one, whole squares along k and a part of one, a panel and a part of one
+    x, y = (rng.integers(-3, 4, size).astype(NUMPY[dtype]) for size in ((17, 19), (19, 35)))
     rows, columns = "MK" if a == "a[i, k]" else "KM", "KN" if b == "b[k, j]" else "NK"
     given = {"a": x if rows == "MK" else x.T.copy(), "b": y if columns == "KN" else y.T.copy()}
     shapes = (f"{n}: {dtype}[{', '.join(s)}]" for n, s in (("a", rows), ("b", columns)))
     text = f"def f({', '.join(shapes)}) -> c[M, N]:\n    c[i, j] = sum[k]({a} * {b})\n"
-    np.testing.assert_array_equal(result(text, given, (5, 35), isa), x @ y)
+    np.testing.assert_array_equal(result(text, given, (17, 35), isa), x @ y)
+
+
+@pytest.mark.parametrize(
+    ("head", "a", "expected"),
+    [
+        ("a: f32[K, M]", "a[k, i]", lambda a, b: a.T @ b),
+        ("a: f32[K, M]", "(2.0 * a[k, i])", lambda a, b: 2 * a.T @ b),
+        ("a: f32[K, L, M]", "a[k, 1, i]", lambda a, b: a[:, 1].T @ b),
+    ],
+)
+def test_a_block_of_rows_across_the_sum_and_what_is_left(head, a, expected):
+    rng = np.random.default_rng(5)
+    shape = (3, 2, 53) if "L" in head else (3, 53)
+    x, y = (rng.integers(-3, 4, size).astype(np.float32) for size in (shape, (3, 4)))
+    text = f"def f({head}, b: f32[K, N]) -> c[M, N]:\n    c[i, j] = sum[k]({a} * b[k, j])\n"
+    text = text.replace("    c", "    given(L >= 2)\n    c", 1) if "L" in head else text
+    np.testing.assert_array_equal(result(text, {"a": x, "b": y}, (53, 4)), expected(x, y))
+
+
+@pytest.mark.parametrize(
+    ("array", "b", "turned"),
+    [
+        ("N, K", "b[j, k]", "16, &b[(column_0 + jb*16 + group*8) * K + (k_2_0 + step*8)], K)"),
+        ("N, 2, K", "b[j, 1, k]", "16, &b[((column_0 + jb*16 + group*8) * 2 + 1) * K + (k_2_0 + step*8)], 2*K)"),
+        ("K, N", "b[k, j]", None),  # along the columns
+        ("N, K", "(2.0 * b[j, k])", None),  # computed
+        ("2*N, K", "b[2*j, k]", None),  # not one row after the other
+    ],
+)
+def test_columns_that_lie_along_the_sum_are_turned_in_squares(array, b, turned):
+    text = f"def f(a: f32[M, K], b: f32[{array}], N: size) -> c[M, N]:\n    c[i, j] = sum[k](a[i, k] * {b})\n"
+    program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
+    program.raise_errors()
+    p, _ = lower_with_report(program, program.defs["f"][0], "v3")
+    calls = [line for line in emit_module([p]).splitlines() if "vb_turn_f32x8(&" in line]
+    assert [turned in line for line in calls] == ([True] if turned else [])
 
 
 @pytest.mark.parametrize(

@@ -358,9 +358,9 @@ def test_without_vectors_partial_sums_are_an_array():
 def test_sums_through_memory_ask_for_what_comes_next():
     """Where the schedule says so; with few rows, the second factor of a product without saying."""
     asked = lambda name, words: re.findall("prefetch .*", notes_and_text(name, words)[1])  # noqa: E731 - one form
-    assert asked("rows", "prefetch(x)") == ["prefetch x[n, d_0] + 4096 bytes"]
+    assert asked("rows", "prefetch(x)") == ["prefetch x[n, d_0] + 1024 along axis 1"]
     assert asked("rows", "prefetch(x); simd(n)") == asked("rows", "parallel(n)") == []
-    assert asked("matmul_nt", "parallel(j)") == ["prefetch b[j, k_0] + 4096 bytes"]
+    assert asked("matmul_nt", "parallel(j)") == ["prefetch b[j, k_0] + 1024 along axis 1"]
     assert asked("matmul_nt", "pack(a, b)") == asked("matmul", "parallel(i)") == []
 
 
@@ -373,7 +373,7 @@ def test_what_data_may_leave_out_is_not_prefetched():
     program = load_text(f'module("case", version=1)\n\n\ndef f{text}\n', "case.vibee")
     p, report = lower_with_report(program, program.by_key("f"))
     found = re.findall("prefetch .*", definition(p))
-    assert found == ["prefetch x[n, d_0] + 4096 bytes", "prefetch x[n, d_1_0] + 4096 bytes"]
+    assert found == ["prefetch x[n, d_0] + 1024 along axis 1", "prefetch x[n, d_1_0] + 1024 along axis 1"]
     assert unproved(report) == [
         "w is not prefetched: that serves a float sum, product, maximum or minimum whose last index runs along memory"
     ]

@@ -96,32 +96,39 @@ def spec(tmp_path_factory):
 
 
 def around(name, *sizes):
-    return {(name, n + k) for n in sizes for k in (-1, 0, 1)}
+    return {((name, n + k),) for n in sizes for k in (-1, 0, 1)}
+
+
+def tile(**sizes):
+    return tuple(sizes.items())
 
 
 def test_sizes_around_the_blocks_of_the_compiler(spec):
-    assert set(corners(spec["product"].d, ["v3", "v4"])) == {
-        *around("M", 48), *around("K", 512), *around("N", 512, 1024)
-    }  # fmt: skip
+    product = corners(spec["product"].d, ["v3", "v4"])
+    assert product[::4] == [tile(M=13, K=17, N=33)] * 4
+    assert set(product) - {product[0]} == {*around("M", 48), *around("K", 512), *around("N", 512, 1024)}
+    assert corners(spec["product"].d, ["v3", "v4"], 1200)[0] == tile(M=7, K=9, N=17)
+    assert not {c for c in corners(spec["product"].d, ["v3", "v4"], 600) if len(c) > 1}
     assert set(corners(spec["wide"].d, ["v2", "v4"])) >= around("N", 128, 512)
     assert corners(spec["twice"].d, ["v4"]) == corners(spec["product"].d, ["v4"])
     assert set(corners(spec["tiled"].d, ["v4"])) == around("N", 20) | around("D", 64)
-    assert corners(spec["scaled"].d, ["v4"]) == [("N", FAR), ("D", FAR)]
-    assert corners(spec["shifted"].head, ["v4"]) == [("N", FAR)]
-    assert set(corners(spec["short"].d, ["v4"])) == around("M", 48) | around("N", 1024)
+    assert corners(spec["scaled"].d, ["v4"]) == [(("N", FAR),), (("D", FAR),)]
+    assert corners(spec["shifted"].head, ["v4"]) == [(("N", FAR),)]
+    assert set(corners(spec["short"].d, ["v4"])) == around("M", 48) | around("N", 1024) | {tile(M=13, N=33)}
     assert corners(spec["net"].d, ["v4"]) == []
     assert edges(spec["bits"].d) == [40, 41] and edges(spec["tiled"].d) == []
 
 
 def test_beside_a_large_size_the_others_are_small():
     prefer = {"M": 0, "K": 130, "N": 7}
-    assert beside(("K", 513), prefer, 40_000) == {"M": 1, "K": 513, "N": 7}
-    assert beside(("N", 1025), prefer, 40_000) == {"M": 1, "K": 5, "N": 1025}
-    assert beside(("N", 1025), prefer, 2000) == {"M": 1, "K": 1, "N": 1025}
+    assert beside((("K", 513),), prefer, 40_000) == {"M": 1, "K": 513, "N": 7}
+    assert beside((("N", 1025),), prefer, 40_000) == {"M": 1, "K": 5, "N": 1025}
+    assert beside((("N", 1025),), prefer, 2000) == {"M": 1, "K": 1, "N": 1025}
+    assert beside(tile(M=7, N=17), prefer, 300) == {"M": 7, "K": 2, "N": 17}
 
 
 def test_turns_meet_every_kind_and_every_corner():
-    sizes = [("N", 1), ("N", 2)]
+    sizes = [(("N", 1),), (("N", 2),)]
     turns = Turns(KINDS, sizes, start=3)
     met = [turns.next() for _ in range(15)]
     assert [kind for kind, _ in met[:5]] == ["special", "wide", "normal", "whole", "near"]
@@ -138,7 +145,7 @@ def test_four_cases_have_special_values_and_a_large_size(spec, monkeypatch, key)
     checks.drawn(subject, cases.append, subject.d.span)
     assert len(cases) == 4 and "special" in {c.kind for c in cases[1:]} and len({c.kind for c in cases}) >= 3
     tried = set(corners(subject.head, checks.levels()))
-    assert any(tried & set(c.sizes.items()) for c in cases)
+    assert any(set(corner) <= set(c.sizes.items()) for c in cases for corner in tried)
 
 
 def floats(case):

@@ -92,7 +92,7 @@ static inline int64_t vb_step(int64_t n) { __asm__ volatile("" : "+r"(n)); retur
 
 PREFETCH = """
 /* What lies so many bytes after p will be read soon.  There may be no memory. */
-static inline void vb_prefetch(const void *p, int ahead) {
+static inline void vb_prefetch(const void *p, int64_t ahead) {
     __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead));
 }"""
 
@@ -183,28 +183,13 @@ static inline void vb_no_tiles(void) { if (vb_has_amx_bf16()) __asm__ volatile("
     __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" :: "r"(p), "r"((int64_t)(row)), "i"(t) : "memory")
 #define vb_tile_dot2(c, a, b) __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" :: "i"(c), "i"(a), "i"(b))"""
 
-TURN = """
-/* 16 x 16 words turned over, rows `row` and `width` words apart: parts of two registers, 8, 4, 2 and 1 lanes wide,
-   change places (Eklundh, "A Fast Computer Method for Matrix Transposing", 1972). */
-static inline void vb_turn(uint32_t *to, int64_t row, const uint32_t *from, int64_t width) {
-    typedef uint32_t lanes __attribute__((vector_size(64)));
-    lanes v[16];
-    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++) memcpy(&v[i], from + i * width, 64);
-#define VB_CHANGE(s, low, high) \\
-    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++) if (!(i & s)) { \\
-        lanes a = v[i], b = v[i + s]; \\
-        v[i] = __builtin_shuffle(a, b, low); v[i + s] = __builtin_shuffle(a, b, high); }
-    VB_CHANGE(8, ((lanes){0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}),
-                 ((lanes){8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31}))
-    VB_CHANGE(4, ((lanes){0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}),
-                 ((lanes){4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31}))
-    VB_CHANGE(2, ((lanes){0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}),
-                 ((lanes){2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31}))
-    VB_CHANGE(1, ((lanes){0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}),
-                 ((lanes){1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31}))
-#undef VB_CHANGE
-    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++) memcpy(to + i * row, &v[i], 64);
-}"""
+LANES = """
+/* Some lanes of two vectors: those of the second are counted on from those of the first. */
+#if __has_builtin(__builtin_shufflevector)
+#define VB_LANES __builtin_shufflevector
+#else
+#define VB_LANES(a, b, ...) __builtin_shuffle(a, b, (__typeof__(a == b)){__VA_ARGS__})
+#endif"""
 
 ROUNDED = """
 /* The bfloat16 nearest to a number, as a float: the same as to bfloat16 and back, in lanes of one width. */
@@ -227,7 +212,7 @@ FIXED = {
     "free": Helper("", "void free(void*) noexcept nogil"),
     "memset": Helper("", "void* memset(void*, int, size_t) noexcept nogil"),
     "vb_step": Helper(STEP, "int64_t vb_step(int64_t) noexcept nogil"),
-    "vb_prefetch": Helper(PREFETCH, "void vb_prefetch(const void*, int) noexcept nogil"),
+    "vb_prefetch": Helper(PREFETCH, "void vb_prefetch(const void*, int64_t) noexcept nogil"),
     "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),
     "vb_f32_of_bf16": Helper(BF16, "float vb_f32_of_bf16(uint16_t) noexcept nogil"),
     "vb_bf16_of_f32": Helper(TO_BF16, "uint16_t vb_bf16_of_f32(float) noexcept nogil"),
@@ -240,7 +225,7 @@ FIXED = {
     "vb_tile_load": Helper("", "void vb_tile_load(int, const void*, int64_t) noexcept nogil", ("vb_tiles",)),
     "vb_tile_store": Helper("", "void vb_tile_store(int, void*, int64_t) noexcept nogil", ("vb_tiles",)),
     "vb_tile_dot2": Helper("", "void vb_tile_dot2(int, int, int) noexcept nogil", ("vb_tiles",)),
-    "vb_turn": Helper(TURN, "void vb_turn(uint32_t*, int64_t, const uint32_t*, int64_t) noexcept nogil"),
+    "vb_lanes": Helper(LANES, ""),
     "vb_dot2": Helper(DOT2, "vb_v16f vb_dot2(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"),
     "vb_dot2_avx512bf16": Helper(
         DOT2_AVX512BF16, "vb_v16f vb_dot2_avx512bf16(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"
@@ -317,6 +302,34 @@ static inline {v} vb_{op}_{d}({v} a, {v} b) {{
     return Helper(text, f"{v} vb_{op}_{d}({v}, {v}) noexcept nogil")
 
 
+def _turn(d: str) -> Helper:
+    element, side = vector_of(d) or ("", 0)
+    t, bits = DTYPES[element].ctype, DTYPES[element].bits
+    each = f'_Pragma("GCC unroll {side}") for (int i = 0; i < {side}; i++)'
+    changes = []
+    for s in reversed([1 << n for n in range(side.bit_length() - 1)]):
+        low, high = [], []
+        for lane in range(side):
+            low.append(str(side + lane - s if lane & s else lane))
+            high.append(str(side + lane if lane & s else lane + s))
+        changes.append(f"""
+    {each} if (!(i & {s})) {{
+        lanes a = v[i], b = v[i + {s}];
+        v[i] = VB_LANES(a, b, {", ".join(low)});
+        v[i + {s}] = VB_LANES(a, b, {", ".join(high)});
+    }}""")
+    text = f"""
+/* {side} x {side} numbers turned over, rows `row` and `width` numbers apart: parts of two registers, half as wide as
+   they are and narrower each time, change places (Eklundh, "A Fast Computer Method for Matrix Transposing", 1972). */
+static inline void vb_turn_{d}({t} *to, int64_t row, const {t} *from, int64_t width) {{
+    typedef {t} lanes __attribute__((vector_size({side * bits // 8})));
+    lanes v[{side}];
+    {each} memcpy(&v[i], from + i * width, sizeof v[i]);{"".join(changes)}
+    {each} memcpy(to + i * row, &v[i], sizeof v[i]);
+}}"""
+    return Helper(text, f"void vb_turn_{d}({t}*, int64_t, const {t}*, int64_t) noexcept nogil", ("vb_lanes",))
+
+
 def _abs(d: str) -> Helper:
     t = DTYPES[d].ctype
     if DTYPES[d].kind == "f":
@@ -358,7 +371,7 @@ def _bits(pair: str) -> Helper:
 FAMILIES: dict[str, Callable[[str], Helper]] = {
     "vb_floordiv": _floordiv, "vb_mod": _mod, "vb_min": _minmax("min", "<"), "vb_max": _minmax("max", ">"),
     "vb_abs": _abs, "vb_sqrt": _libm("sqrt"), "vb_floor": _libm("floor"), "vb_rint": _libm("rint"),
-    "vb_pow": _libm("pow", 2), "vb_ipow": _intpow, "vb_bits": _bits,
+    "vb_turn": _turn, "vb_pow": _libm("pow", 2), "vb_ipow": _intpow, "vb_bits": _bits,
 }  # fmt: skip
 
 

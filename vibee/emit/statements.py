@@ -52,7 +52,9 @@ def _comment(s: Comment, b: Body) -> None:
 
 def _prefetch(s: Prefetch, b: Body) -> None:
     target, _ = element(s.at, b)
-    b.line(f"{b.module.header.use('vb_prefetch')}(&{target}, {s.ahead})")
+    local = b.lookup(str(s.at.attr))
+    step = product((i64(s.ahead * (DTYPES[local.dtype].bits // 8)), *local.shape[s.axis + 1 :]))
+    b.line(f"{b.module.header.use('vb_prefetch')}(&{target}, {ex(step, b)})")
 
 
 def _decl(s: Decl, b: Body) -> None:

@@ -11,7 +11,7 @@ from vibee.tree.expr import Expr, const, load
 from vibee.tree.product import SIDE, Product
 from vibee.tree.turn import Turn
 
-from .context import Body
+from .context import Body, product
 from .ops import element, ex
 
 SUMS, A, B = 0, 4, 6  # registers: sums of the first rows and columns first
@@ -66,6 +66,7 @@ def _move(how: str, register: int, at: Expr, b: Body) -> None:
 
 def emit_turn(t: Turn, b: Body) -> None:
     """A call of the helper that shuffles registers, instead of the loops."""
-    row, width = (ex(b.lookup(str(name)).shape[-1], b) for name in (t.to.attr, t.words))
-    words = element(load(t.words, (const(0, "i64"), const(0, "i64")), "u32"), b)[0]
-    b.line(f"{b.module.header.use('vb_turn')}(&{element(t.to, b)[0]}, {row}, &{words}, {width})")
+    row = ex(b.lookup(str(t.to.attr)).shape[-1], b)
+    width = ex(product(b.lookup(str(t.source.attr)).shape[t.axis + 1 :]), b)
+    turn = b.module.header.use(f"vb_turn_{t.to.dtype}x{t.side}")
+    b.line(f"{turn}(&{element(t.to, b)[0]}, {row}, &{element(t.source, b)[0]}, {width})")

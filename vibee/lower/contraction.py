@@ -3,10 +3,9 @@
     c[..., i, ..., j] = sum[k...](A(i, k) * B(k, j))        A without j, B without i
 
 The method is that of Goto & van de Geijn (2008): B is copied in panels of NR columns, with k outermost, A in blocks of
-rows, both zero padded; a micro-kernel then keeps an MR x NR tile of c in vector registers over the whole k loop.  A and
-B are any expressions: copying evaluates them.  Rows of A that lie along k in memory are copied as they lie, which
-vectors do: turning them takes as long as an eighth of a product with 128 columns.  Others are copied MR at a time, with
-k outermost.  Rows of an array that lie along k, and are few, are not copied at all.
+rows, both zero padded (`contraction_copies`); a micro-kernel then keeps an MR x NR tile of c in vector registers over
+the whole k loop.  A and B are any expressions: copying evaluates them.  Rows of an array that lie along k, and are few,
+are not copied at all.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Sto
 from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, substitute
 from vibee.tree.types import DTYPES
 
-from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub, subst_stmt
+from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub
+from .contraction_copies import Copies
 from .contraction_shares import lower_shares
-from .reduction import freshen, nest, reduce_ranges, stride
+from .reduction import freshen, nest, reduce_ranges
 from .schedule import Plan
 
 # Rows, vectors and bits per vector of the register tile, by instruction set: as many
@@ -29,7 +29,6 @@ TILES = {"v2": (4, 2, 128), "v3": (6, 2, 256), "v4": (12, 2, 512)}
 ROWS = 48  # rows of A copied at once: a multiple of every tile's rows; stays in the second-level cache
 WAYS = 8  # lines of a set of the first cache: as many rows, a power of two apart, are read without a copy
 DEPTH = 512  # longest run of k between two visits to c: one panel of B stays in the first cache
-TURN = 8  # columns of B copied together where memory runs along k
 FEW_ROWS = 4  # below this, copying B costs more than it saves
 
 
@@ -90,7 +89,7 @@ def whole_tiles(asked: int | None, default: int, unit: int) -> int:
     return default if asked is None else -(-asked // unit) * unit
 
 
-class Tile:
+class Tile(Copies):
     """The lowered tile of one contraction."""
 
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
@@ -128,10 +127,6 @@ class Tile:
         if around is not None:
             plan.serial(again.col, f"it stands inside the parallel loop over {plan.base(around)}", e.span)
 
-    def _along_k(self, e: Expr) -> bool:
-        """Does memory run along k in every read of a factor?"""
-        return len(self.ks) == 1 and all(stride(ld.args, self.ks[0][0]) == 1 for ld in loads(e))
-
     # ---- pieces
 
     def lower(self) -> list:
@@ -159,32 +154,11 @@ class Tile:
         """Has every thread copies of its own?  With more than one product, and where the schedule says, they share."""
         return not self.batch and not self.plan.tile and not self.plan.parallel
 
-    def run_of_k(self) -> list:
-        """The length of the run of k that starts at k_start."""
-        run = Expr("min", (i(self.run), sub(self.ks[0][2], local(self.k_start))), None, "i64")
-        return [Decl(self.k_run, "i64", run)]
-
-    def depth(self) -> list[Expr]:
-        """Axes of a copy that run over k."""
-        _, lo, hi = self.ks[0]
-        first = Expr("min", (i(self.run), sub(hi, lo)), None, "i64")
-        return [first, *(sub(hi, lo) for _, lo, hi in self.ks[1:])]
-
     def _empty(self, klo: Expr, khi: Expr) -> list:
         """An empty k range leaves zeros; otherwise the first run of k writes c."""
         zero = const(0, self.dtype)
         fill = nest([(v, i(0), self.dim[v]) for v in self.vars], [Store(self.out, self.idx, zero)])
         return [If(Expr("le", (khi, klo), None, "bool"), fill)]
-
-    def _k_loops(self, body: list) -> list:
-        rest = [(n, lo, hi) for n, lo, hi in self.ks[1:]]
-        return nest([(self.kk, i(0), local(self.k_run)), *rest], body)
-
-    def _k_index(self) -> tuple[Expr, ...]:
-        return (local(self.kk), *(sub(local(n), lo) for n, lo, _ in self.ks[1:]))
-
-    def _at_k(self, e: Expr) -> Expr:
-        return substitute(e, {self.ks[0][0]: add(local(self.k_start), local(self.kk))})
 
     def _pack_b(self) -> For:
         """The copy of B, panel by panel."""
@@ -192,47 +166,6 @@ class Tile:
         for v in reversed(self.panel_batch):
             loop = For(v, i(0), self.dim[v], [loop], parallel=True)
         return loop
-
-    def panel(self) -> list:
-        """The copy of the columns of B that panel jb has."""
-        p, jj, columns = self.parts, local(self.jj), self.fresh("columns")
-        place = (*self._panel_index(), *self._k_index(), jj)
-        col = add(self._column(), jj)
-        element = Store(self.bp, place, substitute(self._at_k(p.b), {p.col: col}))
-        copy = For(self.jj, i(0), local(columns), [element])
-        pad = For(self.jj, local(columns), i(self.nr), [Store(self.bp, place, const(0, self.dtype))])
-        whole: list = [For(self.jj, i(0), i(self.nr), [element])]
-        if p.b.op == "load" and stride(p.b.args, p.col) == 1:
-            whole = [self._copy_vector(place, self._column(), v * self.width) for v in range(self.nv)]
-        copies = self._k_loops(whole)
-        if self._along_k(p.b):
-            copies = [self._turned(place, element)]
-        full = Expr("eq", (local(columns), i(self.nr)), None, "bool")
-        return [Decl(columns, "i64", self._wide()), If(full, copies, self._k_loops([copy, pad]))]
-
-    def _turned(self, place: tuple[Expr, ...], element: Store) -> For:
-        """The columns of a panel that lie along k, TURN at a time: the reads of one k become one vector."""
-        group, turn = self.fresh("group"), min(TURN, self.nr)  # which divides nr: both are powers of two
-        one = [subst_stmt(element, {self.jj: add(mul(local(group), i(turn)), i(n))}) for n in range(turn)]
-        return For(group, i(0), i(self.nr // turn), self._k_loops(one))
-
-    def _column(self) -> Expr:
-        """The first column of panel jb."""
-        return add(self.first_column, mul(local(self.jb), i(self.nr)))
-
-    def _wide(self) -> Expr:
-        """Columns in panel jb."""
-        left = sub(self.column_count, mul(local(self.jb), i(self.nr)))
-        return Expr("min", (i(self.nr), left), None, "i64")
-
-    def _panel_index(self) -> tuple[Expr, ...]:
-        """Where panel jb lies among the copies."""
-        return (*(local(v) for v in self.panel_batch), local(self.jb))
-
-    def _copy_vector(self, place: tuple[Expr, ...], first: Expr, at: int) -> Store:
-        """One vector of a row of B, copied as it lies."""
-        source = substitute(self._at_k(self.parts.b), {self.parts.col: add(first, i(at))})
-        return Store(self.bp, (*place[:-1], i(at)), Expr("vload", source.args, source.attr, self.vec))
 
     def _rows(self) -> For:
         """All tiles: in parallel over blocks of rows (and batch axes)."""
@@ -274,50 +207,6 @@ class Tile:
         if not self.in_place:
             return load(self.ap, self._place(local(self.it), i(row)), self.dtype)
         return substitute(self._at_k(self.parts.a), {self.parts.row: local(self.row_at[row])})
-
-    def _place(self, tile: Expr, row: Expr) -> tuple[Expr, ...]:
-        """Where the copy of A has a row of a tile, at kk."""
-        if self.by_rows:
-            return (add(mul(tile, i(self.mr)), row), *self._k_index())
-        return (tile, *self._k_index(), row)
-
-    def room_a(self) -> Alloc:
-        """Where the copy of a block of rows of A lies."""
-        shape = (i(self.block), *self.depth())
-        if not self.by_rows:
-            shape = (i(self.block // self.mr), *self.depth(), i(self.mr))
-        return Alloc(self.ap, self.panel_dtype, shape, zero=False)
-
-    def at_each_k(self, e: Expr, body: Callable[[Expr], list]) -> list:
-        """`body(value)` for every kk, with the value of a factor there."""
-        return self._k_loops(body(self._at_k(e)))
-
-    def copy_rows(self, to: str, place: tuple[Expr, ...], e: Expr, row: str, used: Expr, room: Expr) -> list:
-        """A factor as it lies, for `row` in 0..used, and zeros up to `room`."""
-        zero = Store(to, place, const(0, self.panel_dtype))
-        return [
-            For(row, i(0), used, self.at_each_k(e, lambda value: [Store(to, place, value)])),
-            For(row, used, room, self._k_loops([zero])),
-        ]
-
-    def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
-        """The copy of a block of rows of A."""
-        if self.by_rows:
-            place = self._place(i(0), local(self.ii))
-            source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
-            return self.copy_rows(self.ap, place, source, self.ii, rows, mul(tiles, i(self.mr)))
-        p, it, ii = self.parts, local(self.it), local(self.ii)
-        valid, first = self.fresh("valid_rows"), mul(it, i(self.mr))
-        place = self._place(it, ii)
-        row = add(add(block, first), ii)
-        element = Store(self.ap, place, substitute(self._at_k(p.a), {p.row: row}))
-        whole = For(self.ii, i(0), i(self.mr), [element])
-        copy = For(self.ii, i(0), local(valid), [element])
-        pad = For(self.ii, local(valid), i(self.mr), [Store(self.ap, place, const(0, self.dtype))])
-        least = Expr("min", (i(self.mr), sub(rows, first)), None, "i64")
-        full = Expr("eq", (local(valid), i(self.mr)), None, "bool")
-        edge = self._k_loops([copy, pad])
-        return [For(self.it, i(0), tiles, [Decl(valid, "i64", least), If(full, self._k_loops([whole]), edge)])]
 
     def _tiles(self, tiles: Expr, valid: Decl, micro: list) -> For:
         """The tiles of a block of rows: for each panel of B, or for each tile of A along blocks of panels."""

@@ -40,7 +40,8 @@ class MatrixTile(PairTile):
             return super().pack_a(block, rows, tiles)
         words, part, step, there = (self.fresh(n) for n in ("words", "part", "step", "there"))
         first, k = mul(local(part), i(SIDE)), mul(local(step), i(SIDE))
-        turn = Turn(self.fresh("r"), self.fresh("c"), words, load(self.ap, (first, k), "u32"))
+        source = load(words, (i(0), i(0)), "u32")
+        turn = Turn(self.fresh("r"), self.fresh("c"), SIDE, load(self.ap, (first, k), "u32"), source, 0)
         room = Alloc(words, "u32", (i(SIDE), i(SIDE)), zero=False)
         each = [room, *self._pairs_of_rows(words, add(block, first), k, there), turn.loops()]
         return [

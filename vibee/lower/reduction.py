@@ -177,7 +177,8 @@ def _soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]
     if plan is None:
         return []
     streams = dict.fromkeys(ld for ld in _always_read(body) if stride(ld.args, name) == 1 and plan.soon(str(ld.attr)))
-    return [Prefetch(substitute(ld, {name: local(base)}), AHEAD) for ld in streams]
+    at = (substitute(ld, {name: local(base)}) for ld in streams)
+    return [Prefetch(ld, AHEAD * 8 // DTYPES[ld.dtype].bits, len(ld.args) - 1) for ld in at]
 
 
 def _always_read(e: Expr) -> Iterator[Expr]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from vibee.tree.types import DTYPES
 
 FAR = 1001  # a size beyond every block but those of matrix products
 
-Corner = tuple[str, int]  # a size and its value
+Corner = tuple[tuple[str, int], ...]  # some sizes and their values
 
 
 def edges(d: Definition) -> list[int]:
@@ -40,16 +41,29 @@ def _integers(x: Any) -> Iterator[int]:
             yield from _integers(getattr(x, f.name))
 
 
-def corners(d: Definition, isas: list[str]) -> list[Corner]:
-    """Sizes around the blocks that a definition is lowered to; without any, each size far beyond the others."""
+def corners(d: Definition, isas: list[str], most: int = 40_000) -> list[Corner]:
+    """Sizes around the blocks that a definition is lowered to, and every fourth time those of a matrix product just
+    beyond a register tile; without any, each size far beyond the others.  Of so many elements at most."""
     if isinstance(d, Model):
         return []
     found: dict[Corner, None] = {}
+    tiles: dict[Corner, None] = {}
     for e in _equations(d):
         for extent, block in [*_tiles(e, d), *_products(e, isas)]:
             if extent.op == "var" and extent.attr in d.sizes:
-                found |= dict.fromkeys((str(extent.attr), block + k) for k in (1, 0, -1))
-    return [*found] or [(n, FAR) for n in d.sizes]
+                found |= dict.fromkeys(((str(extent.attr), block + k),) for k in (1, 0, -1))
+        for sizes in _register_tiles(e, isas):
+            tiles[tuple((str(x.attr), n) for x, n in sizes if x.op == "var" and x.attr in d.sizes)] = None
+    largest = max((t for t in tiles if t and _elements(t) <= most), key=_elements, default=None)
+    out: list[Corner] = []
+    for n, corner in enumerate(c for c in [*found] or [((n, FAR),) for n in d.sizes] if _elements(c) <= most):
+        out += [largest] if largest is not None and n % 3 == 0 else []
+        out.append(corner)
+    return out
+
+
+def _elements(corner: Corner) -> int:
+    return math.prod(n for _, n in corner)
 
 
 def _equations(d: Definition) -> list[Equation]:
@@ -76,13 +90,28 @@ def _tiles(e: Equation, d: Definition) -> list[tuple[Expr, int]]:
 
 def _products(e: Equation, isas: list[str]) -> Iterator[tuple[Expr, int]]:
     """The blocks of matrix products: rows of A, runs of k, and columns of B of each instruction set."""
-    for r in walk(e.rhs):
-        p = split(replace(e, rhs=r))
-        if p is None:
-            continue
-        ends = _extents(replace(e, rhs=r))
-        yield ends[p.row], ROWS
-        yield ends[bound_vars(r)[0]], DEPTH
+    for row, k, col, dtype in _sides(e):
+        yield row, ROWS
+        yield k, DEPTH
         for isa in isas:
             _, vectors, bits = TILES[isa]
-            yield ends[p.col], PANELS * vectors * bits // DTYPES[r.dtype].bits
+            yield col, PANELS * vectors * bits // DTYPES[dtype].bits
+
+
+def _register_tiles(e: Equation, isas: list[str]) -> Iterator[list[tuple[Expr, int]]]:
+    """For each matrix product and instruction set: one row, one column and one k more than a register tile has rows,
+    columns and numbers in a vector.  So there are whole tiles, panels and vectors, and something beside each."""
+    for row, k, col, dtype in _sides(e):
+        for isa in isas:
+            rows, vectors, bits = TILES[isa]
+            width = bits // DTYPES[dtype].bits
+            yield [(row, rows + 1), (k, width + 1), (col, vectors * width + 1)]
+
+
+def _sides(e: Equation) -> Iterator[tuple[Expr, Expr, Expr, str]]:
+    """Where the rows, the first summed index and the columns of matrix products end, and what they are sums of."""
+    for r in walk(e.rhs):
+        p = split(replace(e, rhs=r))
+        if p is not None:
+            ends = _extents(replace(e, rhs=r))
+            yield ends[p.row], ends[bound_vars(r)[0]], ends[p.col], r.dtype

@@ -52,7 +52,7 @@ def drawn(
     count, first = 0, 0.0
     known: dict[str, str] = {}  # failures by case; `first` is when the first was
     start = zlib.crc32(f"{subject.d.key} {check.__qualname__}".encode()) + int(chosen or 0)  # others begin elsewhere
-    turns = Turns(kinds, [c for c in corners(subject.head, levels()) if c[1] <= most], start)
+    turns = Turns(kinds, corners(subject.head, levels(), most), start)
 
     def one(case: Case | None) -> None:
         nonlocal count, first

@@ -6,6 +6,7 @@ nearest sizes and numbers that satisfy the conditions (`sizes`), and elements th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,7 @@ class Turns:
         self.start, self.number, self.failed = start, -1, False
 
     def next(self) -> tuple[str, Corner | None]:
-        """A kind of values, and for every third case a size at a corner."""
+        """A kind of values, and for every third case a corner."""
         self.number += not self.failed
         kind = self.kinds[self.number % len(self.kinds)]
         if self.number % 3 != 1 or not self.corners:
@@ -98,11 +99,11 @@ def cases(
 
 
 def beside(corner: Corner, prefer: Mapping[str, int], most: int) -> dict[str, int]:
-    """Sizes with one of them at a corner, and the others so small that there are at most so many elements."""
-    name, size = corner
-    others = len(prefer) - 1
+    """Sizes with one or some of them at a corner, and the others so small that there are at most so many elements."""
+    chosen = dict(corner)
+    size, others = math.prod(chosen.values()), len(prefer.keys() - chosen)
     top = next((k for k in (8, 5, 3, 2) if size * k**others <= most), 1)
-    return {n: size if n == name else min(max(k, 1), top) for n, k in prefer.items()}
+    return {n: chosen.get(n, min(max(k, 1), top)) for n, k in prefer.items()}
 
 
 def size_names(d: Definition) -> list[str]:

@@ -153,7 +153,7 @@ class Comment:
 
 @dataclass(slots=True)
 class Prefetch:
-    """Memory that will be read soon: what lies `ahead` bytes after the element that the load `at` names.
+    """Memory that will be read soon: what lies `ahead` elements after the one that the load `at` names, along an axis.
 
     It changes nothing and cannot fail, whatever the address, so that nothing is to be proved of it.  The index of `at`
     is that of a load which is evaluated just after.
@@ -161,6 +161,7 @@ class Prefetch:
 
     at: Expr
     ahead: int
+    axis: int
 
 
 @dataclass(slots=True)

@@ -1,0 +1,217 @@
+"""The copies of the factors of a contraction: panels of B, blocks of rows of A.
+
+Rows of A that lie along k in memory are copied as they lie, which vectors do: turning them takes as long as an eighth
+of a product with 128 columns.  Others are copied MR at a time, with k outermost.  Columns of B that lie along k are
+turned over in squares.  Where there are no whole vectors, expressions and edges, elements are copied one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from vibee.tree.defs import Alloc, Decl, For, If, Prefetch, Store
+from vibee.tree.expr import Expr, const, free_vars, load, loads, substitute
+from vibee.tree.turn import Turn
+
+from .build import Fresh, add, div, i, local, mul, sub, subst_stmt
+from .reduction import nest, stride, unit_step
+
+if TYPE_CHECKING:
+    from .contraction import Parts
+
+SOON = 16  # steps of k between a row that is copied across k and what is asked for
+GAP = 8  # rows between the copies of two tiles, which are written together: else their lines share a set of the cache
+TURN = 8  # columns of B copied together where memory runs along k
+
+
+def pieces(count: int, width: int) -> Iterator[tuple[int, int]]:
+    """Vectors that an even number of elements is made of, none wider than `width`: where each begins, its width."""
+    at = 0
+    while at < count:
+        while width > count - at:
+            width //= 2
+        yield at, width
+        at += width
+
+
+class Copies:
+    """Where the factors of one contraction are copied to, and how."""
+
+    fresh: Fresh
+    parts: Parts
+    ks: list[tuple[str, Expr, Expr]]  # the summed indices with their bounds
+    dtype: str  # of sums
+    panel_dtype: str  # of what the copies hold
+    width: int  # numbers in a vector
+    vec: str  # of sums
+    mr: int  # rows of a tile
+    nv: int  # vectors in a row of a tile
+    nr: int  # numbers in a row of a tile
+    block: int  # rows of A copied at once
+    run: int  # longest run of the first k
+    by_rows: bool  # are rows of A copied as they lie?
+    panel_batch: list[str]  # axes of B beside its own and the summed ones
+    bp: str  # the copies of B and A
+    ap: str
+    jb: str  # a panel, and a column of it
+    jj: str
+    it: str  # a tile in a block of rows, and a row of it
+    ii: str
+    k_start: str  # where a run of the first k starts, its length, and what counts along it
+    k_run: str
+    kk: str
+    first_column: Expr  # of those in the copies
+    column_count: Expr
+
+    # ---- along k
+
+    def _along_k(self, e: Expr) -> bool:
+        """Does memory run along k in every read of a factor?"""
+        return len(self.ks) == 1 and all(stride(ld.args, self.ks[0][0]) == 1 for ld in loads(e))
+
+    def run_of_k(self) -> list:
+        """The length of the run of k that starts at k_start."""
+        run = Expr("min", (i(self.run), sub(self.ks[0][2], local(self.k_start))), None, "i64")
+        return [Decl(self.k_run, "i64", run)]
+
+    def depth(self) -> list[Expr]:
+        """Axes of a copy that run over k."""
+        _, lo, hi = self.ks[0]
+        first = Expr("min", (i(self.run), sub(hi, lo)), None, "i64")
+        return [first, *(sub(hi, lo) for _, lo, hi in self.ks[1:])]
+
+    def _k_loops(self, body: list) -> list:
+        rest = [(n, lo, hi) for n, lo, hi in self.ks[1:]]
+        return nest([(self.kk, i(0), local(self.k_run)), *rest], body)
+
+    def _k_index(self) -> tuple[Expr, ...]:
+        return (local(self.kk), *(sub(local(n), lo) for n, lo, _ in self.ks[1:]))
+
+    def _at_k(self, e: Expr) -> Expr:
+        return substitute(e, {self.ks[0][0]: add(local(self.k_start), local(self.kk))})
+
+    def at_each_k(self, e: Expr, body: Callable[[Expr], list]) -> list:
+        """`body(value)` for every kk, with the value of a factor there."""
+        return self._k_loops(body(self._at_k(e)))
+
+    # ---- panels of B
+
+    def panel(self) -> list:
+        """The copy of the columns of B that panel jb has."""
+        p, jj, columns = self.parts, local(self.jj), self.fresh("columns")
+        place = (*self._panel_index(), *self._k_index(), jj)
+        col = add(self._column(), jj)
+        element = Store(self.bp, place, substitute(self._at_k(p.b), {p.col: col}))
+        copy = For(self.jj, i(0), local(columns), [element])
+        pad = For(self.jj, local(columns), i(self.nr), [Store(self.bp, place, const(0, self.dtype))])
+        whole: list = [For(self.jj, i(0), i(self.nr), [element])]
+        if p.b.op == "load" and stride(p.b.args, p.col) == 1:
+            whole = [self._copy_vector(place, self._column(), v * self.width) for v in range(self.nv)]
+        copies = self._k_loops(whole)
+        if self._along_k(p.b):
+            copies = self._turned(element)
+        full = Expr("eq", (local(columns), i(self.nr)), None, "bool")
+        return [Decl(columns, "i64", self._wide()), If(full, copies, self._k_loops([copy, pad]))]
+
+    def _turned(self, element: Store) -> list:
+        """The columns of a panel that lie along k: squares of them are turned over, and what is left of k follows."""
+        b, col, side, k = self.parts.b, self.parts.col, self.width, self.ks[0][0]
+        axes = [n for n, e in enumerate(b.args) if col in free_vars(e)]
+        if b.op != "load" or len(axes) > 1 or not unit_step(b.args[axes[0]], col):
+            return [self._in_groups(element)]
+        step, group = self.fresh("step"), self.fresh("group")
+        row, column = mul(local(step), i(side)), mul(local(group), i(side))
+        at = {k: add(local(self.k_start), row), col: add(self._column(), column)}
+        to = load(self.bp, (*self._panel_index(), row, column), self.dtype)
+        turn = Turn(self.fresh("r"), self.fresh("c"), side, to, substitute(b, at), axes[0])
+        whole = div(local(self.k_run), i(side))
+        rest = For(self.kk, mul(whole, i(side)), local(self.k_run), [For(self.jj, i(0), i(self.nr), [element])])
+        return [For(group, i(0), i(self.nv), [For(step, i(0), whole, [turn.loops()])]), rest]
+
+    def _in_groups(self, element: Store) -> For:
+        """The same, TURN columns at a time, of anything: what one k needs becomes one vector."""
+        group, turn = self.fresh("group"), min(TURN, self.nr)  # which divides nr: both are powers of two
+        one = [subst_stmt(element, {self.jj: add(mul(local(group), i(turn)), i(n))}) for n in range(turn)]
+        return For(group, i(0), i(self.nr // turn), self._k_loops(one))
+
+    def _column(self) -> Expr:
+        """The first column of panel jb."""
+        return add(self.first_column, mul(local(self.jb), i(self.nr)))
+
+    def _wide(self) -> Expr:
+        """Columns in panel jb."""
+        left = sub(self.column_count, mul(local(self.jb), i(self.nr)))
+        return Expr("min", (i(self.nr), left), None, "i64")
+
+    def _panel_index(self) -> tuple[Expr, ...]:
+        """Where panel jb lies among the copies."""
+        return (*(local(v) for v in self.panel_batch), local(self.jb))
+
+    def _copy_vector(self, place: tuple[Expr, ...], first: Expr, at: int) -> Store:
+        """One vector of a row of B, copied as it lies."""
+        source = substitute(self._at_k(self.parts.b), {self.parts.col: add(first, i(at))})
+        return Store(self.bp, (*place[:-1], i(at)), Expr("vload", source.args, source.attr, self.vec))
+
+    # ---- blocks of rows of A
+
+    def _place(self, tile: Expr, row: Expr) -> tuple[Expr, ...]:
+        """Where the copy of A has a row of a tile, at kk."""
+        if self.by_rows:
+            return (add(mul(tile, i(self.mr)), row), *self._k_index())
+        return (tile, *self._k_index(), row)
+
+    def room_a(self) -> Alloc:
+        """Where the copy of a block of rows of A lies."""
+        shape = (i(self.block), *self.depth())
+        if not self.by_rows:
+            depth, *more = self.depth()
+            shape = (i(self.block // self.mr), add(depth, i(GAP)), *more, i(self.mr))
+        return Alloc(self.ap, self.panel_dtype, shape, zero=False)
+
+    def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
+        """The copy of a block of rows of A."""
+        if self.by_rows:
+            place = self._place(i(0), local(self.ii))
+            source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
+            return self.copy_rows(self.ap, place, source, self.ii, rows, mul(tiles, i(self.mr)))
+        whole = div(rows, i(self.mr))
+        every, part = (self._across(block, count) for count in (i(self.block // self.mr), whole))
+        full = Expr("eq", (rows, i(self.block)), None, "bool")
+        return [If(full, every, [*part, For(self.it, whole, tiles, self._last_rows(block, rows))])]
+
+    def _across(self, block: Expr, whole: Expr) -> list:
+        """The copy of whole tiles of rows, with k outermost: a line of memory is read once, and asked for ahead."""
+        a, it, (k, *more) = self.parts.a, local(self.it), (name for name, _, _ in self.ks)
+        first = add(block, mul(it, i(self.mr)))
+
+        def source(row: Expr) -> Expr:
+            return substitute(self._at_k(a), {self.parts.row: add(first, row)})
+
+        if a.op != "load" or stride(a.args, self.parts.row) != 1:
+            ii = local(self.ii)
+            tile: list = [For(self.ii, i(0), i(self.mr), [Store(self.ap, self._place(it, ii), source(ii))])]
+            return self._k_loops([For(self.it, i(0), whole, tile)])
+        tile = [Prefetch(source(i(0)), SOON, axis) for axis, e in enumerate(a.args) if unit_step(e, k) and not more]
+        for at, width in pieces(self.mr, self.width):
+            value = Expr("vload", source(i(at)).args, a.attr, f"{self.dtype}x{width}")
+            tile.append(Store(self.ap, self._place(it, i(at)), value))
+        return self._k_loops([For(self.it, i(0), whole, tile)])
+
+    def _last_rows(self, block: Expr, rows: Expr) -> list:
+        """The copy of the rows of a tile of which some are missing, and zeros."""
+        p, it, ii = self.parts, local(self.it), local(self.ii)
+        valid, first = self.fresh("valid_rows"), mul(it, i(self.mr))
+        place = self._place(it, ii)
+        element = Store(self.ap, place, substitute(self._at_k(p.a), {p.row: add(add(block, first), ii)}))
+        copy = For(self.ii, i(0), local(valid), [element])
+        pad = For(self.ii, local(valid), i(self.mr), [Store(self.ap, place, const(0, self.dtype))])
+        return [Decl(valid, "i64", sub(rows, first)), *self._k_loops([copy, pad])]
+
+    def copy_rows(self, to: str, place: tuple[Expr, ...], e: Expr, row: str, used: Expr, room: Expr) -> list:
+        """A factor as it lies, for `row` in 0..used, and zeros up to `room`."""
+        zero = Store(to, place, const(0, self.panel_dtype))
+        return [
+            For(row, i(0), used, self.at_each_k(e, lambda value: [Store(to, place, value)])),
+            For(row, used, room, self._k_loops([zero])),
+        ]
