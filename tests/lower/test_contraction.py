@@ -53,13 +53,14 @@ def scattered():
     return c
 
 
-def result(text: str, given: dict, shape: tuple[int, ...], isa: str = "v2") -> np.ndarray:
+def result(text: str, given: dict, shape: tuple[int, ...], isa: str = "v2", **sizes: int) -> np.ndarray:
     """The array c of the first definition, its lowered loops run step by step."""
     program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
     program.raise_errors()
     d = next(iter(program.defs.values()))[0]
     p, _ = lower_with_report(program, d, isa)
-    sizes = {s.attr: n for x in d.params for s, n in zip(x.shape, given[x.name].shape, strict=True)}
+    shapes = [z for x in d.params if x.name in given for z in zip(x.shape, given[x.name].shape, strict=True)]
+    sizes |= {s.attr: n for s, n in shapes if s.op == "var"}
     done = Machine(program.by_key).run(p, sizes, given)
     assert done.fault is None
     assert not done.refused
@@ -123,6 +124,8 @@ def test_a_block_of_rows_across_the_sum_and_what_is_left(head, a, expected):
         ("K, N", "b[k, j]", None),  # along the columns
         ("N, K", "(2.0 * b[j, k])", None),  # computed
         ("2*N, K", "b[2*j, k]", None),  # not one row after the other
+        ("N + K", "b[j + k]", None),  # rows that overlap
+        ("N, N + K", "b[j, j + k]", None),  # rows that move along
     ],
 )
 def test_columns_that_lie_along_the_sum_are_turned_in_squares(array, b, turned):
@@ -157,3 +160,22 @@ def test_few_rows_of_an_array_along_the_sum_are_read_where_they_are(isa, head, a
     p, _ = lower_with_report(program, program.defs["f"][0], isa)
     blocks = {s.name for s in statements(p.body) if isinstance(s, Alloc)}
     assert ("a_block" in blocks, "b_panel" in blocks) == (copied, True)
+
+
+@pytest.mark.parametrize("array", ["K + N", "N, K + N"])
+def test_rows_that_overlap_are_no_squares(array):
+    text = f"def f(a: f32[M, K], b: f32[{array}], N: size) -> c[M, N]:\n"
+    text += f"    c[i, j] = sum[k](a[i, k] * b[{'j, ' if ',' in array else ''}j + k])\n"
+    rng = np.random.default_rng(6)
+    a, b = (rng.integers(-3, 4, size).astype(np.float32) for size in ((5, 9), (17, 26) if "," in array else 26))
+    rows = np.broadcast_to(b, (17, 26))
+    want = a @ np.stack([rows[j, j : j + 9] for j in range(17)], 1)
+    np.testing.assert_array_equal(result(text, {"a": a, "b": b}, (5, 17), "v3", N=17), want)
+
+
+def test_rows_that_move_along_are_copied_across_the_sum():
+    text = "def f(a: f32[K, M + K], b: f32[K, N], M: size) -> c[M, N]:\n    c[i, j] = sum[k](a[k, i + k] * b[k, j])\n"
+    rng = np.random.default_rng(7)
+    a, b = (rng.integers(-3, 4, size).astype(np.float32) for size in ((3, 56), (3, 4)))
+    want = np.stack([a[k, k : k + 53] for k in range(3)], 1) @ b
+    np.testing.assert_array_equal(result(text, {"a": a, "b": b}, (53, 4), "v3", M=53), want)

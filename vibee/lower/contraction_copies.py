@@ -118,7 +118,7 @@ class Copies:
         """The columns of a panel that lie along k: squares of them are turned over, and what is left of k follows."""
         b, col, side, k = self.parts.b, self.parts.col, self.width, self.ks[0][0]
         axes = [n for n, e in enumerate(b.args) if col in free_vars(e)]
-        if b.op != "load" or len(axes) > 1 or not unit_step(b.args[axes[0]], col):
+        if b.op != "load" or len(axes) > 1 or axes[0] == len(b.args) - 1 or not unit_step(b.args[axes[0]], col):
             return [self._in_groups(element)]
         step, group = self.fresh("step"), self.fresh("group")
         row, column = mul(local(step), i(side)), mul(local(group), i(side))

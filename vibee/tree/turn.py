@@ -21,7 +21,7 @@ SIDES = (2, 4, 8, 16)
 @dataclass(frozen=True, slots=True)
 class Turn:
     """The parts of the loops.  `to` and `source` are the loads of the elements written and read first; c counts along
-    `axis` of what is read."""
+    `axis` of what is read, which is not the last one."""
 
     r: str
     c: str
