@@ -116,6 +116,28 @@ def test_a_block_of_rows_across_the_sum_and_what_is_left(head, a, expected):
     np.testing.assert_array_equal(result(text, {"a": x, "b": y}, (53, 4)), expected(x, y))
 
 
+def lowered(text: str, isa: str = "v3"):
+    """The procedure of the definition f."""
+    program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
+    program.raise_errors()
+    return lower_with_report(program, program.defs["f"][0], isa)[0]
+
+
+def test_rows_across_the_sum_are_asked_for_ahead_along_its_axis():
+    text = "def f(a: f32[K, 2, M], b: f32[K, N]) -> c[M, N]:\n    c[i, j] = sum[k](a[k, 1, i] * b[k, j])\n"
+    asked = [line.strip() for line in emit_module([lowered(text)]).splitlines() if "vb_prefetch(&a" in line]
+    assert asked == ["vb_prefetch(&a[((k_2_0 + k_2_k) * 2 + 1) * M + (row_0 + it*6)], 128*M)"] * 2
+
+
+def test_squares_are_turned_over_in_every_run_of_the_sum():
+    rng = np.random.default_rng(8)
+    a, b = (rng.integers(-3, 4, size).astype(np.float32) for size in ((7, 25), (17, 25)))
+    text = "def f(a: f32[M, K], b: f32[N, K]) -> c[M, N]:\n    c[i, j] = sum[k](a[i, k] * b[j, k])\n"
+    text += "    with schedule(cpu): tile(k=9); pack(a, b)\n"
+    assert "vb_turn_f32x8(&" in emit_module([lowered(text)])
+    np.testing.assert_array_equal(result(text, {"a": a, "b": b}, (7, 17), "v3"), a @ b.T)
+
+
 @pytest.mark.parametrize(
     ("array", "b", "turned"),
     [
@@ -130,10 +152,7 @@ def test_a_block_of_rows_across_the_sum_and_what_is_left(head, a, expected):
 )
 def test_columns_that_lie_along_the_sum_are_turned_in_squares(array, b, turned):
     text = f"def f(a: f32[M, K], b: f32[{array}], N: size) -> c[M, N]:\n    c[i, j] = sum[k](a[i, k] * {b})\n"
-    program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
-    program.raise_errors()
-    p, _ = lower_with_report(program, program.defs["f"][0], "v3")
-    calls = [line for line in emit_module([p]).splitlines() if "vb_turn_f32x8(&" in line]
+    calls = [line for line in emit_module([lowered(text)]).splitlines() if "vb_turn_f32x8(&" in line]
     assert [turned in line for line in calls] == ([True] if turned else [])
 
 
@@ -155,10 +174,7 @@ def test_few_rows_of_an_array_along_the_sum_are_read_where_they_are(isa, head, a
     text = f"def f({head}, b: {dtype}[K, N]) -> c[M, N]:\n    c[i, j] = sum[k]({a} * b[k, j])\n"
     text = text.replace("    c", "    given(B >= 2)\n    c", 1) if "B" in head else text
     text += f"    with schedule(cpu): {words}\n" if words else ""
-    program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
-    program.raise_errors()
-    p, _ = lower_with_report(program, program.defs["f"][0], isa)
-    blocks = {s.name for s in statements(p.body) if isinstance(s, Alloc)}
+    blocks = {s.name for s in statements(lowered(text, isa).body) if isinstance(s, Alloc)}
     assert ("a_block" in blocks, "b_panel" in blocks) == (copied, True)
 
 
