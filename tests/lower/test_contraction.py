@@ -1,5 +1,7 @@
 """Products by register tiles, in copies and in place, and what is none: lowered and run step by step."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -127,6 +129,23 @@ def test_rows_across_the_sum_are_asked_for_ahead_along_its_axis():
     text = "def f(a: f32[K, 2, M], b: f32[K, N]) -> c[M, N]:\n    c[i, j] = sum[k](a[k, 1, i] * b[k, j])\n"
     asked = [line.strip() for line in emit_module([lowered(text)]).splitlines() if "vb_prefetch(&a" in line]
     assert asked == ["vb_prefetch(&a[((k_2_0 + k_2_k) * 2 + 1) * M + (row_0 + it*6)], 128*M)"] * 2
+
+
+@pytest.mark.parametrize(
+    ("a", "order"),
+    [("(2.0 * a[k, i])", ["k_2_k", "it", "ii"]), ("(a[i, k] * r[i])", ["it", "k_2_k", "ii"])],
+    ids=["along rows", "along k"],
+)
+def test_expressions_are_copied_as_memory_runs(a, order):
+    text = f"def f(a: f32[K, K], b: f32[K, N], r: f32[K]) -> c[K, N]:\n    c[i, j] = sum[k]({a} * b[k, j])\n"
+    copy = emit_module([lowered(text)]).split("if rows == 48:")[1].split("a_block[")[0]
+    assert re.findall(r"for (\w+) in", copy) == order
+
+
+def test_a_diagonal_is_not_asked_for_ahead():
+    text = "def f(a: f32[K, K, M], b: f32[K, N]) -> c[M, N]:\n    c[i, j] = sum[k](a[k, k, i] * b[k, j])\n"
+    text = emit_module([lowered(text)])
+    assert "vb_v4f_loadu(&a" in text and "vb_prefetch(&a" not in text
 
 
 def test_squares_are_turned_over_in_every_run_of_the_sum():

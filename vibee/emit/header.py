@@ -185,7 +185,7 @@ static inline void vb_no_tiles(void) { if (vb_has_amx_bf16()) __asm__ volatile("
 
 LANES = """
 /* Some lanes of two vectors: those of the second are counted on from those of the first. */
-#if __has_builtin(__builtin_shufflevector)
+#ifdef __clang__
 #define VB_LANES __builtin_shufflevector
 #else
 #define VB_LANES(a, b, ...) __builtin_shuffle(a, b, (__typeof__(a == b)){__VA_ARGS__})

@@ -113,9 +113,9 @@ class Tile(Copies):
         self.dim = dict(zip(self.vars, e.dims, strict=True))
         self.batch = [v for v in self.vars if v not in (again.row, again.col)]
         self.ks = reduce_ranges(substitute(red, renamed))
-        self.by_rows = self._along_k(again.a)  # are rows of A copied as they lie?
+        self.by_rows = self._along_k(again.a)
         plain = again.a.op == "load" and str(again.a.attr) not in plan.pack
-        self.in_place = self.by_rows and plain and self.mr <= WAYS  # or read where they are?
+        self.in_place = self.by_rows and plain and self.mr <= WAYS  # are rows of A read where they are?
         self.block = whole_tiles(plan.size(again.row), ROWS, self.mr)
         self.run = plan.size(self.ks[0][0]) or DEPTH
         self.columns = whole_tiles(plan.size(again.col), self.nr, self.nr) // self.nr  # panels

@@ -1,8 +1,9 @@
 """The copies of the factors of a contraction: panels of B, blocks of rows of A.
 
 Rows of A that lie along k in memory are copied as they lie, which vectors do: turning them takes as long as an eighth
-of a product with 128 columns.  Others are copied MR at a time, with k outermost.  Columns of B that lie along k are
-turned over in squares.  Where there are no whole vectors, expressions and edges, elements are copied one by one.
+of a product with 128 columns.  Others are copied MR at a time, with k outermost where memory runs along rows.  Columns
+of B that lie along k are turned over in squares.  Expressions, edges and what is not a whole vector are copied element
+by element.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from .reduction import nest, stride, unit_step
 if TYPE_CHECKING:
     from .contraction import Parts
 
-SOON = 16  # steps of k between a row that is copied across k and what is asked for
-GAP = 8  # rows between the copies of two tiles, which are written together: else their lines share a set of the cache
-TURN = 8  # columns of B copied together where memory runs along k
+SOON = 16  # steps of k between what is copied across k and what is asked for
+GAP = 8  # steps of k between the copies of two tiles, which are written together: else lines share a set of the cache
+GROUP = 8  # columns of B copied together where memory runs along k
 
 
 def pieces(count: int, width: int) -> Iterator[tuple[int, int]]:
@@ -105,12 +106,12 @@ class Copies:
         element = Store(self.bp, place, substitute(self._at_k(p.b), {p.col: col}))
         copy = For(self.jj, i(0), local(columns), [element])
         pad = For(self.jj, local(columns), i(self.nr), [Store(self.bp, place, const(0, self.dtype))])
-        whole: list = [For(self.jj, i(0), i(self.nr), [element])]
         if p.b.op == "load" and stride(p.b.args, p.col) == 1:
-            whole = [self._copy_vector(place, self._column(), v * self.width) for v in range(self.nv)]
-        copies = self._k_loops(whole)
-        if self._along_k(p.b):
+            copies = self._k_loops([self._copy_vector(place, self._column(), v * self.width) for v in range(self.nv)])
+        elif self._along_k(p.b):
             copies = self._turned(element)
+        else:
+            copies = self._k_loops([For(self.jj, i(0), i(self.nr), [element])])
         full = Expr("eq", (local(columns), i(self.nr)), None, "bool")
         return [Decl(columns, "i64", self._wide()), If(full, copies, self._k_loops([copy, pad]))]
 
@@ -118,7 +119,7 @@ class Copies:
         """The columns of a panel that lie along k: squares of them are turned over, and what is left of k follows."""
         b, col, side, k = self.parts.b, self.parts.col, self.width, self.ks[0][0]
         axes = [n for n, e in enumerate(b.args) if col in free_vars(e)]
-        if b.op != "load" or len(axes) > 1 or axes[0] == len(b.args) - 1 or not unit_step(b.args[axes[0]], col):
+        if b.op != "load" or len(axes) > 1 or not unit_step(b.args[axes[0]], col):
             return [self._in_groups(element)]
         step, group = self.fresh("step"), self.fresh("group")
         row, column = mul(local(step), i(side)), mul(local(group), i(side))
@@ -130,10 +131,10 @@ class Copies:
         return [For(group, i(0), i(self.nv), [For(step, i(0), whole, [turn.loops()])]), rest]
 
     def _in_groups(self, element: Store) -> For:
-        """The same, TURN columns at a time, of anything: what one k needs becomes one vector."""
-        group, turn = self.fresh("group"), min(TURN, self.nr)  # which divides nr: both are powers of two
-        one = [subst_stmt(element, {self.jj: add(mul(local(group), i(turn)), i(n))}) for n in range(turn)]
-        return For(group, i(0), i(self.nr // turn), self._k_loops(one))
+        """Columns of anything that lies along k, GROUP at a time: what one k needs becomes one vector."""
+        group, size = self.fresh("group"), min(GROUP, self.nr)  # which divides nr: both are powers of two
+        one = [subst_stmt(element, {self.jj: add(mul(local(group), i(size)), i(n))}) for n in range(size)]
+        return For(group, i(0), i(self.nr // size), self._k_loops(one))
 
     def _column(self) -> Expr:
         """The first column of panel jb."""
@@ -165,8 +166,8 @@ class Copies:
         """Where the copy of a block of rows of A lies."""
         shape = (i(self.block), *self.depth())
         if not self.by_rows:
-            depth, *more = self.depth()
-            shape = (i(self.block // self.mr), add(depth, i(GAP)), *more, i(self.mr))
+            depth = self.depth() if len(self.ks) > 1 else [add(self.depth()[0], i(GAP))]
+            shape = (i(self.block // self.mr), *depth, i(self.mr))
         return Alloc(self.ap, self.panel_dtype, shape, zero=False)
 
     def pack_a(self, block: Expr, rows: Expr, tiles: Expr) -> list:
@@ -176,27 +177,38 @@ class Copies:
             source = substitute(self.parts.a, {self.parts.row: add(block, local(self.ii))})
             return self.copy_rows(self.ap, place, source, self.ii, rows, mul(tiles, i(self.mr)))
         whole = div(rows, i(self.mr))
-        every, part = (self._across(block, count) for count in (i(self.block // self.mr), whole))
+        every, part = (self._tiles_of_a(block, count) for count in (i(self.block // self.mr), whole))
         full = Expr("eq", (rows, i(self.block)), None, "bool")
         return [If(full, every, [*part, For(self.it, whole, tiles, self._last_rows(block, rows))])]
 
-    def _across(self, block: Expr, whole: Expr) -> list:
-        """The copy of whole tiles of rows, with k outermost: a line of memory is read once, and asked for ahead."""
-        a, it, (k, *more) = self.parts.a, local(self.it), (name for name, _, _ in self.ks)
+    def _tiles_of_a(self, block: Expr, whole: Expr) -> list:
+        """The copy of whole tiles of rows: where memory runs along rows with k outermost, so that a line of it is read
+        once, and else tile by tile."""
+        a, row, it = self.parts.a, self.parts.row, local(self.it)
         first = add(block, mul(it, i(self.mr)))
 
-        def source(row: Expr) -> Expr:
-            return substitute(self._at_k(a), {self.parts.row: add(first, row)})
+        def source(row_of_tile: Expr) -> Expr:
+            return substitute(self._at_k(a), {row: add(first, row_of_tile)})
 
-        if a.op != "load" or stride(a.args, self.parts.row) != 1:
+        if a.op == "load" and stride(a.args, row) == 1:
+            tile = self._vectors_of_a(a, source)
+        else:
             ii = local(self.ii)
-            tile: list = [For(self.ii, i(0), i(self.mr), [Store(self.ap, self._place(it, ii), source(ii))])]
+            tile = [For(self.ii, i(0), i(self.mr), [Store(self.ap, self._place(it, ii), source(ii))])]
+        if any(stride(ld.args, row) == 1 and stride(ld.args, self.ks[0][0]) != 0 for ld in loads(a)):
             return self._k_loops([For(self.it, i(0), whole, tile)])
-        tile = [Prefetch(source(i(0)), SOON, axis) for axis, e in enumerate(a.args) if unit_step(e, k) and not more]
+        return [For(self.it, i(0), whole, self._k_loops(tile))]
+
+    def _vectors_of_a(self, a: Expr, source: Callable[[Expr], Expr]) -> list:
+        """The rows of a tile at kk as vectors, and what is asked for ahead."""
+        (k, *more), it = (name for name, _, _ in self.ks), local(self.it)
+        axes = [axis for axis, e in enumerate(a.args) if k in free_vars(e)]
+        ahead = len(axes) == 1 and not more and unit_step(a.args[axes[0]], k)
+        tile: list = [Prefetch(source(i(0)), SOON, axes[0])] if ahead else []
         for at, width in pieces(self.mr, self.width):
             value = Expr("vload", source(i(at)).args, a.attr, f"{self.dtype}x{width}")
             tile.append(Store(self.ap, self._place(it, i(at)), value))
-        return self._k_loops([For(self.it, i(0), whole, tile)])
+        return tile
 
     def _last_rows(self, block: Expr, rows: Expr) -> list:
         """The copy of the rows of a tile of which some are missing, and zeros."""

@@ -13,6 +13,8 @@ from vibee.tree.defs import Call, Definition, Equation, Equations, For, Formula,
 from vibee.tree.expr import Expr, Span, bound_vars, walk
 from vibee.tree.types import DTYPES
 
+from .sizes import MOST
+
 FAR = 1001  # a size beyond every block but those of matrix products
 
 Corner = tuple[tuple[str, int], ...]  # some sizes and their values
@@ -41,11 +43,17 @@ def _integers(x: Any) -> Iterator[int]:
             yield from _integers(getattr(x, f.name))
 
 
-def corners(d: Definition, isas: list[str], most: int = 40_000) -> list[Corner]:
+def limit(d: Definition, most: int) -> int:
+    """Elements of the sizes at a corner: the statements of a procedure are carried out one by one."""
+    return min(most, 2 * FAR) if isinstance(d, Procedure) else most
+
+
+def corners(d: Definition, isas: list[str], most: int = MOST) -> list[Corner]:
     """Sizes around the blocks that a definition is lowered to, and every fourth time those of a matrix product just
     beyond a register tile; without any, each size far beyond the others.  Of so many elements at most."""
     if isinstance(d, Model):
         return []
+    most = limit(d, most)
     found: dict[Corner, None] = {}
     tiles: dict[Corner, None] = {}
     for e in _equations(d):
@@ -53,7 +61,8 @@ def corners(d: Definition, isas: list[str], most: int = 40_000) -> list[Corner]:
             if extent.op == "var" and extent.attr in d.sizes:
                 found |= dict.fromkeys(((str(extent.attr), block + k),) for k in (1, 0, -1))
         for sizes in _register_tiles(e, isas):
-            tiles[tuple((str(x.attr), n) for x, n in sizes if x.op == "var" and x.attr in d.sizes)] = None
+            named = sorted((str(x.attr), n) for x, n in sizes if x.op == "var" and x.attr in d.sizes)
+            tiles[tuple(dict(named).items())] = None  # of a size that is two of them, the larger
     largest = max((t for t in tiles if t and _elements(t) <= most), key=_elements, default=None)
     out: list[Corner] = []
     for n, corner in enumerate(c for c in [*found] or [((n, FAR),) for n in d.sizes] if _elements(c) <= most):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from vibee.tree.defs import Definition, Procedure
 from vibee.tree.expr import Expr
 
-from .blocks import FAR, Corner, edges
+from .blocks import Corner, edges, limit
 from .elements import Elements
 from .oracle import Oracle
 from .sizes import LARGE, MIDDLE, MOST, SMALL, SPECIAL, Search, nums
@@ -90,8 +90,7 @@ def cases(
     if turns is not None and not draw(st.sampled_from((True, *[False] * 7))):  # what fails is tried without, too
         kind, corner = turns.next()
     if corner is not None:
-        few = isinstance(d, Procedure)  # the oracle carries out so many statements and no more
-        prefer = beside(corner, prefer, min(most, 2 * FAR) if few else most)
+        prefer = beside(corner, prefer, limit(d, most))
     if kind == SPECIAL:
         prefer = {n: max(k, 2) for n, k in prefer.items()}  # they are to stand beside others
     seed = draw(st.integers(0, 2**32 - 1))

@@ -16,6 +16,7 @@ from .defs import For, Store
 from .expr import Expr, const, free_vars, load, loads, var
 
 SIDES = (2, 4, 8, 16)
+NUMBERS = ("f32", "f64", "u32")  # what is turned as it lies in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ def turn_of(s: For) -> Turn | None:
         found = Turn(s.var, inner.var, s.hi.attr, to, source, axis)
     except (AttributeError, IndexError, ValueError):
         return None
-    return found if found.side in SIDES and found.loops() == s and _separate(found) else None
+    known = found.side in SIDES and found.to.dtype in NUMBERS
+    return found if known and found.loops() == s and _separate(found) else None
 
 
 def _plus(e: Expr, name: Expr) -> Expr:
