@@ -188,7 +188,7 @@ LANES = """
 #ifdef __clang__
 #define VB_LANES __builtin_shufflevector
 #else
-#define VB_LANES(a, b, ...) __builtin_shuffle(a, b, (__typeof__(a == b)){__VA_ARGS__})
+#define VB_LANES(a, b, ...) __builtin_shuffle(a, b, (which){__VA_ARGS__})
 #endif"""
 
 ROUNDED = """
@@ -323,6 +323,7 @@ def _turn(d: str) -> Helper:
    they are and narrower each time, change places (Eklundh, "A Fast Computer Method for Matrix Transposing", 1972). */
 static inline void vb_turn_{d}({t} *to, int64_t row, const {t} *from, int64_t width) {{
     typedef {t} lanes __attribute__((vector_size({side * bits // 8})));
+    typedef int{bits}_t which __attribute__((vector_size({side * bits // 8}), unused));
     lanes v[{side}];
     {each} memcpy(&v[i], from + i * width, sizeof v[i]);{"".join(changes)}
     {each} memcpy(to + i * row, &v[i], sizeof v[i]);
