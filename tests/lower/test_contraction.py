@@ -164,6 +164,7 @@ def test_squares_are_turned_over_in_every_run_of_the_sum():
         ("N, 2, K", "b[j, 1, k]", "16, &b[((column_0 + jb*16 + group*8) * 2 + 1) * K + (k_2_0 + step*8)], 2*K)"),
         ("K, N", "b[k, j]", None),  # along the columns
         ("N, K", "(2.0 * b[j, k])", None),  # computed
+        ("K, N", "(2.0 * b[k, j])", None),
         ("2*N, K", "b[2*j, k]", None),  # not one row after the other
         ("N + K", "b[j + k]", None),  # rows that overlap
         ("N, N + K", "b[j, j + k]", None),  # rows that move along
