@@ -184,11 +184,12 @@ static inline void vb_no_tiles(void) { if (vb_has_amx_bf16()) __asm__ volatile("
 #define vb_tile_dot2(c, a, b) __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" :: "i"(c), "i"(a), "i"(b))"""
 
 LANES = """
-/* Some lanes of two vectors: those of the second are counted on from those of the first. */
+/* Some lanes of two vectors: those of the second are counted on from those of the first.  gcc takes their numbers as a
+   vector of type t. */
 #ifdef __clang__
-#define VB_LANES __builtin_shufflevector
+#define VB_LANES(t, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define VB_LANES(a, b, ...) __builtin_shuffle(a, b, (which){__VA_ARGS__})
+#define VB_LANES(t, a, b, ...) __builtin_shuffle(a, b, (t){__VA_ARGS__})
 #endif"""
 
 ROUNDED = """
@@ -315,8 +316,8 @@ def _turn(d: str) -> Helper:
         changes.append(f"""
     {each} if (!(i & {s})) {{
         lanes a = v[i], b = v[i + {s}];
-        v[i] = VB_LANES(a, b, {", ".join(low)});
-        v[i + {s}] = VB_LANES(a, b, {", ".join(high)});
+        v[i] = VB_LANES(which, a, b, {", ".join(low)});
+        v[i + {s}] = VB_LANES(which, a, b, {", ".join(high)});
     }}""")
     text = f"""
 /* {side} x {side} numbers turned over, rows `row` and `width` numbers apart: parts of two registers, half as wide as

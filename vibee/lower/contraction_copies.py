@@ -96,6 +96,11 @@ class Copies:
         """`body(value)` for every kk, with the value of a factor there."""
         return self._k_loops(body(self._at_k(e)))
 
+    def _padded(self, element: Store, index: str, used: Expr, room: int) -> list:
+        """The copy of an element for `index` in 0..used, and zeros up to `room`."""
+        zero = Store(element.array, element.idx, const(0, self.dtype))
+        return [For(index, i(0), used, [element]), For(index, used, i(room), [zero])]
+
     # ---- panels of B
 
     def panel(self) -> list:
@@ -104,8 +109,6 @@ class Copies:
         place = (*self._panel_index(), *self._k_index(), jj)
         col = add(self._column(), jj)
         element = Store(self.bp, place, substitute(self._at_k(p.b), {p.col: col}))
-        copy = For(self.jj, i(0), local(columns), [element])
-        pad = For(self.jj, local(columns), i(self.nr), [Store(self.bp, place, const(0, self.dtype))])
         if p.b.op == "load" and stride(p.b.args, p.col) == 1:
             copies = self._k_loops([self._copy_vector(place, self._column(), v * self.width) for v in range(self.nv)])
         elif self._along_k(p.b):
@@ -113,7 +116,8 @@ class Copies:
         else:
             copies = self._k_loops([For(self.jj, i(0), i(self.nr), [element])])
         full = Expr("eq", (local(columns), i(self.nr)), None, "bool")
-        return [Decl(columns, "i64", self._wide()), If(full, copies, self._k_loops([copy, pad]))]
+        edge = self._k_loops(self._padded(element, self.jj, local(columns), self.nr))
+        return [Decl(columns, "i64", self._wide()), If(full, copies, edge)]
 
     def _turned(self, element: Store) -> list:
         """The columns of a panel that lie along k: squares of them are turned over, and what is left of k follows."""
@@ -214,11 +218,10 @@ class Copies:
         """The copy of the rows of a tile of which some are missing, and zeros."""
         p, it, ii = self.parts, local(self.it), local(self.ii)
         valid, first = self.fresh("valid_rows"), mul(it, i(self.mr))
-        place = self._place(it, ii)
-        element = Store(self.ap, place, substitute(self._at_k(p.a), {p.row: add(add(block, first), ii)}))
-        copy = For(self.ii, i(0), local(valid), [element])
-        pad = For(self.ii, local(valid), i(self.mr), [Store(self.ap, place, const(0, self.dtype))])
-        return [Decl(valid, "i64", sub(rows, first)), *self._k_loops([copy, pad])]
+        source = substitute(self._at_k(p.a), {p.row: add(add(block, first), ii)})
+        element = Store(self.ap, self._place(it, ii), source)
+        copies = self._k_loops(self._padded(element, self.ii, local(valid), self.mr))
+        return [Decl(valid, "i64", sub(rows, first)), *copies]
 
     def copy_rows(self, to: str, place: tuple[Expr, ...], e: Expr, row: str, used: Expr, room: Expr) -> list:
         """A factor as it lies, for `row` in 0..used, and zeros up to `room`."""
