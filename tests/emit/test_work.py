@@ -6,7 +6,8 @@ from vibee.tree.expr import Expr, const, load, show, var
 
 N, M, I, J, Q = (var(v) for v in "NMijq")  # noqa: E741
 SIZES = {"N", "M"}
-STORE = Store("y", (I,), const(1.0, "f32"))
+STORE = Store("y", (I,), const(1.0, "f32x16"))
+ELEMENT = Store("y", (I,), const(1.0, "f32"))
 
 
 def k(value):
@@ -36,6 +37,13 @@ def test_a_loop_over_a_size_deserves_them_by_its_work():
     assert told(loop("i", N, loop("j", M, STORE))) == "N * M"
     assert told(loop("i", N, STORE, step=4)) == "(N + 3) // 4"
     assert told(loop("i", N, STORE, lo=k(2))) == "N + -2"
+
+
+def test_an_element_that_is_stored_is_more_work_than_one_that_is_computed():
+    total = Expr("add", (load("a", (I,), "f32"), load("b", (I,), "f32")), None, "f32")
+    assert told(loop("i", N, ELEMENT)) == "N * 6"
+    assert told(loop("i", N, Store("y", (I,), total))) == "N * 9"
+    assert told(loop("i", k(98304), Store("y", (I,), total))) is True  # a layer of a small model: it takes 50 us
 
 
 def test_a_loop_in_few_large_steps_has_at_least_one():

@@ -9,6 +9,8 @@ from vibee.api.arrays import NUMPY
 from vibee.check import load_text
 from vibee.emit import emit_module
 from vibee.lower import lower_with_report
+from vibee.lower.contraction import TILES, longest_run
+from vibee.lower.contraction_bf16 import PairTile
 from vibee.prove.replay import Machine
 from vibee.tree.defs import Alloc, statements
 
@@ -123,6 +125,26 @@ def lowered(text: str, isa: str = "v3"):
     program = load_text('module("m", version=1)\n\n' + text, "m.vibee")
     program.raise_errors()
     return lower_with_report(program, program.defs["f"][0], isa)[0]
+
+
+def test_a_panel_stays_in_the_first_cache():
+    """The longest runs of k; a word of bf16 holds two numbers."""
+    runs = {isa: longest_run(vectors * bits // 32, "f32") for isa, (_, vectors, bits) in TILES.items()}
+    assert runs == {"v2": 512, "v3": 512, "v4": 256}
+    assert longest_run(16, "f64") == 256 and longest_run(32, "f32", PairTile.held) == 512
+
+
+@pytest.mark.parametrize("isa", ["v3", "v4"])
+def test_a_whole_tile_that_is_added_to_is_asked_for_before_the_loop_over_k(isa):
+    product = "def f(a: f32[M, K], b: f32[K, N]) -> c[M, N]:\n    c[i, j] = sum[k](a[i, k] * b[k, j])\n"
+    text = emit_module([lowered(product, isa)])
+    asked = re.findall(r"if (.*):\n((?:\s+vb_prefetch\(&c.*, 0\)\n)+)\s+for k_2_k in", text)
+    rows, vectors, bits = TILES[isa]
+    # where a panel has one vector of columns, and where it has all
+    assert [block.count("&c") for _, block in asked] == [rows, rows * vectors]
+    assert [when for when, _ in asked] == [
+        f"((valid_rows == {rows}) & (wide == {v * bits // 32})) & (k_2_0 > 0)" for v in (1, vectors)
+    ]
 
 
 def test_rows_across_the_sum_are_asked_for_ahead_along_its_axis():

@@ -357,7 +357,7 @@ def test_without_vectors_partial_sums_are_an_array():
 
 def test_sums_through_memory_ask_for_what_comes_next():
     """Where the schedule says so; with few rows, the second factor of a product without saying."""
-    asked = lambda name, words: re.findall("prefetch .*", notes_and_text(name, words)[1])  # noqa: E731 - one form
+    asked = lambda name, words: re.findall(r"prefetch [abx]\[.*", notes_and_text(name, words)[1])  # noqa: E731 - one form
     assert asked("rows", "prefetch(x)") == ["prefetch x[n, d_0] + 1024 along axis 1"]
     assert asked("rows", "prefetch(x); simd(n)") == asked("rows", "parallel(n)") == []
     assert asked("matmul_nt", "parallel(j)") == ["prefetch b[j, k_0] + 1024 along axis 1"]

@@ -137,7 +137,8 @@ def fill(name: str, dtype: str, shape: tuple[Expr, ...], fresh: Fresh) -> list:
     zero = const(False if dtype == "bool" else 0, dtype)
     store = Store(name, tuple(local(a) for a in axes), zero)
     ranges = [(a, s) for a, s in zip(axes, shape, strict=True)]
-    outer = max(len(ranges) - 1, 1)  # rows among threads, or the elements of a vector
+    # rows among threads, or the elements of a vector; a third axis would cost two divisions for each short row
+    outer = min(max(len(ranges) - 1, 1), 2)
     return parallel_nest(ranges[:outer], nest([(a, i(0), s) for a, s in ranges[outer:]], [store]))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Store
+from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Prefetch, Store
 from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, substitute
 from vibee.tree.types import DTYPES
 
@@ -28,7 +28,8 @@ from .schedule import Plan
 TILES = {"v2": (4, 2, 128), "v3": (6, 2, 256), "v4": (12, 2, 512)}
 ROWS = 48  # rows of A copied at once: a multiple of every tile's rows; stays in the second-level cache
 WAYS = 8  # lines of a set of the first cache: as many rows, a power of two apart, are read without a copy
-DEPTH = 512  # longest run of k between two visits to c: one panel of B stays in the first cache
+DEPTH = 512  # longest run of k between two visits to c
+PANEL = 32 * 1024  # most bytes of a panel of B: it stays in the first cache for all tiles of a block of rows
 FEW_ROWS = 4  # below this, copying B costs more than it saves
 
 
@@ -89,8 +90,15 @@ def whole_tiles(asked: int | None, default: int, unit: int) -> int:
     return default if asked is None else -(-asked // unit) * unit
 
 
+def longest_run(columns: int, dtype: str, held: int = 1) -> int:
+    """The longest run of k over panels of so many columns, whose elements hold one or more numbers along k."""
+    return min(DEPTH, held * PANEL * 8 // (columns * DTYPES[dtype].bits))
+
+
 class Tile(Copies):
     """The lowered tile of one contraction."""
+
+    held = 1  # numbers along k in an element of a copy
 
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
         parts = split(e)
@@ -117,7 +125,7 @@ class Tile(Copies):
         plain = again.a.op == "load" and str(again.a.attr) not in plan.pack
         self.in_place = self.by_rows and plain and self.mr <= WAYS  # are rows of A read where they are?
         self.block = whole_tiles(plan.size(again.row), ROWS, self.mr)
-        self.run = plan.size(self.ks[0][0]) or DEPTH
+        self.run = plan.size(self.ks[0][0]) or longest_run(self.nr, self.dtype, self.held)
         self.columns = whole_tiles(plan.size(again.col), self.nr, self.nr) // self.nr  # panels
         for v in (*self.batch, *(n for n, _, _ in self.ks[1:])):
             plan.uncut(v, "register tiles have blocks of rows, columns and one summed index", e.span)
@@ -236,7 +244,18 @@ class Tile(Copies):
         none = Expr("splat", (const(0, self.panel_dtype),), None, f"{self.panel_dtype}x{self.width}")
         decls: list = [Decl(n, self.vec, zero) for row in acc for n in row]
         decls += [Decl(n, none.dtype, none) for n in [*b, a]]
-        return [*decls, *self._product(acc, a, b), *self._write(acc, row0, valid, wide)]
+        return [
+            *decls,
+            *self._soon(acc, row0, valid, wide),
+            *self._product(acc, a, b),
+            *self._write(acc, row0, valid, wide),
+        ]
+
+    def _soon(self, acc: list, row0: Expr, valid: Expr, wide: str) -> list:
+        """A tile of c that is added to: asked for before the loop over k, for it comes from far, all of it at once."""
+        cells = [load(self.out, at, self.dtype) for row in self._vectors_of_c(acc, row0) for at in row]
+        again = Expr("and", (self._whole(acc, valid, wide), self._later()), None, "bool")
+        return [If(again, [Prefetch(c, 0, len(c.args) - 1) for c in cells])]
 
     def _product(self, acc: list, a: str, b: list[str]) -> list:
         """The tile over the whole run of k."""
@@ -258,45 +277,50 @@ class Tile(Copies):
         at = {self.parts.row: row, self.parts.col: col}
         return tuple(substitute(x, at) for x in self.idx)
 
+    def _vectors_of_c(self, acc: list, row0: Expr) -> list[list[tuple[Expr, ...]]]:
+        """Where the vectors of each row of a tile lie in c."""
+        col0 = self._column()
+        return [
+            [self._out_index(add(row0, i(r)), add(col0, i(v * self.width))) for v in range(len(row))]
+            for r, row in enumerate(acc)
+        ]
+
+    def _whole(self, acc: list, valid: Expr, wide: str) -> Expr:
+        """Are all rows and columns of a tile there?"""
+        rows = Expr("eq", (valid, i(self.mr)), None, "bool")
+        return Expr("and", (rows, Expr("eq", (local(wide), i(len(acc[0]) * self.width)), None, "bool")), None, "bool")
+
+    def _later(self) -> Expr:
+        """Is this run of k not the first, so that c is added to?"""
+        return Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
+
     def _write(self, acc: list, row0: Expr, valid: Expr, wide: str) -> list:
         """Whole tiles straight to c; tiles at the edge through a small buffer."""
         tile, r_, c_ = self.fresh("tile"), self.fresh("tr"), self.fresh("tc")
-        columns = len(acc[0]) * self.width
-        col0 = self._column()
-        later = Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
         whole: list = []
         again: list = []
         edge: list = []
-        for r in range(self.mr):
-            for v in range(len(acc[r])):
-                at = self._out_index(add(row0, i(r)), add(col0, i(v * self.width)))
+        for r, row in enumerate(self._vectors_of_c(acc, row0)):
+            for v, at in enumerate(row):
                 value = local(acc[r][v], self.vec)
                 whole.append(Store(self.out, at, value))
                 old = Expr("vload", at, self.out, self.vec)
                 again.append(Store(self.out, at, Expr("add", (old, value), None, self.vec)))
                 edge.append(Store(tile, (i(r), i(v * self.width)), value))
-        at = self._out_index(add(row0, local(r_)), add(col0, local(c_)))
+        at = self._out_index(add(row0, local(r_)), add(self._column(), local(c_)))
         cell = load(tile, (local(r_), local(c_)), self.dtype)
         total = Expr("add", (load(self.out, at, self.dtype), cell), None, self.dtype)
 
         def copy(value: Expr) -> list:
             return nest([(r_, i(0), valid), (c_, i(0), local(wide))], [Store(self.out, at, value)])
 
-        full = Expr(
-            "and",
-            (Expr("eq", (valid, i(self.mr)), None, "bool"), Expr("eq", (local(wide), i(columns)), None, "bool")),
-            None,
-            "bool",
-        )
+        later = self._later()
+        small = Alloc(tile, self.dtype, (i(self.mr), i(len(acc[0]) * self.width)), zero=False)
         return [
             If(
-                full,
+                self._whole(acc, valid, wide),
                 [If(later, again, whole)],
-                [
-                    Alloc(tile, self.dtype, (i(self.mr), i(columns)), zero=False),
-                    *edge,
-                    If(later, copy(total), copy(cell)),
-                ],
+                [small, *edge, If(later, copy(total), copy(cell))],
             ),
         ]
 

@@ -100,7 +100,7 @@ class MatrixTile(PairTile):
     def _written(self, sums: str, vectors: int, row0: Expr, valid: Expr, wide: str) -> list:
         """The sums of a tile, added to c or put there: whole rows as vectors, at the edge number by number."""
         r, j = self.fresh("tr"), self.fresh("tc")
-        later = Expr("gt", (local(self.k_start), self.ks[0][1]), None, "bool")
+        later = self._later()
 
         def put(column: Expr, dtype: str, op: str) -> list[Store]:
             at = self._out_index(add(row0, local(r)), add(self._column(), column))

@@ -44,6 +44,7 @@ def half(e: Expr, upper: bool) -> Expr:
 class PairTile(Tile):
     """The lowered tile of a contraction of pairs."""
 
+    held = 2
     unit = 1  # pairs along k come in multiples of it, with zeros at the end
 
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:

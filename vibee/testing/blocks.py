@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from vibee.lower.contraction import DEPTH, ROWS, TILES, split
+from vibee.lower.contraction import DEPTH, ROWS, TILES, longest_run, split
 from vibee.lower.contraction_shares import PANELS
 from vibee.tree.defs import Call, Definition, Equation, Equations, For, Formula, Model, Procedure, statements
 from vibee.tree.expr import Expr, Span, bound_vars, walk
@@ -104,7 +104,9 @@ def _products(e: Equation, isas: list[str]) -> Iterator[tuple[Expr, int]]:
         yield k, DEPTH
         for isa in isas:
             _, vectors, bits = TILES[isa]
-            yield col, PANELS * vectors * bits // DTYPES[dtype].bits
+            columns = vectors * bits // DTYPES[dtype].bits
+            yield k, longest_run(columns, dtype)
+            yield col, PANELS * columns
 
 
 def _register_tiles(e: Equation, isas: list[str]) -> Iterator[list[tuple[Expr, int]]]:

@@ -156,7 +156,7 @@ class Prefetch:
     """Memory that will be read soon: what lies `ahead` elements after the one that the load `at` names, along an axis.
 
     It changes nothing and cannot fail, whatever the address, so that nothing is to be proved of it.  The index of `at`
-    is that of a load which is evaluated just after.
+    is that of a load which is evaluated later, under the same conditions.
     """
 
     at: Expr

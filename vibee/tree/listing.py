@@ -119,7 +119,8 @@ def block_lines(body: list, pad: str) -> list[str]:
             case Comment():
                 out.append(f"{pad}# {s.text}")
             case Prefetch():
-                out.append(f"{pad}prefetch {show(s.at)} + {s.ahead} along axis {s.axis}")
+                ahead = f" + {s.ahead} along axis {s.axis}" if s.ahead else ""
+                out.append(f"{pad}prefetch {show(s.at)}{ahead}")
             case Call() | ModelCall():
                 left = f"{', '.join(map(_argument, s.outs))} = " if s.outs else ""
                 sizes = f"   with {', '.join(f'{k}={show(v)}' for k, v in s.sizes.items())}" if s.sizes else ""
