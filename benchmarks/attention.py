@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .peers import normal, spec, threads, torch
+from .peers import normal, room, spec, threads, torch
 from .side import Case, Contestant, Goal, Result, Side
 
 # (batch, context, heads, depth); the first two are those of the models of training.py
@@ -20,7 +20,7 @@ def ours(batch: int, context: int, heads: int, depth: int) -> Callable[[], objec
     """vibee's."""
     s, count = spec("core/attention"), threads()
     x, d_y = normal(batch, context, 3 * heads, depth), normal(batch, context, heads, depth, seed=2)
-    y, lse, d_x = np.empty_like(d_y), np.empty((batch, heads, context), np.float32), np.empty_like(x)
+    y, lse, d_x = room(*d_y.shape), room(batch, heads, context), room(*x.shape)
     d_lse = np.zeros_like(lse)
 
     def call() -> object:

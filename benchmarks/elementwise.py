@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .peers import normal, spec, threads, torch
+from .peers import normal, room, spec, threads, torch
 from .side import Case, Contestant, Goal, Result, Side
 
 ROWS, COLUMNS = 16384, 1024
@@ -107,7 +107,7 @@ def ours(kernel: str, rows: int) -> Callable[[], object]:
     f, given, count = getattr(spec(k.spec), k.name), arguments(k, rows), threads()
     if not k.writes:
         return lambda: f(*given, threads=count)
-    out = np.empty((rows, COLUMNS), np.float32)
+    out = room(rows, COLUMNS)
     return lambda: f(*given, out=out, threads=count)
 
 
@@ -178,7 +178,7 @@ def torch_adamw(rows: int) -> Callable[[], object]:
 
 def ours_copy(count: int) -> Callable[[], object]:
     """`count` floats copied by vibee."""
-    f, n, a, b = spec("training/benchmark").copy, threads(), np.ones(count, np.float32), np.empty(count, np.float32)
+    f, n, a, b = spec("training/benchmark").copy, threads(), normal(count), room(count)
 
     def call() -> object:
         f(a, b, threads=n)

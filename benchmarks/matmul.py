@@ -14,7 +14,7 @@ import numpy as np
 
 from vibee.runtime.machine import supported_levels
 
-from .peers import normal, spec, threads, torch
+from .peers import normal, room, spec, threads, torch
 from .side import Case, Contestant, Goal, Result, Side
 
 SQUARES = (256, 512, 1024, 2048)
@@ -30,7 +30,7 @@ def operands(form: str, m: int, k: int, n: int) -> tuple[np.ndarray, np.ndarray,
     """a, b and room for the product."""
     a = normal(k, m) if form == "tn" else normal(m, k)
     b = normal(n, k, seed=2) if form == "nt" else normal(k, n, seed=2)
-    return a, b, np.empty((m, n), np.float32)
+    return a, b, room(m, n)
 
 
 def ours(form: str, m: int, k: int, n: int) -> Callable[[], object]:

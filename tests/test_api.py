@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vibee
+from vibee.api import arrays
 
 SPEC = '''
 module("api", version=1)
@@ -246,6 +247,14 @@ def test_out_is_used(k):
     lo = np.zeros(5, "f4")
     got = k.minmax(x[0], out=(lo,))
     assert got[0] is lo and got[1] == x[0].max() and got[2] == x[0].argmax()
+
+
+def test_large_outputs_begin_with_a_line_of_memory():
+    for size in (1024, 4096, 100_003):
+        out = arrays.empty((size,), "f32")
+        assert out.shape == (size,) and out.dtype == np.float32 and out.flags.c_contiguous and out.flags.writeable
+        assert out.__array_interface__["data"][0] % 64 == 0
+    assert arrays.empty((3, 0, 5), "f64").shape == (3, 0, 5) and arrays.empty((7, 3), "bf16").dtype == np.uint16
 
 
 @pytest.mark.parametrize("make", [

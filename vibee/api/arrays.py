@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,19 @@ NUMPY: dict[str, np.dtype[Any]] = {
     "bool": np.dtype("?"),
 }  # fmt: skip
 
+LINE, PAGE = 64, 4096  # bytes
 _NAMES = {t: name for name, t in NUMPY.items() if name != "bf16"}
+
+
+def empty(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """An array to be written.  Where it has more than a page it begins with a line of memory: numpy's begin 16 bytes
+    after one, so that every vector of 64 bytes would lie across two."""
+    size = prod(shape) * NUMPY[dtype].itemsize
+    if size < PAGE:
+        return np.empty(shape, NUMPY[dtype])
+    room = np.empty(size + LINE, np.uint8)
+    start = -room.__array_interface__["data"][0] % LINE
+    return room[start : start + size].view(NUMPY[dtype]).reshape(shape)
 
 
 def view(fn: str, name: str, x: object) -> np.ndarray:

@@ -345,7 +345,7 @@ def _whole(fn: str, p: Param, x: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def _empty(fn: str, o: Param, shape: list[int]) -> np.ndarray:
     try:
-        return np.empty(shape, arrays.NUMPY[o.dtype])
+        return arrays.empty(shape, o.dtype)
     except (ValueError, MemoryError, OverflowError):
         raise MemoryError(f"{fn}: no memory for output {o.name} of shape {shape}") from None
 

@@ -181,7 +181,7 @@ class ModelFunctions:
         n = self._size(planned.arena, sizes)
         dtype = planned.procedure.params[_arena_at(planned)].dtype
         try:
-            return np.empty(n, arrays.NUMPY[dtype])
+            return arrays.empty((n,), dtype)
         except (MemoryError, ValueError):
             raise MemoryError(f"{self.__name__}: the arena would have {n} elements of {dtype}") from None
 
