@@ -202,7 +202,7 @@ def torch_change(count: int) -> Callable[[], object]:
 
 def ours_sum(count: int) -> Callable[[], object]:
     """`count` floats read by vibee."""
-    f, n, a = spec("training/benchmark").total, threads(), np.ones(count, np.float32)
+    f, n, a = spec("training/benchmark").total, threads(), normal(count)
     return lambda: f(a, threads=n) is None or None
 
 

@@ -72,8 +72,8 @@ def beyond(level: str) -> bool:
 
 
 def peer(name: str, level: str) -> str:
-    """What a peer is called beside vibee's level."""
-    return f"{name} AVX2" if beyond(level) else name
+    """What a peer is called beside vibee's level; not a longer name of the other, which a goal would take for it."""
+    return f"AVX2 {name}" if beyond(level) else name
 
 
 def cases(quick: bool) -> Iterator[Case]:

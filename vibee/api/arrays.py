@@ -23,8 +23,8 @@ _NAMES = {t: name for name, t in NUMPY.items() if name != "bf16"}
 
 
 def empty(shape: Sequence[int], dtype: str) -> np.ndarray:
-    """An array to be written.  Where it has more than a page it begins with a line of memory: numpy's begin 16 bytes
-    after one, so that every vector of 64 bytes would lie across two."""
+    """An array to be written.  From a page on it begins with a line of memory, as a part of a larger array: numpy's own
+    large ones begin 16 bytes after one, so that every vector of 64 bytes would lie across two."""
     size = prod(shape) * NUMPY[dtype].itemsize
     if size < PAGE:
         return np.empty(shape, NUMPY[dtype])

@@ -17,7 +17,7 @@ from .ctypes import vector_of
 
 WORTH_IT = 60_000  # cycles: below this, waking a thread costs more than it brings
 PARTS = 8  # costs are in parts of a cycle: this many additions of numbers are one cycle, vectorised
-STORE = 6  # of an element: so much work stores more than the near caches hold
+STORE = 6  # of an element: loops near the limit store hundreds of KB, which are in no near cache
 EACH = 58  # of a function of numbers that is called with arrays, for an element, whatever it computes
 COST = {"div": 4, "sqrt": 4, "mod": 8, "floordiv": 8, "call": 24, "pow": 64, "reduce": 64}
 

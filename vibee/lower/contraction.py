@@ -29,7 +29,7 @@ TILES = {"v2": (4, 2, 128), "v3": (6, 2, 256), "v4": (12, 2, 512)}
 ROWS = 48  # rows of A copied at once: a multiple of every tile's rows; stays in the second-level cache
 WAYS = 8  # lines of a set of the first cache: as many rows, a power of two apart, are read without a copy
 DEPTH = 512  # longest run of k between two visits to c
-PANEL = 32 * 1024  # most bytes of a panel of B: it stays in the first cache for all tiles of a block of rows
+PANEL = 32 * 1024  # most bytes of a panel of B along one k: it stays in a first cache of 48 KB for a block of rows
 FEW_ROWS = 4  # below this, copying B costs more than it saves
 
 
@@ -91,7 +91,7 @@ def whole_tiles(asked: int | None, default: int, unit: int) -> int:
 
 
 def longest_run(columns: int, dtype: str, held: int = 1) -> int:
-    """The longest run of k over panels of so many columns, whose elements hold one or more numbers along k."""
+    """The longest run of the first k over panels of so many columns, whose elements hold one or more numbers of it."""
     return min(DEPTH, held * PANEL * 8 // (columns * DTYPES[dtype].bits))
 
 
@@ -253,8 +253,8 @@ class Tile(Copies):
 
     def _soon(self, acc: list, row0: Expr, valid: Expr, wide: str) -> list:
         """A tile of c that is added to: asked for before the loop over k, for it comes from far, all of it at once."""
-        cells = [load(self.out, at, self.dtype) for row in self._vectors_of_c(acc, row0) for at in row]
-        again = Expr("and", (self._whole(acc, valid, wide), self._later()), None, "bool")
+        cells = [load(self.out, at, self.dtype) for row in self._places_in_c(acc, row0) for at in row]
+        again = Expr("and", (self._is_whole(acc, valid, wide), self._later()), None, "bool")
         return [If(again, [Prefetch(c, 0, len(c.args) - 1) for c in cells])]
 
     def _product(self, acc: list, a: str, b: list[str]) -> list:
@@ -277,7 +277,7 @@ class Tile(Copies):
         at = {self.parts.row: row, self.parts.col: col}
         return tuple(substitute(x, at) for x in self.idx)
 
-    def _vectors_of_c(self, acc: list, row0: Expr) -> list[list[tuple[Expr, ...]]]:
+    def _places_in_c(self, acc: list, row0: Expr) -> list[list[tuple[Expr, ...]]]:
         """Where the vectors of each row of a tile lie in c."""
         col0 = self._column()
         return [
@@ -285,7 +285,7 @@ class Tile(Copies):
             for r, row in enumerate(acc)
         ]
 
-    def _whole(self, acc: list, valid: Expr, wide: str) -> Expr:
+    def _is_whole(self, acc: list, valid: Expr, wide: str) -> Expr:
         """Are all rows and columns of a tile there?"""
         rows = Expr("eq", (valid, i(self.mr)), None, "bool")
         return Expr("and", (rows, Expr("eq", (local(wide), i(len(acc[0]) * self.width)), None, "bool")), None, "bool")
@@ -300,7 +300,7 @@ class Tile(Copies):
         whole: list = []
         again: list = []
         edge: list = []
-        for r, row in enumerate(self._vectors_of_c(acc, row0)):
+        for r, row in enumerate(self._places_in_c(acc, row0)):
             for v, at in enumerate(row):
                 value = local(acc[r][v], self.vec)
                 whole.append(Store(self.out, at, value))
@@ -318,7 +318,7 @@ class Tile(Copies):
         small = Alloc(tile, self.dtype, (i(self.mr), i(len(acc[0]) * self.width)), zero=False)
         return [
             If(
-                self._whole(acc, valid, wide),
+                self._is_whole(acc, valid, wide),
                 [If(later, again, whole)],
                 [small, *edge, If(later, copy(total), copy(cell))],
             ),

@@ -4,7 +4,7 @@ Each thread takes a share of the rows or of the columns of c, whichever there ar
 A and B for itself: threads meet once, and none reads what another has just written, which takes longer than copying
 it twice.  Columns are taken in blocks of PANELS panels, so that the copies of B have a largest size.
 
-How the work is divided changes no sum: every element of c adds its products in the order of k, in runs of DEPTH.
+How the work is divided changes no sum: every element of c adds its products in the order of k, in the runs of the tile.
 """
 
 from __future__ import annotations
