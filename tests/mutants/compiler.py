@@ -54,7 +54,7 @@ TABLE = [
     ("lower/nest.py", "if e.accumulate and not in_place(e):\n            return self._scatter(e)", "", "scatter-adds"),
     ("lower/contraction.py", "        zero = const(0, self.dtype)\n        fill = nest", "        return []\n        fill = nest",
      "zeros where a product has no terms"),
-    ("lower/contraction.py", 'later = Expr("gt", (local(self.k_start)', 'later = Expr("ge", (local(self.k_start)',
+    ("lower/contraction.py", 'return Expr("gt", (local(self.k_start)', 'return Expr("ge", (local(self.k_start)',
      "the first run of k adds to what was there"),
     ("lower/contraction_copies.py", "col = add(self._column(), jj)", "col = self._column()", "the columns of a panel"),
     ("lower/contraction_copies.py", "col: add(self._column(), column)}", "col: self._column()}",
