@@ -90,9 +90,15 @@ def whole_tiles(asked: int | None, default: int, unit: int) -> int:
     return default if asked is None else -(-asked // unit) * unit
 
 
-def longest_run(columns: int, dtype: str, held: int = 1) -> int:
-    """The longest run of the first k over panels of so many columns, whose elements hold one or more numbers of it."""
-    return min(DEPTH, held * PANEL * 8 // (columns * DTYPES[dtype].bits))
+def tile_columns(isa: str, dtype: str) -> int:
+    """The columns of a register tile, and of a panel of B."""
+    _, vectors, bits = TILES[isa]
+    return vectors * bits // DTYPES[dtype].bits
+
+
+def longest_run(isa: str, dtype: str, held: int = 1) -> int:
+    """The longest run of the first k over panels whose elements hold one or more numbers of it."""
+    return min(DEPTH, held * PANEL * 8 // (tile_columns(isa, dtype) * DTYPES[dtype].bits))
 
 
 class Tile(Copies):
@@ -125,7 +131,7 @@ class Tile(Copies):
         plain = again.a.op == "load" and str(again.a.attr) not in plan.pack
         self.in_place = self.by_rows and plain and self.mr <= WAYS  # are rows of A read where they are?
         self.block = whole_tiles(plan.size(again.row), ROWS, self.mr)
-        self.run = plan.size(self.ks[0][0]) or longest_run(self.nr, self.dtype, self.held)
+        self.run = plan.size(self.ks[0][0]) or longest_run(isa, self.dtype, self.held)
         self.columns = whole_tiles(plan.size(again.col), self.nr, self.nr) // self.nr  # panels
         for v in (*self.batch, *(n for n, _, _ in self.ks[1:])):
             plan.uncut(v, "register tiles have blocks of rows, columns and one summed index", e.span)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from vibee.lower.contraction import DEPTH, ROWS, TILES, longest_run, split
+from vibee.lower.contraction import DEPTH, ROWS, TILES, longest_run, split, tile_columns
 from vibee.lower.contraction_shares import PANELS
 from vibee.tree.defs import Call, Definition, Equation, Equations, For, Formula, Model, Procedure, statements
 from vibee.tree.expr import Expr, Span, bound_vars, walk
@@ -103,10 +103,8 @@ def _products(e: Equation, isas: list[str]) -> Iterator[tuple[Expr, int]]:
         yield row, ROWS
         yield k, DEPTH
         for isa in isas:
-            _, vectors, bits = TILES[isa]
-            columns = vectors * bits // DTYPES[dtype].bits
-            yield k, longest_run(columns, dtype)
-            yield col, PANELS * columns
+            yield k, longest_run(isa, dtype)
+            yield col, PANELS * tile_columns(isa, dtype)
 
 
 def _register_tiles(e: Equation, isas: list[str]) -> Iterator[list[tuple[Expr, int]]]:
@@ -114,9 +112,8 @@ def _register_tiles(e: Equation, isas: list[str]) -> Iterator[list[tuple[Expr, i
     columns and numbers in a vector.  So there are whole tiles, panels and vectors, and something beside each."""
     for row, k, col, dtype in _sides(e):
         for isa in isas:
-            rows, vectors, bits = TILES[isa]
-            width = bits // DTYPES[dtype].bits
-            yield [(row, rows + 1), (k, width + 1), (col, vectors * width + 1)]
+            rows, _, bits = TILES[isa]
+            yield [(row, rows + 1), (k, bits // DTYPES[dtype].bits + 1), (col, tile_columns(isa, dtype) + 1)]
 
 
 def _sides(e: Equation) -> Iterator[tuple[Expr, Expr, Expr, str]]:
