@@ -7,14 +7,17 @@ one by one.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Container
 from dataclasses import replace
 
 from vibee.tree.defs import Assign, Decl, Equation, For, Store
-from vibee.tree.expr import Expr, bound_vars, const, load, substitute
+from vibee.tree.expr import Expr, bound_vars, const, load, loads, substitute
 from vibee.tree.types import DTYPES
 
 from .build import Fresh, add, ceil_div, div, i, ix, local, mul, sub
 from .contraction import ROWS, Parts, split, whole_tiles
+from .group import in_place, rename
 from .reduction import freshen, nest, reduce_ranges, stride
 from .schedule import Plan
 
@@ -26,12 +29,34 @@ TILES = {"v2": (4, 2, 128), "v3": (4, 2, 256), "v4": (8, 2, 512)}
 
 def direct_parts(e: Equation) -> Parts | None:
     """The parts of a contraction whose factors can be read in place."""
-    p = split(e)
+    p = split(replace(e, accumulate=False))  # what is added to an array is a product, too
     if p is None or p.a.op != "load" or p.b.op != "load":
         return None
     if stride(p.b.args, p.col) != 1 or e.lhs in (p.a.attr, p.b.attr):
         return None
     return p
+
+
+def added(equations: list[Equation], temps: Container[str]) -> list[Equation]:
+    """The equations, in which a product that is only added to an array is one equation with `+=`: the tile adds it
+    where it belongs, and needs no memory for it."""
+    read = Counter(str(ld.attr) for e in equations for ld in loads(e.rhs))
+    out: list[Equation] = []
+    for e in equations:
+        product = _added(out[-1], e) if out and out[-1].lhs in temps and read[out[-1].lhs] == 1 else None
+        out[len(out) - bool(product) :] = [product or e]
+    return out
+
+
+def _added(t: Equation, e: Equation) -> Equation | None:
+    """The temporary `t` and `e`, which adds it element by element, as one."""
+    own = tuple(str(x.attr) for x in e.rhs.args)
+    if not e.accumulate or e.rhs.op != "load" or e.rhs.attr != t.lhs or own != e.vars or e.dims != t.dims:
+        return None
+    if not in_place(e) or set(own) & set(bound_vars(t.rhs)):
+        return None
+    both = replace(rename(t, dict(zip(t.vars, own, strict=True))), lhs=e.lhs, idx=e.idx, span=e.span)
+    return replace(both, accumulate=True) if direct_parts(both) else None
 
 
 def in_place_tiles(e: Equation, plan: Plan) -> bool:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from vibee.tree.defs import Equation
-from vibee.tree.expr import Expr, loads, substitute, var, walk
+from vibee.tree.expr import Expr, free_vars, loads, substitute, var, walk
 
 from .contraction import is_contraction
+from .reduction import downward
 from .schedule import Schedule
 
 
@@ -41,11 +42,18 @@ def stands_alone(e: Equation) -> bool:
     return e.accumulate or not e.vars or e.rhs.op == "scan" or is_contraction(e)
 
 
+def outer_loops(e: Equation) -> int:
+    """How many of its loops an equation can share: all, but that along which a reduction down the rows has its
+    results side by side; inside it each would run through memory by itself, row after row."""
+    side_by_side = e.vars and e.rhs.op == "reduce" and downward(e.rhs, e.vars[-1])
+    return len(e.vars) - bool(side_by_side)
+
+
 def shared_prefix(e: Equation, group: Group) -> int:
     """How many outer loops `e` can share with `group`; 0 if it must not join."""
     first = group.equations[0]
     p = 0
-    while p < min(len(e.dims), group.prefix) and e.dims[p] == first.dims[p]:
+    while p < min(outer_loops(e), group.prefix) and e.dims[p] == first.dims[p]:
         p += 1
     for ld in loads(e.rhs):
         if ld.attr in group.writes:
@@ -86,7 +94,7 @@ def fuse(equations: list[Equation]) -> list[Group]:
                 start = n + 1
         place = None if stands_alone(e) or e.lhs in home else _find(e, groups, start, needed)
         if place is None:
-            groups.append(Group([e], len(e.vars), stands_alone(e)))
+            groups.append(Group([e], outer_loops(e), stands_alone(e)))
             place = len(groups) - 1
         home[e.lhs] = max(place, home.get(e.lhs, -1))
     return groups
@@ -131,6 +139,13 @@ def local_temps(group: Group, all_groups: list[Group], temps: set[str]) -> set[s
                 outside.add(e.lhs)
     mine = {e.lhs for e in group.equations if e.lhs in temps and len(e.vars) >= group.prefix}
     return mine - outside
+
+
+def in_place(e: Equation) -> bool:
+    """Does `+=` add to each element once: is every variable an index by itself?"""
+    plain = [x.attr for x in e.idx if x.op == "var" and x.attr in e.vars]
+    mixed = any(free_vars(x) & set(e.vars) for x in e.idx if x.op != "var")
+    return not mixed and sorted(plain) == sorted(e.vars)  # type: ignore[type-var]
 
 
 def rename(e: Equation, names: dict[str, str]) -> Equation:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, Param, Store
-from vibee.tree.expr import Expr, bound_vars, free_vars, load, loads, rebuild, show, substitute
+from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Param, Store
+from vibee.tree.expr import Expr, bound_vars, free_vars, load, rebuild, show, substitute
 from vibee.tree.normal import neutral
 
-from .build import Fresh, add, at_least_zero, ceil_div, combine, i, local, mul, serial, sub, subst_stmt
+from .build import Fresh, add, at_least_zero, ceil_div, combine, i, is_const, local, mul, serial, sub, subst_stmt
 from .contraction import is_contraction, lower_contraction, streamed, tiles
-from .direct import Direct, direct_parts, in_place_tiles
-from .group import Group, fuse, local_temps, refit, rename
-from .reduction import contiguous_along, expanded, freshen, nest, reduce_blocks, reduce_ranges, reduce_scalar, stride
+from .direct import Direct, added, direct_parts, in_place_tiles
+from .group import Group, fuse, in_place, local_temps, refit, rename
+from .reduction import (
+    downward,
+    expanded,
+    freshen,
+    nest,
+    reduce_blocks,
+    reduce_ranges,
+    reduce_scalar,
+    side_by_side,
+)
 from .schedule import Schedule
 from .share import share_rows
 
@@ -35,6 +44,8 @@ class Nests:
     def lower(self, equations: list[Equation], temps: dict[str, Param], parallel: bool = True) -> list:
         """Statements that evaluate `equations`; `temps` are the arrays that belong to them."""
         self.parallel = parallel
+        if not parallel and self.isa != "plain":
+            equations = added(equations, temps)
         groups = refit(fuse(equations), self.schedule)
         out: list = []
         kept: dict[str, set[str]] = {}
@@ -42,8 +53,9 @@ class Nests:
             kept[str(n)] = local_temps(g, groups, set(temps))
         inner = set().union(*kept.values()) if kept else set()
         self.scalars |= {t: local(self.fresh.own(t), p.dtype) for t, p in temps.items() if not p.shape}
+        defined = {e.lhs for e in equations}
         for name, p in temps.items():
-            if name not in inner and p.shape:
+            if name in defined - inner and p.shape:
                 self.fresh.reserved.discard(name)  # it keeps its name
                 scattered = any(e.accumulate and e.lhs == name for e in equations)
                 out.append(Alloc(name, p.dtype, p.shape, zero=scattered))
@@ -60,6 +72,8 @@ class Nests:
     def _group(self, g: Group, mine: set[str], temps: dict[str, Param]) -> list:
         g.equations = [replace(e, rhs=self._subst(e.rhs, {})) for e in g.equations]
         e = g.equations[0]
+        if e.accumulate and e.rhs.op == "reduce":
+            return Direct(e, self.isa, self.fresh).lower()
         if is_contraction(e) and self.isa != "plain":
             if self.parallel and tiles(e, self.plan):
                 self.plan.prefetch |= streamed(e)
@@ -185,7 +199,7 @@ class Nests:
         if wanted is None and self.plan.outer(bound_vars(r)):
             return None
         if wanted is None:
-            return names[-1] if self._downward(r, names[-1]) else None
+            return names[-1] if downward(r, names[-1]) else None
         if r.attr[0] in ("argmax", "argmin"):  # type: ignore[index]
             self.plan.not_inner(wanted, f"{r.attr[0]} runs inside it", e.span)  # type: ignore[index]
         elif any(wanted in free_vars(b) for b in r.args[1:]):
@@ -194,35 +208,37 @@ class Nests:
             return wanted
         return None
 
-    def _downward(self, r: Expr, col: str) -> bool:
-        """Does the reduction read memory in order along `col` but not along its own last variable?"""
-        if r.attr[0] in ("argmax", "argmin", "any", "all"):  # type: ignore[index]
-            return False
-        along = any(stride(ld.args, col) == 1 for ld in loads(r.args[0]))
-        last = r.attr[1][-1]  # type: ignore[index]
-        bounds = any(col in str(show(b)) for b in r.args[1:])
-        return along and not bounds and contiguous_along(r.args[0], col) and not contiguous_along(r.args[0], last)
-
     def _columns(self, e: Equation, col: str, outer: int = 0, table: dict | None = None) -> list:
-        """Reduce down the rows with COLUMNS accumulators side by side, each in plain order of k."""
+        """Reduce down the rows with COLUMNS accumulators side by side, each in plain order of k: in vectors where all
+        are there, and else in an array."""
         table = table or {}
         r = freshen(self.plan.ordered(self._subst(e.rhs, table), e.span), self.fresh)
-        op, dim = r.attr[0], e.dims[e.vars.index(col)]  # type: ignore[index]
-        side = self.plan.size(col) or COLUMNS
+        op, dim = str(r.attr[0]), e.dims[e.vars.index(col)]  # type: ignore[index]
+        side = self.plan.size(col) or min(COLUMNS, int(dim.attr) if is_const(dim) else COLUMNS)
         block, c, acc = self.fresh.part(col, "block"), self.fresh.part(col, "c"), self.fresh("acc")
         count = self.fresh(f"{col}_count")
         at = load(acc, (local(c),), r.dtype)
-        here = add(mul(local(block), i(side)), local(c))
-        where = {col: here}
+        first = mul(local(block), i(side))
+        ranges = self.plan.cut_all(reduce_ranges(r))
+
+        def value(n: Expr) -> Expr:
+            return substitute(r.args[0], {col: add(first, n)})
+
+        def put(n: Expr, total: Expr) -> Assign | Store:
+            where = {col: add(first, n)}
+            return self._put(replace(e, idx=tuple(substitute(x, where) for x in e.idx)), total, table)
+
         each = lambda s: For(c, i(0), local(count), [s])  # noqa: E731 - one loop form, three bodies
-        value = substitute(r.args[0], where)
-        put = self._put(replace(e, idx=tuple(substitute(x, where) for x in e.idx)), at, table)
-        body = [
-            Decl(count, "i64", Expr("min", (i(side), sub(dim, mul(local(block), i(side)))), None, "i64")),
+        some = [
             Alloc(acc, r.dtype, (i(side),), zero=False),
             each(Store(acc, (local(c),), neutral(op, r.dtype))),
-            *nest(self.plan.cut_all(reduce_ranges(r)), [each(Store(acc, (local(c),), combine(op, at, value)))]),
-            each(put),
+            *nest(ranges, [each(Store(acc, (local(c),), combine(op, at, value(local(c)))))]),
+            each(put(local(c), at)),
+        ]
+        every = side_by_side(op, r.dtype, ranges, side, value, put, self.fresh)
+        body = [
+            Decl(count, "i64", Expr("min", (i(side), sub(dim, mul(local(block), i(side)))), None, "i64")),
+            *([If(Expr("eq", (local(count), i(side)), None, "bool"), every, some)] if every else some),
         ]
         loops = [(v, d) for v, d in zip(e.vars[outer:], e.dims[outer:], strict=True) if v != col]
         inside = outer > 0 and self.plan.inside(e.vars[outer:], e.vars[:outer], e.span)
@@ -287,13 +303,6 @@ class Nests:
         rows = [*self.plan.cut_all([r for r in ranges if r[0] != col]), (c, i(0), local(count))]
         body = nest(sorted(rows, key=inner), [subst_stmt(s, here) for s in put])
         return self.plan.arrange([(block, ceil_div(dim, side))], [Decl(count, "i64", width), *body])
-
-
-def in_place(e: Equation) -> bool:
-    """Does `+=` add to each element once: is every variable an index by itself?"""
-    plain = [x.attr for x in e.idx if x.op == "var" and x.attr in e.vars]
-    mixed = any(free_vars(x) & set(e.vars) for x in e.idx if x.op != "var")
-    return not mixed and sorted(plain) == sorted(e.vars)  # type: ignore[type-var]
 
 
 def parallel_nest(ranges: list[tuple[str, Expr]], body: list) -> list:

@@ -8,7 +8,7 @@ l + LANES/2, and so on).  The order depends on the sizes alone, never on threads
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from vibee.tree.defs import Alloc, Assign, Decl, For, If, Prefetch, Store
@@ -50,6 +50,17 @@ def unit_step(e: Expr, name: str) -> bool:
 def contiguous_along(body: Expr, name: str) -> bool:
     """Do all reads of `body` stay or move to the next element when `name` grows?"""
     return all(stride(ld.args, name) is not None for ld in loads(body))
+
+
+def downward(r: Expr, col: str) -> bool:
+    """Does the reduction `r` read memory in order along `col` but not along its own last variable?"""
+    if r.attr[0] in ("argmax", "argmin", "any", "all"):  # type: ignore[index]
+        return False
+    along = any(stride(ld.args, col) == 1 for ld in loads(r.args[0]))
+    bounds = any(col in free_vars(b) for b in r.args[1:])
+    return (
+        along and not bounds and contiguous_along(r.args[0], col) and not contiguous_along(r.args[0], bound_vars(r)[-1])
+    )
 
 
 def reduce_ranges(e: Expr) -> list[tuple[str, Expr, Expr]]:
@@ -209,6 +220,36 @@ def _partials(op: str, dtype: str, lanes: str, lane: str, value: Expr, fresh: Fr
         [each(value), *take],
         [Store(lanes, (k,), v) for k, v in parts],
     )
+
+
+def side_by_side(
+    op: str, dtype: str, ranges: list, side: int, value: Callable[[Expr], Expr], put: Callable, fresh: Fresh
+) -> list:
+    """`side` reductions over the same ranges whose partial results are vectors; nothing where vectors do not fit.
+
+    value(n) is what reduction n adds, put(n, total) what is done with its result.  What a step adds is read as vectors
+    where it lies side by side in memory; else it stands in an array first, as in `_partials`."""
+    width = fresh.bits // DTYPES[dtype].bits
+    if not width or side % width or not is_float(dtype):
+        return []
+    vec, lanes, lane = f"{dtype}x{width}", fresh("lanes"), fresh("lane")
+    parts = [(i(k), local(fresh("part"), vec)) for k in range(0, side, width)]
+    start = Expr("splat", (neutral(op, dtype),), None, vec)
+    every = For(lane, i(0), i(side), [Store(lanes, (local(lane),), value(local(lane)))])
+    term = value(local(lane))
+    there = term.op == "load" and stride(term.args, lane) == 1
+
+    def step(k: Expr, v: Expr) -> Assign:
+        found = substitute(term, {lane: k}) if there else load(lanes, (k,), dtype)
+        return Assign(str(v.attr), combine(op, v, Expr("vload", found.args, found.attr, vec)))
+
+    return [
+        Alloc(lanes, dtype, (i(side),), zero=False),
+        *(Decl(str(v.attr), vec, start) for _, v in parts),
+        *nest(ranges, [*([] if there else [every]), *(step(k, v) for k, v in parts)]),
+        *(Store(lanes, (k,), v) for k, v in parts),
+        For(lane, i(0), i(side), [put(local(lane), load(lanes, (local(lane),), dtype))]),
+    ]
 
 
 def _arg_reduce(op: str, body: Expr, ranges: list, loops: list, fresh: Fresh) -> tuple[list, Expr]:
