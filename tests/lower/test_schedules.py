@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -282,8 +283,11 @@ def test_the_simd_loop_is_the_innermost():
     assert [x[1] for x in loops("masked", "simd(i)")] == ["j", "i"]
     assert [x[1] for x in loops("transpose", "simd(c)")] == ["r", "c"]
     # sums of several rows side by side: the loop over d runs around that over n
-    assert [x[:2] for x in loops("rows", "simd(n)")][2:4] == [(2, "d"), (3, "n_c")]
-    assert [x[1] for x in loops("matmul", "simd(i)") if x[0] == 3] == ["i_c"]
+    nests = [x[:2] for x in loops("rows", "simd(n)")]
+    assert nests[1:3] == [(3, "d"), (4, "lane")]
+    assert nests[5:7] == [(3, "d"), (4, "n_c")]
+    nests = loops("matmul", "simd(i)")
+    assert {a[1] for a, b in pairwise([*nests, (0,)]) if b[0] <= a[0]} == {"lane", "i_c"}
     # along the summed index: lanes, even where it does not lie contiguously
     assert {"n_0", "lane"} <= {x[1] for x in loops("columns", "simd(n)")}
     assert "lane" not in {x[1] for x in loops("columns", "parallel(d)")}

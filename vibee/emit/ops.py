@@ -178,6 +178,7 @@ def _invert(e: Expr, b: Body) -> Text:
 
 
 def _helper(e: Expr, b: Body) -> Text:
+    b.ctype(e.dtype)  # a type of vectors is declared before what is done with it
     name = b.module.header.use(f"vb_{e.op}_{e.dtype}")
     return f"{name}({', '.join(ex(a, b) for a in e.args)})", ATOM
 

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from typing import Any
 
@@ -67,18 +67,19 @@ def _lower(d: Definition, isa: str, lookup: Lookup, thorough: bool) -> tuple[Pro
 
 def zeroed(p: Procedure, lookup: Lookup, fresh: Fresh, promised: bool) -> tuple[Procedure, list[Obligation]]:
     """Arrays that are not proved to be written before they are read begin as zeros, which is what the language
-    promises of the outputs of a procedure."""
-    found = check_written(p, lookup)
+    promises of the arrays and outputs of a procedure."""
+
+    def begin(body: list, unsure: Set[str]) -> list:
+        return map_stmts(body, lambda s: replace(s, zero=s.name in unsure) if isinstance(s, Alloc) else s)  # type: ignore[type-var]
+
+    zeros = {s.name for s in _all(p.body) if isinstance(s, Alloc) and s.zero}
+    found = check_written(replace(p, body=begin(p.body, set())), lookup)
     unsure = {array for array, o in found if not o.proved}
     outs = [t for o in p.outs if o.name in unsure for t in fill(o.name, o.dtype, o.shape, fresh)]
-
-    def one(s: object) -> object:
-        return replace(s, zero=True) if isinstance(s, Alloc) and s.name in unsure else s
-
-    names = {o.name for o in p.outs} if promised else set()
+    names = zeros | {o.name for o in p.outs} if promised else zeros
     told = [replace(o, proved=True, what=f"{array} begins as zeros") if array in names & unsure else o
             for array, o in found]  # fmt: skip
-    return replace(p, body=[*outs, *map_stmts(p.body, one)]), told
+    return replace(p, body=[*outs, *begin(p.body, unsure)]), told
 
 
 def _formula(d: Formula, fresh: Fresh, isa: str) -> tuple[Procedure, list[Obligation]]:

@@ -24,6 +24,7 @@ from .reduction import (
 )
 from .schedule import Schedule
 from .share import share_rows
+from .transpose import transpose_of
 
 COLUMNS = 64  # accumulators side by side when a reduction runs down the rows
 ONE_PASS = ("argmax", "argmin", "any", "all")
@@ -104,6 +105,9 @@ class Nests:
             if col is not None:
                 return self._columns(e, col)
             keep = 0
+        turned = None if self.schedule.words else transpose_of(e, self.fresh.bits)
+        if turned is not None:
+            return [s for loops, body in turned.lower(self.fresh) for s in self.plan.arrange(loops, body)]
         return self.plan.arrange(list(zip(e.vars, e.dims, strict=True)), self._element(e, {}, e.vars), keep)
 
     def _fused(self, g: Group, mine: set[str], temps: dict[str, Param]) -> list:

@@ -176,11 +176,22 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh, plan: Plan | None) -> t
     ]
     half = LANES // 2
     while half:
-        pair = combine(op, at(local(lane)), at(add(local(lane), i(half))))
-        out.append(For(lane, i(0), i(half), [Store(lanes, (local(lane),), pair)]))
+        out += _folded(op, e.dtype, lanes, lane, half, fresh)
         half //= 2
     out.append(Assign(str(acc.attr), combine(op, at(i(0)), acc)))
     return out, acc
+
+
+def _folded(op: str, dtype: str, lanes: str, lane: str, half: int, fresh: Fresh) -> list:
+    """The first `half` partial results combined with those `half` further on, in vectors where they are as long."""
+    bits = DTYPES[dtype].bits
+    width = min(half, fresh.bits // bits)
+    if width * bits < 128:
+        pair = [load(lanes, (n,), dtype) for n in (local(lane), add(local(lane), i(half)))]
+        return [For(lane, i(0), i(half), [Store(lanes, (local(lane),), combine(op, *pair))])]
+    vec = f"{dtype}x{width}"
+    pairs = [[Expr("vload", (i(n),), lanes, vec) for n in (k, k + half)] for k in range(0, half, width)]
+    return [Store(lanes, a.args, combine(op, a, b)) for a, b in pairs]
 
 
 def _soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]:
