@@ -58,7 +58,7 @@ def test_a_reduction_down_the_rows_does_not_share_the_loop_along_its_results():
     p, _ = lowered(SPREAD)
     assert len(vectors(p)) == 2 * 4  # 64 sums and 64 maxima, in vectors of 16
     text = definition(p)
-    assert "mu_sum[j_block * 64 + lane] = lanes[lane]" in text
+    assert "mu_sum[j_block * 64 + beside] = terms[beside]" in text
 
 
 def test_one_dimension_around_them_is_still_shared():

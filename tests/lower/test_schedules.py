@@ -284,10 +284,10 @@ def test_the_simd_loop_is_the_innermost():
     assert [x[1] for x in loops("transpose", "simd(c)")] == ["r", "c"]
     # sums of several rows side by side: the loop over d runs around that over n
     nests = [x[:2] for x in loops("rows", "simd(n)")]
-    assert nests[1:3] == [(3, "d"), (4, "lane")]
+    assert nests[1:3] == [(3, "d"), (4, "beside")]
     assert nests[5:7] == [(3, "d"), (4, "n_c")]
     nests = loops("matmul", "simd(i)")
-    assert {a[1] for a, b in pairwise([*nests, (0,)]) if b[0] <= a[0]} == {"lane", "i_c"}
+    assert {a[1] for a, b in pairwise([*nests, (0,)]) if b[0] <= a[0]} == {"beside", "i_c"}
     # along the summed index: lanes, even where it does not lie contiguously
     assert {"n_0", "lane"} <= {x[1] for x in loops("columns", "simd(n)")}
     assert "lane" not in {x[1] for x in loops("columns", "parallel(d)")}

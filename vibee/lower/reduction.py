@@ -243,23 +243,23 @@ def side_by_side(
     width = fresh.bits // DTYPES[dtype].bits
     if not width or side % width or not is_float(dtype):
         return []
-    vec, lanes, lane = f"{dtype}x{width}", fresh("lanes"), fresh("lane")
+    vec, terms, beside = f"{dtype}x{width}", fresh("terms"), fresh("beside")
     parts = [(i(k), local(fresh("part"), vec)) for k in range(0, side, width)]
     start = Expr("splat", (neutral(op, dtype),), None, vec)
-    every = For(lane, i(0), i(side), [Store(lanes, (local(lane),), value(local(lane)))])
-    term = value(local(lane))
-    there = term.op == "load" and stride(term.args, lane) == 1
+    every = For(beside, i(0), i(side), [Store(terms, (local(beside),), value(local(beside)))])
+    term = value(local(beside))
+    there = term.op == "load" and stride(term.args, beside) == 1
 
     def step(k: Expr, v: Expr) -> Assign:
-        found = substitute(term, {lane: k}) if there else load(lanes, (k,), dtype)
+        found = substitute(term, {beside: k}) if there else load(terms, (k,), dtype)
         return Assign(str(v.attr), combine(op, v, Expr("vload", found.args, found.attr, vec)))
 
     return [
-        Alloc(lanes, dtype, (i(side),), zero=False),
+        Alloc(terms, dtype, (i(side),), zero=False),
         *(Decl(str(v.attr), vec, start) for _, v in parts),
         *nest(ranges, [*([] if there else [every]), *(step(k, v) for k, v in parts)]),
-        *(Store(lanes, (k,), v) for k, v in parts),
-        For(lane, i(0), i(side), [put(local(lane), load(lanes, (local(lane),), dtype))]),
+        *(Store(terms, (k,), v) for k, v in parts),
+        For(beside, i(0), i(side), [put(local(beside), load(terms, (local(beside),), dtype))]),
     ]
 
 
