@@ -8,7 +8,7 @@ import os
 
 # libgomp reads these when a kernel module is loaded.  Its default lets idle threads spin for
 # milliseconds, which on a busy machine costs more than a small model's whole answer.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import sys
 

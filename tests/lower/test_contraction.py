@@ -9,7 +9,7 @@ from vibee.api.arrays import NUMPY
 from vibee.check import load_text
 from vibee.emit import emit_module
 from vibee.lower import lower_with_report
-from vibee.lower.contraction import TILES, longest_run
+from vibee.lower.contraction import TILES, run_of_panels
 from vibee.lower.contraction_bf16 import PairTile
 from vibee.prove.replay import Machine
 from vibee.tree.defs import Alloc, statements
@@ -129,8 +129,8 @@ def lowered(text: str, isa: str = "v3"):
 
 def test_a_panel_stays_in_the_first_cache():
     """The longest runs of k; a word of bf16 holds two numbers."""
-    assert {isa: longest_run(isa, "f32") for isa in TILES} == {"v2": 512, "v3": 512, "v4": 256}
-    assert longest_run("v4", "f64") == 256 and longest_run("v4", "f32", PairTile.held) == 512
+    assert {isa: run_of_panels(isa, "f32") for isa in TILES} == {"v2": 512, "v3": 512, "v4": 256}
+    assert run_of_panels("v4", "f64") == 256 and run_of_panels("v4", "f32", PairTile.held) == 512
 
 
 @pytest.mark.parametrize("isa", ["v3", "v4"])

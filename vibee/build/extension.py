@@ -19,7 +19,7 @@ from .compiler import compile_c, cythonize, shared_views
 from .errors import BuildError
 from .flags import OPENMP, compile_flags, default_isa, has_levels, link_flags
 
-SPIN = "1000"  # about ten microseconds
+SPIN = "2000"  # 20 to 80 microseconds
 
 _lock = threading.RLock()
 

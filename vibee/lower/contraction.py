@@ -17,7 +17,7 @@ from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Pre
 from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, substitute
 from vibee.tree.types import DTYPES
 
-from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub
+from .build import Fresh, add, ceil_div, div, i, less, local, mul, sub, subst_stmt
 from .contraction_copies import Copies
 from .contraction_shares import lower_shares
 from .reduction import freshen, nest, reduce_ranges
@@ -30,6 +30,7 @@ ROWS = 48  # rows of A copied at once: a multiple of every tile's rows; stays in
 WAYS = 8  # lines of a set of the first cache: as many rows, a power of two apart, are read without a copy
 DEPTH = 512  # longest run of k between two visits to c
 PANEL = 32 * 1024  # most bytes of a panel of B along one k: it stays in a first cache of 48 KB for a block of rows
+REST = 3  # halves of a run: what is left of k and no longer is one run, for a visit to c takes longer than a late panel
 FEW_ROWS = 4  # below this, copying B costs more than it saves
 
 
@@ -96,8 +97,8 @@ def tile_columns(isa: str, dtype: str) -> int:
     return vectors * bits // DTYPES[dtype].bits
 
 
-def longest_run(isa: str, dtype: str, held: int = 1) -> int:
-    """The longest run of the first k over panels whose elements hold one or more numbers of it."""
+def run_of_panels(isa: str, dtype: str, held: int = 1) -> int:
+    """The run of the first k over panels whose elements hold one or more numbers of it."""
     return min(DEPTH, held * PANEL * 8 // (tile_columns(isa, dtype) * DTYPES[dtype].bits))
 
 
@@ -131,7 +132,9 @@ class Tile(Copies):
         plain = again.a.op == "load" and str(again.a.attr) not in plan.pack
         self.in_place = self.by_rows and plain and self.mr <= WAYS  # are rows of A read where they are?
         self.block = whole_tiles(plan.size(again.row), ROWS, self.mr)
-        self.run = plan.size(self.ks[0][0]) or longest_run(isa, self.dtype, self.held)
+        asked = plan.size(self.ks[0][0])
+        self.run = asked or run_of_panels(isa, self.dtype, self.held)
+        self.longest = asked or self.run * REST // 2
         self.columns = whole_tiles(plan.size(again.col), self.nr, self.nr) // self.nr  # panels
         for v in (*self.batch, *(n for n, _, _ in self.ks[1:])):
             plan.uncut(v, "register tiles have blocks of rows, columns and one summed index", e.span)
@@ -161,7 +164,7 @@ class Tile(Copies):
         return [
             Alloc(self.bp, self.panel_dtype, (*panels, self.panels, *self.depth(), i(self.nr)), zero=False),
             *self._empty(klo, khi),
-            For(self.k_start, klo, khi, [*self.run_of_k(), self._pack_b(), self._rows()], step=self.run),
+            self.runs_of_k([*self.run_of_k(), self._pack_b(), self._rows()]),
         ]
 
     def _by_shares(self) -> bool:
@@ -264,8 +267,16 @@ class Tile(Copies):
         return [If(again, [Prefetch(c, 0, len(c.args) - 1) for c in cells])]
 
     def _product(self, acc: list, a: str, b: list[str]) -> list:
-        """The tile over the whole run of k."""
-        return self._k_loops(self._step(acc, a, b))
+        """The tile over the whole run of k, two at a time: what counts k takes turns of the units that multiply."""
+        step = self._step(acc, a, b)
+        if len(self.ks) > 1:
+            return self._k_loops(step)
+        again = [subst_stmt(s, {self.kk: add(local(self.kk), i(1))}) for s in step]
+        even = mul(div(local(self.k_run), i(2)), i(2))
+        return [
+            For(self.kk, i(0), even, [*step, *again], step=2),
+            For(self.kk, even, local(self.k_run), step),
+        ]
 
     def _step(self, acc: list, a: str, b: list[str]) -> list:
         """One k: the tile grows by the product of a column of A and a row of B."""

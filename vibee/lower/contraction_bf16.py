@@ -18,6 +18,7 @@ from vibee.tree.expr import Expr, const, load, substitute
 
 from .build import Fresh, add, ceil_div, div, i, local, mul
 from .contraction import Tile
+from .contraction_copies import LINE
 from .reduction import nest
 from .schedule import Plan
 
@@ -49,7 +50,7 @@ class PairTile(Tile):
 
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
         super().__init__(e, isa, fresh, plan)
-        self.run += self.run % 2
+        self.run, self.longest = self.run + self.run % 2, self.longest + self.longest % 2
         self.pairs = fresh("pairs")
         self.panel_dtype, self.words = "u32", f"u32x{self.width}"
 
@@ -63,6 +64,10 @@ class PairTile(Tile):
         """Axes of a copy that run over pairs of the first k and over the others."""
         first, *rest = super().depth()
         return [mul(ceil_div(first, 2 * self.unit), i(self.unit)), *rest]
+
+    def row_length(self) -> int:
+        """Pairs between two rows of a copy."""
+        return -(-self.longest // (2 * self.unit)) * self.unit + LINE
 
     def all_pairs(self) -> Expr:
         """How many pairs a run has."""

@@ -15,7 +15,7 @@ from vibee.tree.defs import Alloc, Decl, For, If, Prefetch, Store
 from vibee.tree.expr import Expr, const, free_vars, load, loads, substitute
 from vibee.tree.turn import Turn
 
-from .build import Fresh, add, div, i, local, mul, sub, subst_stmt
+from .build import Fresh, add, div, i, ix, local, mul, sub, subst_stmt
 from .reduction import nest, stride, unit_step
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SOON = 16  # steps of k between what is copied across k and what is asked for
 GAP = 8  # steps of k between the copies of two tiles, which are written together: else lines share a set of the cache
+LINE = 16  # elements
 GROUP = 8  # columns of B copied together where memory runs along k
 
 
@@ -50,7 +51,8 @@ class Copies:
     nv: int  # vectors in a row of a tile
     nr: int  # numbers in a row of a tile
     block: int  # rows of A copied at once
-    run: int  # longest run of the first k
+    run: int  # a run of the first k
+    longest: int  # the longest: a rest of k that is no longer is one run
     by_rows: bool  # are rows of A copied as they lie?
     panel_batch: list[str]  # axes of B beside its own and the summed ones
     bp: str  # the copies of B and A
@@ -71,15 +73,23 @@ class Copies:
         """Does memory run along k in every read of a factor?"""
         return len(self.ks) == 1 and all(stride(ld.args, self.ks[0][0]) == 1 for ld in loads(e))
 
+    def runs_of_k(self, body: list) -> For:
+        """`body` for each run of k.  None starts where the run before it is long enough to take what is left."""
+        _, lo, hi = self.ks[0]
+        end = ix("max", sub(hi, i(self.longest - self.run)), ix("min", add(lo, i(1)), hi))
+        return For(self.k_start, lo, hi if self.longest == self.run else end, body, step=self.run)
+
     def run_of_k(self) -> list:
         """The length of the run of k that starts at k_start."""
-        run = Expr("min", (i(self.run), sub(self.ks[0][2], local(self.k_start))), None, "i64")
-        return [Decl(self.k_run, "i64", run)]
+        left = sub(self.ks[0][2], local(self.k_start))
+        last = Expr("le", (left, i(self.longest)), None, "bool")
+        most = Expr("where", (last, i(self.longest), i(self.run)), None, "i64")
+        return [Decl(self.k_run, "i64", ix("min", left, i(self.run) if self.longest == self.run else most))]
 
     def depth(self) -> list[Expr]:
         """Axes of a copy that run over k."""
         _, lo, hi = self.ks[0]
-        first = Expr("min", (i(self.run), sub(hi, lo)), None, "i64")
+        first = Expr("min", (i(self.longest), sub(hi, lo)), None, "i64")
         return [first, *(sub(hi, lo) for _, lo, hi in self.ks[1:])]
 
     def _k_loops(self, body: list) -> list:
@@ -166,9 +176,14 @@ class Copies:
             return (add(mul(tile, i(self.mr)), row), *self._k_index())
         return (tile, *self._k_index(), row)
 
+    def row_length(self) -> int:
+        """Elements between two rows that are copied as they lie: known when loops are compiled, so that one pointer
+        serves all rows of a tile, and no power of two, for which rows would share sets of the cache."""
+        return self.longest + LINE
+
     def room_a(self) -> Alloc:
         """Where the copy of a block of rows of A lies."""
-        shape = (i(self.block), *self.depth())
+        shape: tuple[Expr, ...] = (i(self.block), i(self.row_length()))
         if not self.by_rows:
             depth = self.depth() if len(self.ks) > 1 else [add(self.depth()[0], i(GAP))]
             shape = (i(self.block // self.mr), *depth, i(self.mr))

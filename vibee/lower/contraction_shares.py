@@ -71,13 +71,12 @@ def _column_blocks(t: Tile, first_row: Expr, row_end: str, first: Expr, end: str
     start, count = t.fresh("column_0"), t.fresh("column_count")
     t.first_column, t.column_count = local(start), local(count)
     panels = ceil_div(local(count), t.nr)
-    _, klo, khi = t.ks[0]
     copy = For(t.jb, i(0), panels, t.panel())
     run = [*t.run_of_k(), copy, _row_blocks(t, first_row, row_end, panels)]
     width = PANELS * t.nr
     body = [
         Decl(count, "i64", ix("min", i(width), sub(local(end), local(start)))),
-        For(t.k_start, klo, khi, run, step=t.run),
+        t.runs_of_k(run),
     ]
     return For(start, first, local(end), body, step=width)
 

@@ -21,6 +21,7 @@ from .schedule import Plan
 
 LANES = 16
 AHEAD = 4096  # bytes between what is added and what is asked for, where a sum runs through memory
+REGISTERS = 8  # most vectors of partial results side by side: half of those of AVX2
 BLOCKS = 64  # partial results of a parallel reduction, whatever the number of threads
 
 
@@ -241,7 +242,7 @@ def side_by_side(
     value(n) is what reduction n adds, put(n, total) what is done with its result.  What a step adds is read as vectors
     where it lies side by side in memory; else it stands in an array first, as in `_partials`."""
     width = fresh.bits // DTYPES[dtype].bits
-    if not width or side % width or not is_float(dtype):
+    if not width or side % width or side // width > REGISTERS or not is_float(dtype):
         return []
     vec, terms, beside = f"{dtype}x{width}", fresh("terms"), fresh("beside")
     parts = [(i(k), local(fresh("part"), vec)) for k in range(0, side, width)]

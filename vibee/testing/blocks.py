@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from vibee.lower.contraction import DEPTH, ROWS, TILES, longest_run, split, tile_columns
+from vibee.lower.contraction import DEPTH, ROWS, TILES, run_of_panels, split, tile_columns
 from vibee.lower.contraction_shares import PANELS
 from vibee.tree.defs import Call, Definition, Equation, Equations, For, Formula, Model, Procedure, statements
 from vibee.tree.expr import Expr, Span, bound_vars, walk
@@ -103,7 +103,7 @@ def _products(e: Equation, isas: list[str]) -> Iterator[tuple[Expr, int]]:
         yield row, ROWS
         yield k, DEPTH
         for isa in isas:
-            yield k, longest_run(isa, dtype)
+            yield k, run_of_panels(isa, dtype)
             yield col, PANELS * tile_columns(isa, dtype)
 
 
