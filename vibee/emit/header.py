@@ -149,6 +149,20 @@ static inline vb_v16f vb_dot2_avx512bf16(vb_v16f sum, vb_v16u32 a, vb_v16u32 b) 
     return sum;
 }"""
 
+PAIRS = """
+/* Two vectors rounded to bf16, two numbers to a word.  Assembly, as above. */
+typedef uint16_t vb_v32u16 __attribute__((vector_size(64)));
+static inline vb_v16u32 vb_pairs_along(vb_v16f a, vb_v16f b) {
+    vb_v16u32 words;
+    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(words) : "v"(a), "v"(b));
+    return words;
+}
+static inline vb_v16u32 vb_pairs_across(vb_v16f a, vb_v16f b) {
+    vb_v32u16 halves = (vb_v32u16)vb_pairs_along(a, b);
+    return (vb_v16u32)VB_LANES(vb_v32u16, halves, halves, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24,
+                               9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}"""
+
 HAS_AMX_BF16 = """
 /* Has this processor AMX with products of bf16, and does the system let this process use it?  Asked once. */
 #if defined(__x86_64__) && defined(__linux__)
@@ -161,6 +175,7 @@ static inline int vb_may_use_tiles(void) {
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d >> 22 & 5) != 5) return 0;     /* AMX-BF16, AMX-TILE */
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     if ((low >> 17 & 3) != 3) return 0;                                               /* tiles are saved */
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) return 0;          /* AVX512-BF16 */
     return syscall(SYS_arch_prctl, 0x1023, 18) == 0;                                  /* and given to who asks */
 }
 #else
@@ -231,6 +246,8 @@ FIXED = {
     "vb_dot2_avx512bf16": Helper(
         DOT2_AVX512BF16, "vb_v16f vb_dot2_avx512bf16(vb_v16f, vb_v16u32, vb_v16u32) noexcept nogil"
     ),
+    "vb_pairs_along": Helper(PAIRS, "vb_v16u32 vb_pairs_along(vb_v16f, vb_v16f) noexcept nogil", ("vb_lanes",)),
+    "vb_pairs_across": Helper("", "vb_v16u32 vb_pairs_across(vb_v16f, vb_v16f) noexcept nogil", ("vb_pairs_along",)),
     "vb_inf_f32": Helper("#define vb_inf_f32 __builtin_inff()", "const float vb_inf_f32"),
     "vb_inf_f64": Helper("#define vb_inf_f64 __builtin_inf()", "const double vb_inf_f64"),
     "vb_nan_f32": Helper('#define vb_nan_f32 __builtin_nanf("")', "const float vb_nan_f32"),

@@ -267,6 +267,11 @@ def _dot2(e: Expr, b: Body) -> Text:
     return f"{name}({', '.join(ex(a, b) for a in e.args)})", ATOM
 
 
+def _pairs(e: Expr, b: Body) -> Text:
+    b.ctype(e.args[0].dtype), b.ctype(e.dtype)
+    return f"{b.module.header.use(f'vb_pairs_{e.attr}')}({', '.join(ex(a, b) for a in e.args)})", ATOM
+
+
 def _has(e: Expr, b: Body) -> Text:
     return f"{b.module.header.use(f'vb_has_{e.attr}')}()", ATOM
 
@@ -283,5 +288,5 @@ OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "ne": _infix, "and": _logic, "or": _logic, "min": _helper, "max": _helper, "bitand": _infix,
     "bitor": _infix, "xor": _infix, "shl": _shift, "shr": _shift, "cast": _cast, "bitcast": _bitcast,
     "where": _where, "call": _call, "splat": _splat, "vload": _vector_load, "dot2": _dot2,
-    "has": _has, "threads": _threads,
+    "pairs": _pairs, "has": _has, "threads": _threads,
 }  # fmt: skip

@@ -14,7 +14,8 @@ from vibee.tree.turn import Turn
 
 from .build import Fresh, add, div, i, ix, local, mul, sub
 from .contraction import whole_tiles
-from .contraction_bf16 import PairTile, half
+from .contraction_amx_copies import PairsAtOnce
+from .contraction_bf16 import half
 from .reduction import nest
 from .schedule import Plan
 
@@ -22,10 +23,8 @@ ROWS = 2 * SIDE  # of a tile
 BLOCK = 96  # rows of A copied at once
 
 
-class MatrixTile(PairTile):
+class MatrixTile(PairsAtOnce):
     """The lowered tile of a contraction of pairs, for matrix instructions; of one summed index."""
-
-    unit = SIDE
 
     def __init__(self, e: Equation, isa: str, fresh: Fresh, plan: Plan) -> None:
         super().__init__(e, isa, fresh, plan)
@@ -55,10 +54,13 @@ class MatrixTile(PairTile):
         """For each pair of k a row of words, as memory lies; zeros where there are no pairs or columns."""
         t, c = self.fresh("t"), self.fresh("c")
         at = mul(i(2), add(k, local(t)))
-        low, high = (
-            substitute(self.parts.a, {self.ks[0][0]: add(local(self.k_start), x), self.parts.row: add(first, local(c))})
-            for x in (at, add(at, i(1)))
-        )
+
+        def number(x: Expr, column: Expr) -> Expr:
+            return substitute(
+                self.parts.a, {self.ks[0][0]: add(local(self.k_start), x), self.parts.row: add(first, column)}
+            )
+
+        low, high = (number(x, local(c)) for x in (at, add(at, i(1))))
         both, one, none = (
             Expr("bitor", (half(low, False), half(high, True)), None, "u32"),
             half(low, False),
@@ -73,9 +75,13 @@ class MatrixTile(PairTile):
         def rows(lo: Expr, hi: Expr, word: Expr) -> list:
             zeros = row(none, local(there), i(SIDE))
             edge = [For(t, lo, hi, [row(word, i(0), local(there)), zeros])]
-            return [If(full, [For(t, lo, hi, [row(word, i(0), i(SIDE))])], edge)]
+            return [If(full, [For(t, lo, hi, [at_once if word is both else row(word, i(0), i(SIDE))])], edge)]
 
         full = Expr("eq", (local(there), i(SIDE)), None, "bool")
+        at_once: For | Store = row(both, i(0), i(SIDE))
+        if self.lies(self.parts.a, self.parts.row):
+            words_of_row = self.words_of("across", number(at, i(0)), number(add(at, i(1)), i(0)))
+            at_once = Store(words, (local(t), i(0)), words_of_row)
         rest = For(t, begun, i(SIDE), [row(none, i(0), i(SIDE))])
         return [*rows(i(0), whole, both), *rows(whole, begun, one), rest]
 

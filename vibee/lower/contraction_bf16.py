@@ -24,6 +24,7 @@ from .schedule import Plan
 
 ISAS = ("v4",)  # those on which a processor may have the instruction
 FEATURE = "avx512bf16"  # its name
+ZERO = i(0)
 
 
 def rounded(e: Expr) -> bool:
@@ -76,13 +77,14 @@ class PairTile(Tile):
     def _k_loops(self, body: list) -> list:
         return nest([(self.kk, i(0), self.all_pairs()), *self.ks[1:]], body)
 
-    def at_each_k(self, e: Expr, body: Callable[[Expr], list]) -> list:
-        """`body(word)` for each pair of a factor at kk; a number that is left over at the end has 0 beside it."""
+    def at_each_k(self, e: Expr, body: Callable[[Expr], list], start: Expr = ZERO) -> list:
+        """`body(word)` for each pair of a factor at kk, from `start` on; a number that is left over at the end has 0
+        beside it."""
         k, at = self.ks[0][0], mul(i(2), local(self.kk))
         low, high = (substitute(e, {k: add(local(self.k_start), add(at, i(n)))}) for n in (0, 1))
         word = Expr("bitor", (half(low, False), half(high, True)), None, "u32")
         whole = div(local(self.k_run), i(2))
-        pairs = nest([(self.kk, i(0), whole), *self.ks[1:]], body(word))
+        pairs = nest([(self.kk, start, whole), *self.ks[1:]], body(word))
         begun = ceil_div(local(self.k_run), 2) if self.unit > 1 else self.all_pairs()
         rest = nest([(self.kk, whole, begun), *self.ks[1:]], body(half(low, False)))
         if self.unit == 1:

@@ -15,7 +15,7 @@ from vibee.tree.types import is_float
 from .domain import leaves_domain
 from .memory import Array, Region
 from .report import named, results
-from .values import BINARY, FIT, UNARY, Value, bitcast, cast, constant, dot2, lanes, limits, shift
+from .values import BINARY, FIT, UNARY, Value, bitcast, cast, constant, dot2, lanes, limits, pairs, shift
 
 Run = Callable[["Frame"], Value]
 KINDS = frozenset({"bounds", "race", "unwritten", "divisor", "overflow", "given", "endless", "shape", "overlap"})
@@ -298,6 +298,11 @@ class Expressions:
         """Sums, each with the two products of a pair of words added."""
         total, a, b = (self.expr(x, span) for x in e.args)
         return lambda f: [dot2(*at) for at in zip(total(f), a(f), b(f), strict=True)]
+
+    def op_pairs(self, e: Expr, span: Span, index: bool) -> Run:
+        """Words of two rounded numbers."""
+        a, b = (self.expr(x, span) for x in e.args)
+        return lambda f: pairs(str(e.attr), a(f), b(f))
 
     def op_has(self, e: Expr, span: Span, index: bool) -> Run:
         """A processor's feature: that of a replay has all but those that it `lacks`."""

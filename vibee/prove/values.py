@@ -80,6 +80,13 @@ def dot2(total: float, a: float, b: float) -> Value:
     return total
 
 
+def pairs(order: str, a: list[float], b: list[float]) -> list[int]:
+    """Words of two numbers rounded to bf16.  (The instruction takes denormals for zeros, as those do that multiply.)"""
+    both = [*a, *b]
+    low, high = (both[::2], both[1::2]) if order == "along" else (a, b)
+    return [_bits(x, "bf16") | _bits(y, "bf16") << 16 for x, y in zip(low, high, strict=True)]
+
+
 def cast(x: Value, source: str, to: str) -> Value:
     """A conversion; what does not fit an integer is some number, as in C."""
     if to == "bool":

@@ -16,6 +16,8 @@ cast       target dtype                (a,)
 bitcast    target dtype                (a,)    same width, the bits kept
 where      None                        (cond, a, b)   lazy: only the chosen side is evaluated
 dot2       the feature that it needs   (sum, a, b)  sum + both products of the bf16 pairs that the words a, b hold
+pairs      along or across             (a, b)  f32 rounded to bf16, two to a word: numbers 2 n and 2 n + 1 of a followed
+                                               by b, or number n of a and of b; where there is AMX
 has        a processor's feature       ()      dtype bool; known when the code runs
 call       (function name, ...)        scalar arguments; attr is the instance name after checking
 reduce     (op, (v1, v2, ...))         (body, lo1, hi1, lo2, hi2, ...)  half-open ranges
