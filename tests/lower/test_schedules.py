@@ -368,6 +368,15 @@ def test_sums_through_memory_ask_for_what_comes_next():
     assert asked("matmul_nt", "pack(a, b)") == asked("matmul", "parallel(i)") == []
 
 
+def test_of_the_loops_over_a_row_the_one_that_does_most_asks():
+    text = notes_and_text("softmax", "parallel(n); prefetch(x)")[1]
+    assert re.findall("prefetch .*", text) == ["prefetch x[n, d_0] + 1024 along axis 1"]
+    lines = [line.strip() for line in text.splitlines()]
+    at = next(n for n, line in enumerate(lines) if line.startswith("prefetch"))
+    assert lines[at + 2].startswith("e[d_0 + ")  # no sum: 16 elements at a time
+    assert lines[at + 3].startswith("for d in range(D // 16 * 16, D)")
+
+
 def test_what_data_may_leave_out_is_not_prefetched():
     text = """(x: f32[N, D], w: f32[V, D], t: i32[N]) -> (y[N], z[N]):
     given(0 <= t[n] < V, N <= V)
@@ -377,7 +386,7 @@ def test_what_data_may_leave_out_is_not_prefetched():
     program = load_text(f'module("case", version=1)\n\n\ndef f{text}\n', "case.vibee")
     p, report = lower_with_report(program, program.by_key("f"))
     found = re.findall("prefetch .*", definition(p))
-    assert found == ["prefetch x[n, d_0] + 1024 along axis 1", "prefetch x[n, d_1_0] + 1024 along axis 1"]
+    assert found == ["prefetch x[n, d_0] + 1024 along axis 1"]
     assert unproved(report) == [
         "w is not prefetched: that serves a float sum, product, maximum or minimum whose last index runs along memory"
     ]

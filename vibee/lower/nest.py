@@ -8,6 +8,7 @@ from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Par
 from vibee.tree.expr import Expr, bound_vars, free_vars, load, rebuild, show, substitute
 from vibee.tree.normal import neutral
 
+from .ahead import dearest, in_lanes
 from .build import Fresh, add, at_least_zero, ceil_div, combine, i, is_const, local, mul, serial, sub, subst_stmt
 from .contraction import is_contraction, lower_contraction, streamed, tiles
 from .direct import Direct, added, direct_parts, in_place_tiles
@@ -127,10 +128,13 @@ class Nests:
                 decls.append(Decl(name, temps[t].dtype))
                 table[t] = local(name, temps[t].dtype)
         body: list = []
-        for e in g.equations:
+        where = dearest(g.equations, self.plan.prefetch)
+        for n, e in enumerate(g.equations):
+            self.plan.elsewhere = {array for array, there in where.items() if there != n}
             inner = {v: self.fresh.own(v) for v in e.vars[p:]}
             e = rename(e, dict(zip(e.vars[:p], names, strict=True)) | inner)
             body += self._inner(e, p, table)
+        self.plan.elsewhere = set()
         return self.plan.arrange(list(zip(names, dims, strict=True)), [*decls, *body], int(g.flat))
 
     def _renamed(self, e: Equation) -> Equation:
@@ -145,6 +149,10 @@ class Nests:
                 return self._columns(e, col, p, table)
         inside = self.plan.inside(e.vars[p:], e.vars[:p], e.span)
         rest = list(zip(e.vars[p:], e.dims[p:], strict=True))
+        if len(rest) == 1 and e.rhs.op not in ("reduce", "scan") and self.plan.size(rest[0][0]) is None:
+            steps = in_lanes(*rest[0], self._element(e, table), e.rhs, self.fresh, self.plan)
+            if steps:
+                return steps
         return self.plan.arrange(rest, self._element(e, table, e.vars), inside=inside)
 
     def _element(self, e: Equation, table: dict, outer: tuple[str, ...] = ()) -> list:

@@ -166,7 +166,7 @@ def _lanes(op: str, e: Expr, ranges: list, fresh: Fresh, plan: Plan | None) -> t
     whole = add(lo, mul(div(extent(lo, hi, fresh.signed), i(LANES)), i(LANES)))
     in_lane = substitute(body, {name: add(local(base), local(lane))})
     first, step, last = _partials(op, e.dtype, lanes, lane, in_lane, fresh)
-    main = For(base, lo, whole, [*_soon(body, name, base, plan), *step], step=LANES)
+    main = For(base, lo, whole, [*soon(body, name, base, plan), *step], step=LANES)
     tail = For(name, whole, hi, [Assign(str(acc.attr), combine(op, acc, body))])
     out = [
         Alloc(lanes, e.dtype, (i(LANES),), zero=False),
@@ -195,13 +195,16 @@ def _folded(op: str, dtype: str, lanes: str, lane: str, half: int, fresh: Fresh)
     return [Store(lanes, a.args, combine(op, a, b)) for a, b in pairs]
 
 
-def _soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]:
+def soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]:
     """What a loop along memory asks for ahead.  LANES elements are at most a line of 64 bytes, but for f64."""
-    if plan is None:
-        return []
-    streams = dict.fromkeys(ld for ld in _always_read(body) if stride(ld.args, name) == 1 and plan.soon(str(ld.attr)))
-    at = (substitute(ld, {name: local(base)}) for ld in streams)
+    asked = [ld for ld in streams(body, name) if plan.soon(str(ld.attr))] if plan is not None else []
+    at = (substitute(ld, {name: local(base)}) for ld in asked)
     return [Prefetch(ld, AHEAD * 8 // DTYPES[ld.dtype].bits, len(ld.args) - 1) for ld in at]
+
+
+def streams(body: Expr, name: str) -> list[Expr]:
+    """What a loop over `name` certainly reads along memory."""
+    return list(dict.fromkeys(ld for ld in _always_read(body) if stride(ld.args, name) == 1))
 
 
 def _always_read(e: Expr) -> Iterator[Expr]:

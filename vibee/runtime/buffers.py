@@ -25,7 +25,7 @@ def zeros(count: int, kind: str = "f") -> memoryview:
     except (OSError, OverflowError):
         raise MemoryError(f"no memory for {size} bytes") from None
     if size >= _LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        try:  # noqa: SIM105 - contextlib is not worth its start time
             room.madvise(mmap.MADV_HUGEPAGE)
         except OSError:  # a system without them
             pass
