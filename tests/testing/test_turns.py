@@ -76,6 +76,10 @@ def short(a: f32[M, K], b: f32[K, N]) -> c[M, N]:
     c[i, j] = sum[k:9](a[i, k] * b[k, j])
 
 
+def over(x: f32[N, M]) -> y[M, N]:
+    y[j, i] = x[i, j]
+
+
 def gram(x: f32[K, N]) -> c[N, N]:
     c[i, j] = sum[k](x[k, i] * x[k, j])
 
@@ -114,8 +118,8 @@ def tile(**sizes):
 
 def test_sizes_around_the_blocks_of_the_compiler(spec):
     product = corners(spec["product"].d, ["v3", "v4"])
-    assert product[::4] == [tile(K=17, M=13, N=33)] * 5
-    assert set(product) - {product[0]} == {*around("M", 48), *around("K", 256, 512), *around("N", 512, 1024)}
+    assert product[::4] == [tile(K=17, M=13, N=33)] * 7
+    assert set(product) - {product[0]} == {*around("M", 48), *around("K", 256, 384, 512, 768), *around("N", 512, 1024)}
     assert corners(spec["product"].d, ["v3", "v4"], 1200)[0] == tile(K=9, M=7, N=17)
     assert not {c for c in corners(spec["product"].d, ["v3", "v4"], 600) if len(c) > 1}
     assert tile(N=33) in {tuple(c for c in corner if c[0] == "N") for corner in corners(spec["gram"].d, ["v4"])}
@@ -126,6 +130,7 @@ def test_sizes_around_the_blocks_of_the_compiler(spec):
     assert corners(spec["scaled"].d, ["v4"]) == [(("N", FAR),), (("D", FAR),)]
     assert corners(spec["shifted"].head, ["v4"]) == [(("N", FAR),)]
     assert set(corners(spec["short"].d, ["v4"])) == around("M", 48) | around("N", 1024) | {tile(M=13, N=33)}
+    assert corners(spec["over"].d, ["v3", "v4"]) == [tile(M=17, N=17), (("N", FAR),), (("M", FAR),)]
     assert corners(spec["net"].d, ["v4"]) == []
     assert edges(spec["bits"].d) == [40, 41] and edges(spec["tiled"].d) == []
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from vibee.lower.contraction import DEPTH, ROWS, TILES, run_of_panels, split, tile_columns
+from vibee.lower.build import BITS
+from vibee.lower.contraction import DEPTH, REST, ROWS, TILES, run_of_panels, split, tile_columns
 from vibee.lower.contraction_shares import PANELS
+from vibee.lower.transpose import transpose_of
 from vibee.tree.defs import Call, Definition, Equation, Equations, For, Formula, Model, Procedure, statements
 from vibee.tree.expr import Expr, Span, bound_vars, walk
 from vibee.tree.types import DTYPES
@@ -49,8 +51,8 @@ def limit(d: Definition, most: int) -> int:
 
 
 def corners(d: Definition, isas: list[str], most: int = MOST) -> list[Corner]:
-    """Sizes around the blocks that a definition is lowered to, and every fourth time those of a matrix product just
-    beyond a register tile; without any, each size far beyond the others.  Of so many elements at most."""
+    """Sizes around the blocks that a definition is lowered to, and every fourth time those just beyond a register tile
+    of a matrix product or transpose; without any, each size far beyond the others.  Of so many elements at most."""
     if isinstance(d, Model):
         return []
     most = limit(d, most)
@@ -60,7 +62,7 @@ def corners(d: Definition, isas: list[str], most: int = MOST) -> list[Corner]:
         for extent, block in [*_tiles(e, d), *_products(e, isas)]:
             if extent.op == "var" and extent.attr in d.sizes:
                 found |= dict.fromkeys(((str(extent.attr), block + k),) for k in (1, 0, -1))
-        for sizes in _register_tiles(e, isas):
+        for sizes in [*_register_tiles(e, isas), *_squares(e, isas)]:
             named = sorted((str(x.attr), n) for x, n in sizes if x.op == "var" and x.attr in d.sizes)
             tiles[tuple(dict(named).items())] = None  # of a size that is two of them, the larger
     largest = max((t for t in tiles if t and _elements(t) <= most), key=_elements, default=None)
@@ -104,6 +106,7 @@ def _products(e: Equation, isas: list[str]) -> Iterator[tuple[Expr, int]]:
         yield k, DEPTH
         for isa in isas:
             yield k, run_of_panels(isa, dtype)
+            yield k, run_of_panels(isa, dtype) * REST // 2
             yield col, PANELS * tile_columns(isa, dtype)
 
 
@@ -114,6 +117,15 @@ def _register_tiles(e: Equation, isas: list[str]) -> Iterator[list[tuple[Expr, i
         for isa in isas:
             rows, _, bits = TILES[isa]
             yield [(row, rows + 1), (k, bits // DTYPES[dtype].bits + 1), (col, tile_columns(isa, dtype) + 1)]
+
+
+def _squares(e: Equation, isas: list[str]) -> Iterator[list[tuple[Expr, int]]]:
+    """For each array that is turned over: one row and one column more than a square of registers has."""
+    ends = _extents(e)
+    for isa in isas:
+        t = transpose_of(e, BITS.get(isa, 0))
+        if t is not None:
+            yield [(ends[t.row], t.side + 1), (ends[t.col], t.side + 1)]
 
 
 def _sides(e: Equation) -> Iterator[tuple[Expr, Expr, Expr, str]]:
