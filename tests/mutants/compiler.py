@@ -52,7 +52,7 @@ TABLE = [
     ("lower/reduction.py", "substitute(term, {beside: k})", "substitute(term, {beside: i(0)})",
      "the second vector of sums side by side"),
     ("lower/reduction.py", "for n in (k, k + half)]", "for n in (k, k)]", "the upper half of the lanes of a sum"),
-    ("lower/transpose.py", "(self.col, whole, cols)", "(self.col, cols, cols)", "columns beside the squares of a transpose"),
+    ("lower/transpose.py", "For(self.col, whole, cols,", "For(self.col, cols, cols,", "columns beside the squares of a transpose"),
     ("lower/transpose.py", "(rest, sub(dim[self.row], left))", "(rest, sub(left, left))", "rows below the squares of a transpose"),
     ("lower/nest.py", 'body = [For(name, i(0), at_least_zero(hi), body, parallel=True)]',
      'body = [For(name, i(1), at_least_zero(hi), body, parallel=True)]', "the first iteration of a parallel nest"),

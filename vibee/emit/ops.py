@@ -268,7 +268,8 @@ def _dot2(e: Expr, b: Body) -> Text:
 
 
 def _pairs(e: Expr, b: Body) -> Text:
-    b.ctype(e.args[0].dtype), b.ctype(e.dtype)
+    for x in (e.args[0], e):
+        b.ctype(x.dtype)  # the types come before what takes them
     return f"{b.module.header.use(f'vb_pairs_{e.attr}')}({', '.join(ex(a, b) for a in e.args)})", ATOM
 
 

@@ -130,6 +130,12 @@ def make_array(s: Alloc, b: Body) -> Local:
     return local
 
 
+def _large(s: Alloc) -> bool:
+    """Is an array too large for the stack, or may it be?"""
+    count = known(product(s.shape))
+    return count is None or count * DTYPES[s.dtype].bits // 8 > STACK_BYTES
+
+
 def hoist(statements: list, b: Body) -> None:
     """Allocate at the start what the loops of `statements` need, where its size is known by then."""
     for s in statements:
@@ -148,7 +154,7 @@ def _hoist_in(statements: list, b: Body) -> None:
         match s:
             case Alloc():
                 fixed = all(n in b.env and n not in b.assigned for e in s.shape for n in free_vars(e))
-                if fixed and known(product(s.shape)) is None and not any(may_fail(e) for e in s.shape):
+                if fixed and _large(s) and not any(may_fail(e) for e in s.shape):
                     b.hoisted[id(s)] = make_array(s, b)
             case For(parallel=False) | While():
                 _hoist_in(s.body, b)

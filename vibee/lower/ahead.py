@@ -3,33 +3,42 @@ the others find what was asked for while the row before was computed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 
-from vibee.tree.defs import Equation, For
-from vibee.tree.expr import Expr, bound_vars, walk
+from vibee.tree.defs import Equation, For, Prefetch, statements
+from vibee.tree.expr import Expr, walk
 
 from .build import Fresh, add, div, i, local, mul, subst_stmt
-from .reduction import LANES, soon, streams
+from .reduction import LANES, soon
 from .schedule import Plan
 
 CALL = 20  # operations of a function, as exp has
 
 
-def dearest(equations: list[Equation], arrays: Iterable[str]) -> dict[str, int]:
-    """For each array that is read along memory, which of the equations does most with an element of it."""
-    out: dict[str, int] = {}
-    for array in arrays:
-        cost = [_operations(e.rhs) if array in _read(e) else 0 for e in equations]
-        if any(cost):
-            out[array] = cost.index(max(cost))
+def asked_once(loops: list[tuple[Equation, list]]) -> list:
+    """The loops of equations over one row, one after the other; each array is asked for in those of one equation."""
+    asked = [{str(s.at.attr) for s in statements(body) if isinstance(s, Prefetch)} for _, body in loops]
+    cost = [_operations(e.rhs) for e, _ in loops]
+    out: list = []
+    for n, (_, body) in enumerate(loops):
+        dearer = [k for k in range(len(loops)) if (cost[k], -k) > (cost[n], -n)]
+        out += _without({a for a in asked[n] if any(a in asked[k] for k in dearer)}, body)
     return out
 
 
-def _read(e: Equation) -> set[str]:
-    """The arrays that the innermost loop of an equation runs through."""
-    reduced = e.rhs.op == "reduce"
-    body, names = (e.rhs.args[0], bound_vars(e.rhs)) if reduced else (e.rhs, e.vars)
-    return {str(ld.attr) for ld in streams(body, names[-1])}
+def _without(arrays: set[str], stmts: list) -> list:
+    """The statements, which do not ask for these arrays."""
+    if not arrays:
+        return stmts
+    out: list = []
+    for s in stmts:
+        if isinstance(s, Prefetch) and s.at.attr in arrays:
+            continue
+        parts = {
+            part: _without(arrays, found) for part in ("body", "then", "orelse") if (found := getattr(s, part, None))
+        }
+        out.append(replace(s, **parts) if parts else s)
+    return out
 
 
 def _operations(e: Expr) -> int:

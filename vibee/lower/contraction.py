@@ -28,8 +28,8 @@ from .schedule import Plan
 TILES = {"v2": (4, 2, 128), "v3": (6, 2, 256), "v4": (12, 2, 512)}
 ROWS = 48  # rows of A copied at once: a multiple of every tile's rows; stays in the second-level cache
 WAYS = 8  # lines of a set of the first cache: as many rows, a power of two apart, are read without a copy
-DEPTH = 512  # longest run of k between two visits to c
-PANEL = 32 * 1024  # most bytes of a panel of B along one k: it stays in a first cache of 48 KB for a block of rows
+DEPTH = 512  # most of k between two visits to c, but for what is left
+PANEL = 32 * 1024  # bytes of a panel of B along such a run of one k: it stays in a first cache of 48 KB
 REST = 3  # halves of a run: what is left of k and no longer is one run, for a visit to c takes longer than a late panel
 FEW_ROWS = 4  # below this, copying B costs more than it saves
 
@@ -47,7 +47,7 @@ class Parts:
 def split(e: Equation) -> Parts | None:
     """The parts of `e` if it is a contraction that a register tile serves."""
     r = e.rhs
-    if e.accumulate or len(e.vars) < 2:  # in normal form what is added to an array is no sum
+    if e.accumulate or len(e.vars) < 2:  # what is added to an array is none for panels
         return None
     if r.op != "reduce" or r.attr[0] != "sum" or r.dtype not in ("f32", "f64"):  # type: ignore[index]
         return None

@@ -1,6 +1,6 @@
 """Sums of products of numbers rounded to bf16, for a processor with AMX: tiles written for its instructions.
 
-The copies are those of `PairTile`, but rows of A lie along k, and words along k come in multiples of SIDE, so that a
+The copies are those of `PairsAtOnce`, but rows of A lie along k, and words along k come in multiples of SIDE, so that a
 tile is a `vibee.tree.product`, whose loops the instructions of `vibee.emit.tiles` replace.  The sums of a tile go to a
 small array, and from there to c.
 """

@@ -1,6 +1,7 @@
 """Copies of pairs of bf16, 32 numbers at once: where a processor has matrix instructions, it rounds two vectors of f32
-in one (`pairs`).  It takes denormals for zeros, as the instructions do that multiply what it makes, so that no product
-changes.  Expressions, edges and what is not a whole vector are rounded number by number.
+in one (`pairs`).  It takes denormals for zeros, as the instructions do that multiply what it makes: all that changes is
+what lies just below 2**-126, and would be rounded up to it.  Expressions, gathers, edges and what is not a whole vector
+are rounded number by number.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from vibee.tree.turn import Turn
 
 from .build import add, div, i, local, mul
 from .contraction_bf16 import PairTile
-from .reduction import nest, stride
+from .reduction import gathered, nest, stride
 
 WHOLE = 2 * SIDE  # numbers in a vector of words
 
@@ -25,7 +26,7 @@ class PairsAtOnce(PairTile):
     def lies(self, e: Expr, along: str) -> bool:
         """Is the factor an array of f32, rounded, that memory runs through along an index?"""
         inner = e.args[0].args[0] if e.op == "cast" and e.args[0].op == "cast" else e
-        return inner.op == "load" and inner.dtype == "f32" and stride(inner.args, along) == 1
+        return inner.op == "load" and inner.dtype == "f32" and stride(inner.args, along) == 1 and not gathered(inner)
 
     def words_of(self, order: str, a: Expr, b: Expr) -> Expr:
         """A vector of words from the vectors that begin at two elements."""

@@ -18,7 +18,6 @@ from vibee.tree.expr import Expr, const, load, substitute
 
 from .build import Fresh, add, ceil_div, div, i, local, mul
 from .contraction import Tile
-from .contraction_copies import LINE
 from .reduction import nest
 from .schedule import Plan
 
@@ -66,9 +65,9 @@ class PairTile(Tile):
         first, *rest = super().depth()
         return [mul(ceil_div(first, 2 * self.unit), i(self.unit)), *rest]
 
-    def row_length(self) -> int:
-        """Pairs between two rows of a copy."""
-        return -(-self.longest // (2 * self.unit)) * self.unit + LINE
+    def most(self) -> int:
+        """The most pairs of a copy along k."""
+        return -(-self.longest // (2 * self.unit)) * self.unit
 
     def all_pairs(self) -> Expr:
         """How many pairs a run has."""

@@ -176,14 +176,19 @@ class Copies:
             return (add(mul(tile, i(self.mr)), row), *self._k_index())
         return (tile, *self._k_index(), row)
 
-    def row_length(self) -> int:
-        """Elements between two rows that are copied as they lie: known when loops are compiled, so that one pointer
-        serves all rows of a tile, and no power of two, for which rows would share sets of the cache."""
-        return self.longest + LINE
+    def row_of_a(self) -> list[Expr]:
+        """The length of a row that is copied as it lies.  If the compiler chose the runs, it is known when loops are
+        compiled, so that one pointer serves all rows of a tile, and no power of two, for which they would share sets of
+        the cache."""
+        return self.depth() if self.longest == self.run else [i(self.most() + LINE)]
+
+    def most(self) -> int:
+        """The most elements of a copy along k."""
+        return self.longest
 
     def room_a(self) -> Alloc:
         """Where the copy of a block of rows of A lies."""
-        shape: tuple[Expr, ...] = (i(self.block), i(self.row_length()))
+        shape: tuple[Expr, ...] = (i(self.block), *self.row_of_a())
         if not self.by_rows:
             depth = self.depth() if len(self.ks) > 1 else [add(self.depth()[0], i(GAP))]
             shape = (i(self.block // self.mr), *depth, i(self.mr))

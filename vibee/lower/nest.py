@@ -8,7 +8,7 @@ from vibee.tree.defs import Alloc, Assign, Comment, Decl, Equation, For, If, Par
 from vibee.tree.expr import Expr, bound_vars, free_vars, load, rebuild, show, substitute
 from vibee.tree.normal import neutral
 
-from .ahead import dearest, in_lanes
+from .ahead import asked_once, in_lanes
 from .build import Fresh, add, at_least_zero, ceil_div, combine, i, is_const, local, mul, serial, sub, subst_stmt
 from .contraction import is_contraction, lower_contraction, streamed, tiles
 from .direct import Direct, added, direct_parts, in_place_tiles
@@ -127,15 +127,13 @@ class Nests:
             else:
                 decls.append(Decl(name, temps[t].dtype))
                 table[t] = local(name, temps[t].dtype)
-        body: list = []
-        where = dearest(g.equations, self.plan.prefetch)
-        for n, e in enumerate(g.equations):
-            self.plan.elsewhere = {array for array, there in where.items() if there != n}
+        loops: list[tuple[Equation, list]] = []
+        for e in g.equations:
             inner = {v: self.fresh.own(v) for v in e.vars[p:]}
             e = rename(e, dict(zip(e.vars[:p], names, strict=True)) | inner)
-            body += self._inner(e, p, table)
-        self.plan.elsewhere = set()
-        return self.plan.arrange(list(zip(names, dims, strict=True)), [*decls, *body], int(g.flat))
+            loops.append((e, self._inner(e, p, table)))
+        body = [*decls, *asked_once(loops)]
+        return self.plan.arrange(list(zip(names, dims, strict=True)), body, int(g.flat))
 
     def _renamed(self, e: Equation) -> Equation:
         """Fresh names for an equation's variables."""
@@ -149,8 +147,8 @@ class Nests:
                 return self._columns(e, col, p, table)
         inside = self.plan.inside(e.vars[p:], e.vars[:p], e.span)
         rest = list(zip(e.vars[p:], e.dims[p:], strict=True))
-        if len(rest) == 1 and e.rhs.op not in ("reduce", "scan") and self.plan.size(rest[0][0]) is None:
-            steps = in_lanes(*rest[0], self._element(e, table), e.rhs, self.fresh, self.plan)
+        if inside and len(rest) == 1 and e.rhs.op not in ("reduce", "scan") and self.plan.size(rest[0][0]) is None:
+            steps = in_lanes(*rest[0], self._element(e, table), self._subst(e.rhs, table), self.fresh, self.plan)
             if steps:
                 return steps
         return self.plan.arrange(rest, self._element(e, table, e.vars), inside=inside)
@@ -226,7 +224,7 @@ class Nests:
         table = table or {}
         r = freshen(self.plan.ordered(self._subst(e.rhs, table), e.span), self.fresh)
         op, dim = str(r.attr[0]), e.dims[e.vars.index(col)]  # type: ignore[index]
-        side = self.plan.size(col) or min(COLUMNS, int(dim.attr) if is_const(dim) else COLUMNS)
+        side = self.plan.size(col) or (max(1, min(COLUMNS, int(dim.attr))) if is_const(dim) else COLUMNS)
         block, c, acc = self.fresh.part(col, "block"), self.fresh.part(col, "c"), self.fresh("acc")
         count = self.fresh(f"{col}_count")
         at = load(acc, (local(c),), r.dtype)

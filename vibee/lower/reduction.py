@@ -20,7 +20,7 @@ from .build import Fresh, add, combine, div, extent, i, is_const, local, mul, su
 from .schedule import Plan
 
 LANES = 16
-AHEAD = 4096  # bytes between what is added and what is asked for, where a sum runs through memory
+AHEAD = 4096  # bytes between what is read and what is asked for, where a loop runs through memory
 REGISTERS = 8  # most vectors of partial results side by side: half of those of AVX2
 BLOCKS = 64  # partial results of a parallel reduction, whatever the number of threads
 
@@ -202,6 +202,11 @@ def soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]:
     return [Prefetch(ld, AHEAD * 8 // DTYPES[ld.dtype].bits, len(ld.args) - 1) for ld in at]
 
 
+def gathered(ld: Expr) -> bool:
+    """Do data tell which element is read?  Such a place is often not proved, and then no vectors are read there."""
+    return any(True for e in ld.args for _ in loads(e))
+
+
 def streams(body: Expr, name: str) -> list[Expr]:
     """What a loop over `name` certainly reads along memory."""
     return list(dict.fromkeys(ld for ld in _always_read(body) if stride(ld.args, name) == 1))
@@ -210,7 +215,7 @@ def streams(body: Expr, name: str) -> list[Expr]:
 def _always_read(e: Expr) -> Iterator[Expr]:
     """The loads that `e` evaluates whatever the data, and whose index no data decides."""
     if e.op == "load":
-        if not [n for a in e.args for n in loads(a)]:
+        if not gathered(e):
             yield e
         return
     for a in e.args[:1] if e.op in ("where", "and", "or") else e.args:
@@ -252,7 +257,7 @@ def side_by_side(
     start = Expr("splat", (neutral(op, dtype),), None, vec)
     every = For(beside, i(0), i(side), [Store(terms, (local(beside),), value(local(beside)))])
     term = value(local(beside))
-    there = term.op == "load" and stride(term.args, beside) == 1
+    there = term.op == "load" and stride(term.args, beside) == 1 and not gathered(term)
 
     def step(k: Expr, v: Expr) -> Assign:
         found = substitute(term, {beside: k}) if there else load(terms, (k,), dtype)

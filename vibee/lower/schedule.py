@@ -93,7 +93,6 @@ class Plan:
         self.unroll = set(words.get("unroll", ())) & here  # type: ignore[call-overload]
         self.pack = set(words.get("pack", ())) & read  # type: ignore[call-overload]
         self.prefetch = set(words.get("prefetch", ())) & read  # type: ignore[call-overload]
-        self.elsewhere: set[str] = set()  # arrays that another loop over the same row asks for
 
     def base(self, name: str) -> str:
         """The index that a loop variable comes from."""
@@ -142,10 +141,10 @@ class Plan:
                 self.schedule.note(f"the loops copy {names[0]} too: a register tile reads both factors in panels", span)
 
     def soon(self, array: str) -> bool:
-        """Is an array that a loop runs through asked for ahead, in this loop?"""
+        """Is an array that a loop runs through asked for ahead?"""
         if array in self.prefetch:
             self.schedule.ahead.add(array)
-        return array in self.prefetch and array not in self.elsewhere
+        return array in self.prefetch
 
     # ---- loops
 

@@ -12,8 +12,8 @@ from vibee.tree.expr import Expr, free_vars, load, loads, substitute
 from vibee.tree.turn import SIDES, Turn
 from vibee.tree.types import DTYPES
 
-from .build import Fresh, add, div, i, is_const, local, mul, sub
-from .reduction import nest, stride, unit_step
+from .build import Fresh, add, at_least_zero, div, i, is_const, local, mul, sub
+from .reduction import stride, unit_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +28,25 @@ class Transpose:
     side: int
 
     def lower(self, fresh: Fresh) -> list[tuple[list[tuple[str, Expr]], list]]:
-        """Loops that may run in any order, and what is done in them: whole squares with what is left of the columns
-        beside them, then what is left of the rows."""
+        """Loops that may run in any order, and what is done in them: whole squares, what is left of the columns beside
+        them, then what is left of the rows."""
         e, side = self.e, i(self.side)
-        dim = dict(zip(e.vars, e.dims, strict=True))
+        dim = {v: at_least_zero(d, fresh.signed) for v, d in zip(e.vars, e.dims, strict=True)}
         cols, others = dim[self.col], [(v, dim[v]) for v in e.vars if v not in (self.row, self.col)]
-        block, step, rest = fresh.part(self.row, "block"), fresh.part(self.col, "block"), fresh.part(self.row, "rest")
-        count, whole = div(dim[self.row], side), mul(div(cols, side), side)
-        first = mul(local(block), side)
-        turn = Turn(fresh("r"), fresh("c"), self.side, *self._at(first, local(step)), self.axis)
-        squares = [
-            For(step, i(0), whole, [turn.loops()], step=self.side),
-            *nest([(self.row, first, add(first, side)), (self.col, whole, cols)], [self._one(local(self.row))]),
+        block, step = fresh.part(self.row, "block"), fresh.part(self.col, "block")
+        part, rest = fresh.part(self.row, "part"), fresh.part(self.row, "rest")
+        rows, columns = div(dim[self.row], side), div(cols, side)
+        left, whole = mul(rows, side), mul(columns, side)
+        turn = Turn(
+            fresh("r"), fresh("c"), self.side, *self._at(mul(local(block), side), mul(local(step), side)), self.axis
+        )
+        beside = [For(self.col, whole, cols, [self._one(local(part))])]
+        below = [For(self.col, i(0), cols, [self._one(add(left, local(rest)))])]
+        return [
+            ([*others, (block, rows), (step, columns)], [turn.loops()]),
+            ([*others, (part, left)], beside),
+            ([*others, (rest, sub(dim[self.row], left))], below),
         ]
-        left = mul(count, side)
-        rows = [For(self.col, i(0), cols, [self._one(add(left, local(rest)))])]
-        return [([*others, (block, count)], squares), ([*others, (rest, sub(dim[self.row], left))], rows)]
 
     def _at(self, row: Expr, col: Expr) -> tuple[Expr, Expr]:
         """The element that is written at a row and a column, and the one that is read for it."""
