@@ -192,14 +192,15 @@ def test_a_factor_that_is_not_rounded_has_no_pairs():
 
 @pytest.mark.parametrize("lacks", [set(), {FEATURE}])
 @pytest.mark.parametrize("name", ["nt", "tn"])
-def test_a_replay_computes_what_the_kernel_does(name, lacks):
+@pytest.mark.parametrize(("n", "o", "c"), [(5, 6, 3), (33, 33, 35)])  # less than a vector of pairs, and more
+def test_a_replay_computes_what_the_kernel_does(name, lacks, n, o, c):
     program = load_text(SPEC, "pairs.vibee")
     p, _ = lower_with_report(program, program.by_key(name), "v4")
-    x, w = draw(5, 3), draw(6, 3, seed=1)
+    x, w = draw(n, c), draw(o, c, seed=1)
     given = (x, w) if name == "nt" else (x.T.copy(), w.T.copy())
     machine = Machine(program.by_key)
     machine.lacks = lacks
-    result = machine.run(p, {"N": 5, "C": 3, "O": 6}, dict(zip(("x", "w"), given, strict=True)))
+    result = machine.run(p, {"N": n, "C": c, "O": o}, dict(zip(("x", "w"), given, strict=True)))
     assert result.fault is None
     assert not result.refused
-    near(np.array(result.array("y")).reshape(5, 6), "nc,oc->no", x, w)
+    near(np.array(result.array("y")).reshape(n, o), "nc,oc->no", x, w)

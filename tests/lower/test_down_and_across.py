@@ -158,6 +158,12 @@ def test_what_is_added_otherwise_is_added_afterwards(equation):
     assert "y_sum" in [s.name for s in statements(lowered(text)[0].body) if isinstance(s, Alloc)]
 
 
+def test_a_product_that_data_place_is_added_afterwards():
+    text = ADDED.replace("b: f32[T, 8, 32]", "b: f32[T, 8, 32], p: i64[4]").replace("y[n, i, j] +=", "y[n, p[i], j] +=")
+    text = text.replace("    for n in parallel", "    given(0 <= p[i] < 4)\n    for n in parallel")
+    assert "y_sum" in [s.name for s in statements(lowered(text)[0].body) if isinstance(s, Alloc)]
+
+
 # ---------------------------------------------------------------- zeros that nobody sees
 
 

@@ -74,10 +74,7 @@ class Written:
                     self.values[s.name] = known
         elif isinstance(s, Alloc):
             self.shapes[s.name] = s.shape
-            if not s.zero:
-                self.have[s.name] = []
-            else:
-                self.have.pop(s.name, None)
+            self.have[s.name] = []
         elif isinstance(s, Store):
             for e in s.idx:
                 self.reads(e, s.span)
@@ -271,8 +268,8 @@ def box_of(idx: tuple[Expr, ...], run: int) -> tuple[tuple[Expr, Expr], ...]:
 
 
 def check_written(p: Procedure, lookup: Lookup) -> list[tuple[str, Obligation]]:
-    """One obligation for each place where an array of unknown content is read, and for the end of each output;
-    with the array's name."""
+    """One obligation for each place where an array of its own is read, whether or not it begins as zeros, and for the
+    end of each output; with the array's name."""
     outs = [o.name for o in p.outs if o.shape and not p.is_scalar]
     shapes = {q.name: q.shape for q in [*p.params, *p.outs] if q.is_array}
     w = Written(lookup, Facts(p), shapes, outs, {o: [] for o in outs})
