@@ -7,7 +7,8 @@ app.  Whatever goes wrong is told in one line; VIBEE_DEBUG=1 shows the traceback
 import os
 
 # libgomp reads these when a kernel module is loaded.  Its default lets idle threads spin for
-# milliseconds, which on a busy machine costs more than a small model's whole answer.
+# milliseconds, which on a busy machine costs more than a small model's whole answer.  (The number is
+# that of vibee.build.extension, which is no part of the executable.)
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import sys

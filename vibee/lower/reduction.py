@@ -197,19 +197,16 @@ def _folded(op: str, dtype: str, lanes: str, lane: str, half: int, fresh: Fresh)
 
 def soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]:
     """What a loop along memory asks for ahead.  LANES elements are at most a line of 64 bytes, but for f64."""
-    asked = [ld for ld in streams(body, name) if plan.soon(str(ld.attr))] if plan is not None else []
-    at = (substitute(ld, {name: local(base)}) for ld in asked)
+    if plan is None:
+        return []
+    streams = dict.fromkeys(ld for ld in _always_read(body) if stride(ld.args, name) == 1 and plan.soon(str(ld.attr)))
+    at = (substitute(ld, {name: local(base)}) for ld in streams)
     return [Prefetch(ld, AHEAD * 8 // DTYPES[ld.dtype].bits, len(ld.args) - 1) for ld in at]
 
 
 def gathered(ld: Expr) -> bool:
     """Do data tell which element is read?  Such a place is often not proved, and then no vectors are read there."""
     return any(True for e in ld.args for _ in loads(e))
-
-
-def streams(body: Expr, name: str) -> list[Expr]:
-    """What a loop over `name` certainly reads along memory."""
-    return list(dict.fromkeys(ld for ld in _always_read(body) if stride(ld.args, name) == 1))
 
 
 def _always_read(e: Expr) -> Iterator[Expr]:
