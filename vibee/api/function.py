@@ -13,6 +13,7 @@ from vibee.tree.defs import Definition, Param
 from vibee.tree.expr import Expr, show, walk
 
 from . import arrays
+from .again import Again, Kinds, again, gatherer, kinds
 from .values import Unknown, size, value
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Function:
         self._of_numbers = all(p.kind == "scalar" for p in params) and not definitions[0].sizes
         self._told = {d.key: [g for g in d.given if _of_sizes(g)] for d in definitions}
         self._plain = {d.key for d in definitions if d.is_scalar}
+        self._again: dict[Kinds, Again | None] = {}  # what calls before did, by the kinds of their arguments
 
     @property
     def source(self) -> str:
@@ -98,11 +100,29 @@ class Function:
             named["out"], out = out, None
         if "dtype" in named and "dtype" not in own:
             return self._of(named.pop("dtype"))(*args, out=out, threads=threads, **named)
+        count = _threads(self.__name__, threads)
+        outs = () if out is None else tuple(out) if isinstance(out, (tuple, list)) else (out,)
+        like = None if named else kinds(args, outs)
+        known = None if like is None else self._again.get(like)
+        if known is None:
+            return self._anew(args, named, outs, count, like)
+        try:
+            return known(args, outs, count)
+        except (TypeError, ValueError, OverflowError, MemoryError):
+            given = self.bind(args, named)
+            self._passed(self.choose(given, outs), given, outs)  # says more about many errors
+            raise
+
+    def _anew(self, args: tuple, named: dict[str, Any], outs: tuple, threads: int, like: Kinds | None) -> Any:
+        """A call of which nothing is known yet."""
         given = self.bind(args, named)
         if self._of_numbers and any(map(arrays.spread, given.values())):
-            return self._map(given, out, _threads(self.__name__, threads))
-        d = self.choose(given, out)
-        return self.run(d, given, out, _threads(self.__name__, threads))
+            return self._map(given, outs, threads)
+        d = self.choose(given, outs)
+        results = self.run(d, given, outs, threads)
+        if like is not None and like not in self._again:
+            self._again[like] = again(self, d, args, outs)
+        return results
 
     def _of(self, dtype: Any) -> Function:
         """The function with only the instance for one type."""
@@ -160,6 +180,14 @@ class Function:
 
     def run(self, d: Definition, given: dict[str, Any], out: Any, threads: int) -> Any:
         """Call one instance."""
+        passed, numbers, results = self._passed(d, given, out)
+        native = self._library._function(d)
+        if d.key in self._plain:
+            return native(*numbers)
+        return gatherer(d)(results, native(*passed, *numbers, threads))
+
+    def _passed(self, d: Definition, given: dict[str, Any], out: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        """What native code is given, arrays and numbers, all of it tested, and the arrays that results will be in."""
         fn = self.__name__
         names: dict[str, object] = {}
         passed: list[Any] = []
@@ -182,12 +210,9 @@ class Function:
         self._check_given(d, names)
         if d.key in self._plain:
             _outs(fn, out, 0)  # the result is a number
-            return self._library._function(d)(*numbers)
+            return [], numbers, []
         results, buffers = self._outputs(d, names, out)
-        back = self._library._function(d)(*passed, *buffers, *cells, *numbers, threads)
-        scalars = iter(back if isinstance(back, tuple) else (back,))
-        found = [results[o.name] if o.shape else next(scalars) for o in d.outs]
-        return None if not found else found[0] if len(found) == 1 else tuple(found)
+        return [*passed, *buffers], [*cells, *numbers], results
 
     def _free_size(self, d: Definition, n: str, place: tuple, given: dict[str, Any], out: Any) -> int:
         """A size that no argument tells: by its name, or from the array in `out`."""
@@ -217,11 +242,11 @@ class Function:
                 at = "".join(f", {n} = {names[n]}" for n in used).replace(", ", " at ", 1)
                 raise ValueError(f"{self.__name__}: given {show(g)} does not hold{at}")
 
-    def _outputs(self, d: Definition, names: dict[str, object], out: Any) -> tuple[dict[str, np.ndarray], list[Any]]:
+    def _outputs(self, d: Definition, names: dict[str, object], out: Any) -> tuple[list[np.ndarray], list[Any]]:
         fn = self.__name__
         wanted = [o for o in d.outs if o.shape]
         given = _outs(fn, out, len(wanted))
-        results: dict[str, np.ndarray] = {}
+        results = []
         buffers = []
         for k, o in enumerate(wanted):
             if given:
@@ -235,7 +260,7 @@ class Function:
                 if min(shape) < 0:
                     raise ValueError(f"{fn}: output {o.name} would have shape {shape}; {arrays.described(o)}")
                 x = _empty(fn, o, shape)
-            results[o.name] = x
+            results.append(x)
             buffers.append(arrays.raw(x, o.dtype))
         return results, buffers
 
