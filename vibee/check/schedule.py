@@ -13,7 +13,7 @@ from .surface import SSchedule
 WORDS = {
     "parallel": "indices, as in parallel(n)", "simd": "an index, as in simd(d)", "unroll": "indices, as in unroll(k)",
     "tile": "sizes by index, as in tile(i=8, j=32)", "pack": "arrays, as in pack(a, b)",
-    "prefetch": "arrays, as in prefetch(w)",
+    "prefetch": "arrays, as in prefetch(w)", "stream": "arrays, as in stream(y)",
 }  # fmt: skip
 TARGETS = ("cpu",)
 

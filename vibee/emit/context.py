@@ -77,6 +77,7 @@ class Body:
         self.children = 0
         self.in_while = 0
         self.tiles = False  # does it use registers for tiles, from beginning to end?
+        self.around = False  # does it store around the cache?
 
     # ------------------------------------------------------------ names
 

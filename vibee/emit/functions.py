@@ -39,6 +39,8 @@ def finish(b: Body, head: str, before: list[str]) -> str:
     if b.tiles:
         b.lines.insert(0, f"    {b.module.header.use('vb_tiles')}()")
         b.line(f"{b.module.header.use('vb_no_tiles')}()")
+    if b.around:
+        b.line(f"{b.module.header.use('vb_fence')}()")
     for p in b.heap:
         b.line(f"{b.module.header.use('free')}({p})")
     if b.result:

@@ -96,6 +96,22 @@ static inline void vb_prefetch(const void *p, int64_t ahead) {
     __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead));
 }"""
 
+FAR = 32 << 20  # bytes: more than the last cache of most processors
+
+FAR_TEXT = """
+/* Is an array too large for caches, and does a line of memory begin at p? */
+static inline int vb_far(const void *p, int64_t count, size_t width) {
+    return count >= VB_FAR / (int64_t)width && ((uintptr_t)p & 63) == 0;
+}"""
+
+FENCE = """
+/* What was stored around the cache is there for whoever is told of it. */
+static inline void vb_fence(void) {
+#if defined __x86_64__
+    __asm__ volatile("sfence" ::: "memory");
+#endif
+}"""
+
 OVERLAP = """
 static inline int vb_overlap(const void *a, int64_t na, const void *b, int64_t nb) {
     return na > 0 && nb > 0 && (const char *)a < (const char *)b + nb && (const char *)b < (const char *)a + na;
@@ -229,6 +245,8 @@ FIXED = {
     "memset": Helper("", "void* memset(void*, int, size_t) noexcept nogil"),
     "vb_step": Helper(STEP, "int64_t vb_step(int64_t) noexcept nogil"),
     "vb_prefetch": Helper(PREFETCH, "void vb_prefetch(const void*, int64_t) noexcept nogil"),
+    "vb_far": Helper(FAR_TEXT.replace("VB_FAR", str(FAR)), "bint vb_far(const void*, int64_t, size_t) noexcept nogil"),
+    "vb_fence": Helper(FENCE, "void vb_fence() noexcept nogil"),
     "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),
     "vb_f32_of_bf16": Helper(BF16, "float vb_f32_of_bf16(uint16_t) noexcept nogil"),
     "vb_bf16_of_f32": Helper(TO_BF16, "uint16_t vb_bf16_of_f32(float) noexcept nogil"),
@@ -380,6 +398,25 @@ static inline {t} vb_ipow_{d}({t} a, {t} n) {{
     return Helper(text, f"{t} vb_ipow_{d}({t}, {t}) noexcept nogil")
 
 
+def _stream(d: str) -> Helper:
+    element, width = vector_of(d) or ("", 0)
+    t, v = DTYPES[element].ctype, vector_name(element, width)
+    text = f"""
+/* A vector stored around the cache; p is a multiple of its size. */
+static inline void vb_stream_{d}({t} *p, {v} x) {{
+#if defined __AVX512F__
+    __asm__ ("vmovntps %1, %0" : "=m"(*({v} *)p) : "v"(x));
+#elif defined __AVX__
+    __asm__ ("vmovntps %1, %0" : "=m"(*({v} *)p) : "x"(x));
+#elif defined __x86_64__
+    __asm__ ("movntps %1, %0" : "=m"(*({v} *)p) : "x"(x));
+#else
+    {v}_storeu(p, x);
+#endif
+}}"""
+    return Helper(text, f"void vb_stream_{d}({t}*, {v}) noexcept nogil")
+
+
 def _bits(pair: str) -> Helper:
     to, source = pair.split("_")
     a, b = DTYPES[to].ctype, DTYPES[source].ctype
@@ -390,7 +427,7 @@ def _bits(pair: str) -> Helper:
 FAMILIES: dict[str, Callable[[str], Helper]] = {
     "vb_floordiv": _floordiv, "vb_mod": _mod, "vb_min": _minmax("min", "<"), "vb_max": _minmax("max", ">"),
     "vb_abs": _abs, "vb_sqrt": _libm("sqrt"), "vb_floor": _libm("floor"), "vb_rint": _libm("rint"),
-    "vb_turn": _turn, "vb_pow": _libm("pow", 2), "vb_ipow": _intpow, "vb_bits": _bits,
+    "vb_turn": _turn, "vb_stream": _stream, "vb_pow": _libm("pow", 2), "vb_ipow": _intpow, "vb_bits": _bits,
 }  # fmt: skip
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 from vibee.prove.values import BINARY, FIT, shift
 from vibee.prove.values import UNARY as UNARY_OF
-from vibee.tree.expr import INFIX, Expr, rebuild, walk
+from vibee.tree.expr import INFIX, Expr, load, rebuild, walk
 from vibee.tree.types import DTYPES, is_float, is_int
 
-from .context import Body, InternalError, flat
+from .context import Body, InternalError, flat, product
 from .ctypes import bf16_bits, float_text, int_text, native
 
 ATOM, UNARY, TERNARY = 15, 12, 0
@@ -277,6 +277,14 @@ def _has(e: Expr, b: Body) -> Text:
     return f"{b.module.header.use(f'vb_has_{e.attr}')}()", ATOM
 
 
+def _far(e: Expr, b: Body) -> Text:
+    """Is an array too large for caches, and does a line of memory begin at an element?"""
+    local = b.lookup(str(e.attr))
+    target, _ = element(load(str(e.attr), e.args, local.dtype), b)
+    count = ex(product(local.shape), b)
+    return f"{b.module.header.use('vb_far')}(&{target}, {count}, sizeof({DTYPES[local.dtype].ctype}))", ATOM
+
+
 def _threads(e: Expr, b: Body) -> Text:
     return b.threads, ATOM
 
@@ -289,5 +297,5 @@ OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "ne": _infix, "and": _logic, "or": _logic, "min": _helper, "max": _helper, "bitand": _infix,
     "bitor": _infix, "xor": _infix, "shl": _shift, "shr": _shift, "cast": _cast, "bitcast": _bitcast,
     "where": _where, "call": _call, "splat": _splat, "vload": _vector_load, "dot2": _dot2,
-    "pairs": _pairs, "has": _has, "threads": _threads,
+    "pairs": _pairs, "has": _has, "threads": _threads, "far": _far,
 }  # fmt: skip

@@ -89,7 +89,10 @@ def _store(s: Store, b: Body) -> None:
     if local.kind != "scalar" and local.dtype == "bool" and any(n.op == "where" for n in walk(s.value)):
         value = f"<{DTYPES['bool'].ctype}>({value})"  # an `and` in a branch would be a Python object to Cython
     if vector_of(s.value.dtype):
-        b.line(f"{b.ctype(s.value.dtype)}_storeu(&{target}, {value})")
+        put = f"{b.ctype(s.value.dtype)}_storeu"  # the type comes before what takes it
+        if s.around:
+            b.around, put = True, b.module.header.use(f"vb_stream_{s.value.dtype}")
+        b.line(f"{put}(&{target}, {value})")
         return
     if s.checked and s.idx:
         with b.block(f"if {in_bounds(s.array, s.idx, s.span, b)}"):

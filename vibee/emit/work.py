@@ -60,6 +60,8 @@ def _work(statements: list, names: Mapping[str, Expr | None]) -> Expr | None:
                 continue
             case Alloc() | Comment() | Jump() | Prefetch():
                 continue
+            case If(cond=Expr(op="far")):  # both sides do the same
+                inner = _work(s.orelse, env)
             case If():
                 inner = _work([*s.then, *s.orelse], env)
             case _:  # a loop

@@ -2,7 +2,7 @@
 
 Each thread takes a share of the rows or of the columns of c, whichever there are more of, and copies what it needs of
 A and B for itself: threads meet once, and none reads what another has just written, which takes longer than copying
-it twice.  Columns are taken in blocks of PANELS panels, so that the copies of B have a largest size.
+it twice.  Columns are taken COLUMNS at a time, so that the copies of B have a largest size.
 
 How the work is divided changes no sum: every element of c adds its products in the order of k, in the runs of the tile.
 """
@@ -20,7 +20,7 @@ from .build import add, ceil_div, div, i, ix, local, mul, sub
 if TYPE_CHECKING:
     from .contraction import Tile
 
-PANELS = 32  # of B, copied at once
+COLUMNS = 1024  # of B, copied at once: whole panels of any tile
 TEAM = 256  # most threads that a product is divided among
 
 
@@ -37,7 +37,7 @@ def lower_shares(t: Tile) -> list:
     work = [
         Decl(row_end, "i64", ix("min", add(first_row, local(row_share)), rows)),
         Decl(column_end, "i64", ix("min", add(first_column, local(column_share)), columns)),
-        Alloc(t.bp, t.panel_dtype, (ix("min", i(PANELS), t.panels), *t.depth(), i(t.nr)), zero=False),
+        Alloc(t.bp, t.panel_dtype, (ix("min", i(COLUMNS // t.nr), t.panels), *t.depth(), i(t.nr)), zero=False),
         _column_blocks(t, first_row, row_end, first_column, column_end),
     ]
     across = For(column_part, i(0), _parts(columns, column_share), work, parallel=True)
@@ -73,12 +73,11 @@ def _column_blocks(t: Tile, first_row: Expr, row_end: str, first: Expr, end: str
     panels = ceil_div(local(count), t.nr)
     copy = For(t.jb, i(0), panels, t.panel())
     run = [*t.run_of_k(), copy, _row_blocks(t, first_row, row_end, panels)]
-    width = PANELS * t.nr
     body = [
-        Decl(count, "i64", ix("min", i(width), sub(local(end), local(start)))),
+        Decl(count, "i64", ix("min", i(COLUMNS), sub(local(end), local(start)))),
         t.runs_of_k(run),
     ]
-    return For(start, first, local(end), body, step=width)
+    return For(start, first, local(end), body, step=COLUMNS)
 
 
 def _row_blocks(t: Tile, first: Expr, end: str, panels: Expr) -> For:

@@ -25,6 +25,7 @@ from .reduction import (
 )
 from .schedule import Schedule
 from .share import share_rows
+from .stream import streams
 from .transpose import transpose_of
 
 COLUMNS = 64  # accumulators side by side when a reduction runs down the rows
@@ -66,7 +67,8 @@ class Nests:
                 out.append(Comment(equation_text(e)))
             self.plan = self.schedule.plan(g.equations)
             span = g.equations[0].span
-            out += expanded(self.plan.unrolled(self._group(g, kept[str(n)], temps), span), self.fresh)
+            made = self.plan.unrolled(self._group(g, kept[str(n)], temps), span)
+            out += streams(expanded(made, self.fresh), self.plan)
         return out if parallel else serial(out)
 
     # ---- one group

@@ -32,6 +32,7 @@ class Schedule:
         self.notes: list[tuple[str, Span]] = []
         self.met: set[str] = set()  # indices of the loops, and arrays that were copied
         self.ahead: set[str] = set()  # arrays that are asked for ahead
+        self.streamed: set[str] = set()  # arrays that are written around the cache
         self.indices = {str(v) for word, names in words.items() if word not in OF_ARRAYS for v in names}  # type: ignore[attr-defined]
 
     def base(self, name: str) -> str:
@@ -72,6 +73,13 @@ class Schedule:
                     "sum[k](a[i, k] * b[k, j]), with vectors along j and threads over i or j",
                     span,
                 )
+        for a in self.words.get("stream", ()):  # type: ignore[attr-defined]
+            if a not in self.streamed:
+                self.note(
+                    f"{a} is not streamed: that serves floats that a loop writes one after the other along memory, "
+                    "and does not read",
+                    span,
+                )
         for a in self.words.get("prefetch", ()):  # type: ignore[attr-defined]
             if a not in self.ahead:
                 self.note(
@@ -93,6 +101,7 @@ class Plan:
         self.unroll = set(words.get("unroll", ())) & here  # type: ignore[call-overload]
         self.pack = set(words.get("pack", ())) & read  # type: ignore[call-overload]
         self.prefetch = set(words.get("prefetch", ())) & read  # type: ignore[call-overload]
+        self.stream = set(words.get("stream", ()))  # type: ignore[call-overload]
 
     def base(self, name: str) -> str:
         """The index that a loop variable comes from."""

@@ -308,6 +308,10 @@ class Expressions:
         """A processor's feature: that of a replay has all but those that it `lacks`."""
         return lambda f: e.attr not in self.lacks
 
+    def op_far(self, e: Expr, span: Span, index: bool) -> Run:
+        """Whether stores go around the cache, which changes no value."""
+        return lambda f: True
+
     def op_threads(self, e: Expr, span: Span, index: bool) -> Run:
         """Threads of a call: a replay, which runs one after the other, divides work among three."""
         return lambda f: 3

@@ -94,13 +94,14 @@ class Assign:
 
 @dataclass(slots=True)
 class Store:
-    """`array[idx] = value`; `checked` when not proved in bounds."""
+    """`array[idx] = value`; `checked` when not proved in bounds; a vector may go `around` the cache."""
 
     array: str
     idx: tuple[Expr, ...]
     value: Expr
     checked: bool = False
     span: Span = NOWHERE
+    around: bool = False
 
 
 @dataclass(slots=True)
@@ -266,7 +267,7 @@ class Definition:
         return all(p.kind == "scalar" for p in self.params) and len(self.outs) == 1 and not self.outs[0].shape
 
 
-OF_ARRAYS = ("pack", "prefetch")  # words of a schedule that name arrays; the others name indices
+OF_ARRAYS = ("pack", "prefetch", "stream")  # words of a schedule that name arrays; the others name indices
 
 
 @dataclass(slots=True)

@@ -100,7 +100,7 @@ def block_lines(body: list, pad: str) -> list[str]:
             case Assign():
                 out.append(f"{pad}{s.name} = {show(s.value)}")
             case Store():
-                mark = "  # checked" if s.checked else ""
+                mark = "  # checked" if s.checked else "  # around the cache" if s.around else ""
                 out.append(f"{pad}{s.array}[{', '.join(map(show, s.idx))}] = {show(s.value)}{mark}")
             case For():
                 step = f", {s.step}" if s.step != 1 else ""

@@ -1,0 +1,139 @@
+"""`stream(y)`: large results are written around the cache, line by line, and no value changes."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import vibee
+from vibee.check import load, load_text
+from vibee.check.modules import specs_root
+from vibee.emit import emit_module
+from vibee.emit.header import FAR, FAR_TEXT, FIXED
+from vibee.lower import lower_with_report
+from vibee.runtime.machine import LEVELS, supported_levels
+from vibee.tree.listing import definition
+
+SPEC = """module("streamed", version=1)
+
+
+def scaled(x: f32[N, D], a: f32) -> y[N, D]:
+    y[n, d] = x[n, d] * a + 1.0
+    with schedule(cpu): parallel(n); simd(d); stream(y)
+
+
+def doubled(x: f64[N]) -> y(f64[N]):
+    y[n] = x[n] * 2.0
+    with schedule(cpu): tile(n=96); stream(y)
+
+
+def shares(x: f32[N, D]) -> (y[N, D], s[N]):
+    s[n] = sum[d](x[n, d])
+    y[n, d] = x[n, d] / s[n]
+    with schedule(cpu): parallel(n); simd(d); prefetch(x); stream(y, s)
+
+
+def whole(x: i32[N, D]) -> y(i32[N, D]):
+    y[n, d] = x[n, d] + 1
+    with schedule(cpu): stream(y)
+
+
+def turned(x: f32[N, D]) -> y[D, N]:
+    y[d, n] = x[n, d] + 1.0
+    with schedule(cpu): simd(d); stream(y)
+"""
+LEVELS_HERE = [isa for isa in LEVELS if isa in supported_levels()]
+
+
+def lowered(name, isa="v3"):
+    program = load_text(SPEC)
+    assert not program.errors
+    procedure, report = lower_with_report(program, program.defs[name][0], isa)
+    return procedure, [o.what for o in report if not getattr(o, "proved", False)]
+
+
+@pytest.fixture(params=LEVELS_HERE)
+def pair(request, tmp_path, monkeypatch):
+    """Loads a spec twice: as it is, and with every array so large that it is streamed."""
+
+    def load(text):
+        paths = [tmp_path / "as_it_is.vibee", tmp_path / "streamed.vibee"]
+        for path in paths:
+            path.write_text(text.replace('module("streamed"', f'module("{path.stem}"'))
+        usual = vibee.load(paths[0], isa=request.param)
+        helper = FIXED["vb_far"]
+        monkeypatch.setitem(FIXED, "vb_far", replace(helper, c=FAR_TEXT.replace("VB_FAR", "0")))
+        return usual, vibee.load(paths[1], isa=request.param)
+
+    return load
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_value_changes(pair, threads):
+    usual, streamed = pair(SPEC)
+    rng = np.random.default_rng(1)
+    for n, d in [(0, 5), (3, 0), (1, 1), (5, 15), (5, 16), (7, 17), (4, 48), (33, 100), (64, 1024), (3, 5000)]:
+        x = rng.standard_normal((n, d), dtype=np.float32)
+        room = np.empty(n * d + 16, np.float32)
+        for start in (0, 1, 8):  # where lines of memory begin elsewhere, rows are stored as always
+            y = room[start : start + n * d].reshape(n, d)
+            for name, given in (("scaled", (x, 3.0)), ("shares", (x,))):
+                want = getattr(usual, name)(*given, threads=threads)
+                out = y if name == "scaled" else (y, np.empty(n, np.float32))
+                found = getattr(streamed, name)(*given, out=out, threads=threads)
+                for a, b in zip(np.atleast_1d(want) if name == "scaled" else want, found if name == "shares" else y,
+                                strict=True):  # fmt: skip
+                    assert np.array_equal(a, b, equal_nan=True)
+        assert np.array_equal(usual.doubled(x.ravel().astype("f8")), streamed.doubled(x.ravel().astype("f8")))
+
+
+def test_what_specs_stream_is_streamed():
+    program = load(f"{specs_root()}/foundation/tensor_ops.vibee")
+    asked = [d for ds in program.defs.values() for d in ds if "stream" in getattr(d, "schedule", {})]
+    assert {"softmax_f32", "rmsnorm_f64"} <= {d.key for d in asked}
+    for d in asked:
+        procedure, report = lower_with_report(program, d, "v4")
+        assert "  # around the cache" in definition(procedure), d.key
+        assert all("stream" not in o.what for o in report)
+
+
+def test_a_large_array_has_the_rows_of_small_ones():
+    spec = vibee.load(f"{specs_root()}/foundation/tensor_ops.vibee")
+    columns = 1000  # of the rows, which do not all begin with a line of memory, some go around the cache
+    x = np.random.default_rng(3).standard_normal((FAR // 4 // columns + 8, columns), dtype=np.float32)
+    y = spec.softmax(x, threads=2)
+    assert y.nbytes >= FAR
+    for rows in (slice(0, 7), slice(4000, 4003), slice(-3, None)):
+        assert np.array_equal(y[rows], spec.softmax(x[rows].copy()))
+
+
+def test_lines_are_written_and_the_rest_is_not():
+    text = definition(lowered("scaled")[0])
+    (test,) = re.findall(r"if (far.*):", text)
+    assert test == "far_y(n, 0)"
+    assert re.findall(r"y\[n, .*\] = vload_line\((\d+)\)  # around the cache", text) == ["0", "8"]
+    assert text.count("    y[n, d] = ") == 2  # what is left beside whole lines, and all where nothing is streamed
+
+
+def test_lines_that_ask_for_what_is_ahead_are_vectors_on_both_sides():
+    text = definition(lowered("shares")[0])
+    lines = re.findall(r"y\[n, .*\] = vload_line(?:_\d)?\(\d+\)(.*)", text)
+    assert lines == ["  # around the cache"] * 2 + [""] * 2
+    assert len(re.findall("prefetch x", text)) == 2
+
+
+def test_a_fence_ends_each_function_that_streams():
+    text = emit_module([lowered("scaled")[0]])
+    assert text.count("vb_fence()\n") == 1
+    assert text.index("vb_stream_f32x8(&y") < text.index("    vb_fence()\n") < text.index("c_scaled(")
+    assert "vb_fence" not in emit_module([lowered("turned")[0]])
+
+
+@pytest.mark.parametrize("name", ["whole", "turned"])
+def test_what_is_not_streamed_is_noted(name):
+    p, notes = lowered(name)
+    assert notes == [
+        "y is not streamed: that serves floats that a loop writes one after the other along memory, and does not read"
+    ]
+    assert "far" not in definition(p)
