@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import signal
 import statistics
 import subprocess
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+LIMIT = 180.0  # seconds of a call, the first of which may compile: bf16 of others, say, where no processor has it
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -77,21 +79,25 @@ class Worker:
             stdout=subprocess.PIPE, stderr=None if os.environ.get("VIBEE_DEBUG") else subprocess.DEVNULL,
         )  # fmt: skip
 
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """One request, one answer.  Between requests the process is stopped: idle threads of some libraries go on
-        looking for work for a tenth of a second, and would take a processor from the next contestant."""
+    def ask(self, *, limit: float | None = None, **request: Any) -> dict[str, Any]:
+        """One request, one answer, within `limit` seconds.  Between requests the process is stopped: idle threads of
+        some libraries go on looking for work for a tenth of a second, and would take a processor from the next
+        contestant."""
         self.process.send_signal(signal.SIGCONT)
         try:
-            return self._ask(request)
+            return self._ask(request, limit)
         finally:
             self.process.send_signal(signal.SIGSTOP)
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], limit: float | None) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
+            if not select.select([self.process.stdout], [], [], limit)[0]:
+                self.process.kill()
+                return {"missing": f"a call takes more than {limit:g} s"}
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
@@ -117,10 +123,10 @@ class Side:
         self.workers: dict[str, Worker] = {}
 
     def worker(self, c: Contestant) -> Worker:
-        """The process of a contestant."""
+        """The process of a contestant, a new one where the last has ended."""
         threads = c.threads or processors()
         key = json.dumps([c.name, threads, c.env])
-        if key not in self.workers:
+        if key not in self.workers or self.workers[key].process.poll() is not None:
             self.workers[key] = Worker(threads, c.env)
         return self.workers[key]
 
@@ -160,7 +166,7 @@ class Side:
         once = math.inf
         begin = time.perf_counter()
         for _ in range(3):
-            found = self.worker(c).ask(time=1)
+            found = self.worker(c).ask(time=1, limit=LIMIT)
             if "missing" in found:
                 result.reason = found["missing"]
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 from benchmarks.worker import Missing
@@ -34,3 +35,7 @@ class OwnTime:
 
 def own_time() -> Callable[[], object]:
     return OwnTime()
+
+
+def sleeps() -> Callable[[], object]:
+    return lambda: time.sleep(60)

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import page, table  # noqa: E402
+from benchmarks import page, side, table  # noqa: E402
 from benchmarks.run import THEMES  # noqa: E402
 from benchmarks.side import Case, Contestant, Goal, Result, Side  # noqa: E402
 
@@ -53,6 +53,14 @@ def test_a_process_that_dies_leaves_a_gap(turns: Side) -> None:
     dead, there = turns.race([contestant("a", "dies"), contestant("b", "number", x=1.0)])
     assert dead.reason == "the process ended (3)"
     assert there.runs == 3
+
+
+def test_a_call_that_takes_too_long_leaves_a_gap(turns: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side, "LIMIT", 0.5)
+    slow, there = turns.race([contestant("a", "sleeps"), contestant("b", "number", x=1.0)])
+    assert slow.reason == "a call takes more than 0.5 s"
+    assert there.runs == 3
+    assert turns.race([contestant("a", "number", x=1.0)])[0].runs == 3  # in the next row it has a new process
 
 
 def test_who_waits_is_stopped(turns: Side) -> None:
