@@ -40,6 +40,13 @@ def positive(x: f32[N]) -> y(bool[N]):
     example(x=[1, -1], y=[True, False])
 
 
+def near(x: f32[N], k: i64) -> y(f32[N]):
+    """x and k, whose square is small: as a whole number, not in 64 bits."""
+    given(k * k < 100)
+    y[n] = x[n] + f32(k)
+    example(x=[1], k=2, y=[3])
+
+
 @procedure
 def counted(count: mut[i64[N]], at: i64[M]):
     """One more at each place."""
@@ -105,6 +112,16 @@ def test_what_has_to_be_looked_at_each_time(spec: Any) -> None:
     assert np.array_equal(spec.scaled(fixed, 2.0), X * 2 + 0.5)
 
 
+def test_conditions_on_whole_numbers_do_not_wrap_around_in_a_later_call(spec: Any) -> None:
+    for k in (1, 2**32, 2, 2**32):
+        if k < 10:
+            assert spec.near(X[0], k).tolist() == [1 + k, 2 + k]
+        else:
+            with pytest.raises(ValueError, match=r"k \* k < 100"):
+                spec.near(X[0], k)
+    assert known(spec.near) == 0
+
+
 WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("scaled", (np.empty((2, 0), np.float32), 2.0), {}, "given D >= 1"),
     ("scaled", (X[0].copy(), 2.0), {}, "must have 2 axes"),
@@ -133,6 +150,7 @@ def test_what_is_wrong_is_said_as_in_a_first_call(
         with pytest.raises(ValueError, match=words) as e:
             f(*args, **more)
         said.append(str(e.value))
+        assert e.value.__context__ is None or e.value.__suppress_context__
     assert said[0] == said[1]
 
 

@@ -33,21 +33,27 @@ def shares(x: f32[N, D]) -> (y[N, D], s[N]):
     y[n, d] = x[n, d] / s[n]
     with schedule(cpu): parallel(n); simd(d); prefetch(x); stream(y, s)
 
-
-def whole(x: i32[N, D]) -> y(i32[N, D]):
-    y[n, d] = x[n, d] + 1
-    with schedule(cpu): stream(y)
-
-
-def turned(x: f32[N, D]) -> y[D, N]:
-    y[d, n] = x[n, d] + 1.0
-    with schedule(cpu): simd(d); stream(y)
 """
+REFUSED = {
+    "whole": "(x: i32[N, D]) -> y(i32[N, D]):\n    y[n, d] = x[n, d] + 1",
+    "turned": "(x: f32[N, D]) -> y[D, N]:\n    y[d, n] = x[n, d] + 1.0",
+    "transposed": "(x: f32[N, D]) -> y[D, N]:\n    y[d, n] = x[n, d]",
+    "shared": "(x: f32[N]) -> y[N]:\n    y[n] = x[n] * 2.0",
+    "short": "(x: f32[N, 8]) -> y[N, 8]:\n    y[n, d] = x[n, d] * 2.0",
+    "again": "(x: f32[N, D]) -> (y[N, D], s[N]):\n    y[n, d] = x[n, d] * 2.0\n    s[n] = sum[d](y[n, d])",
+    "product": "(a: f32[M, K], b: f32[K, N]) -> y[M, N]:\n    y[m, n] = sum[k](a[m, k] * b[k, n])",
+    "unrolled": "(x: f32[N, D]) -> y[N, D]:\n    y[n, d] = x[n, d] * 2.0",
+}
+WORDS = {"turned": "simd(d); stream(y)", "unrolled": "unroll(d); stream(y)"}
+NOTE = (
+    "y is not streamed: that serves floats that a loop of one thread writes one after the other along memory, no sums "
+    "of products, and nothing that the same loops read"
+)
 LEVELS_HERE = [isa for isa in LEVELS if isa in supported_levels()]
 
 
-def lowered(name, isa="v3"):
-    program = load_text(SPEC)
+def lowered(name, isa="v3", text=SPEC):
+    program = load_text(text)
     assert not program.errors
     procedure, report = lower_with_report(program, program.defs[name][0], isa)
     return procedure, [o.what for o in report if not getattr(o, "proved", False)]
@@ -127,13 +133,32 @@ def test_a_fence_ends_each_function_that_streams():
     text = emit_module([lowered("scaled")[0]])
     assert text.count("vb_fence()\n") == 1
     assert text.index("vb_stream_f32x8(&y") < text.index("    vb_fence()\n") < text.index("c_scaled(")
-    assert "vb_fence" not in emit_module([lowered("turned")[0]])
+    assert "vb_fence" not in emit_module([lowered("whole", text=refused("whole"))[0]])
 
 
-@pytest.mark.parametrize("name", ["whole", "turned"])
+def test_a_fence_stands_before_a_loop_of_threads_that_may_read_what_was_streamed():
+    text = """def sums(x: f32[K, N, D]) -> (y[N, D], s[K]):
+    y[n, d] = sum[k](x[k, n, d])
+    s[k] = sum[n, d](y[n, d] * x[k, n, d])
+    with schedule(cpu): parallel(k); simd(d); stream(y)
+"""
+    body = emit_module([lowered("sums", text=text)[0]]).split("cdef void c_sums(")[1].split("\ncdef ")[0]
+    found = re.findall(r"vb_stream|vb_fence|prange", body)
+    assert " ".join(found).startswith("vb_stream")
+    assert " ".join(found).count("vb_fence prange") == found.count("prange") > 0
+    assert found[-1] == "vb_fence"
+
+
+def refused(name):
+    return f"def {name}{REFUSED[name]}\n    with schedule(cpu): {WORDS.get(name, 'stream(y)')}\n"
+
+
+@pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_streamed_is_noted(name):
-    p, notes = lowered(name)
-    assert notes == [
-        "y is not streamed: that serves floats that a loop writes one after the other along memory, and does not read"
-    ]
+    p, notes = lowered(name, text=refused(name))
+    assert notes == [NOTE]
     assert "far" not in definition(p)
+
+
+def test_a_transpose_that_is_not_streamed_is_turned_in_registers():
+    assert re.search(r"for r in range\(0, 8\)", definition(lowered("transposed", text=refused("transposed"))[0]))

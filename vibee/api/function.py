@@ -108,10 +108,11 @@ class Function:
             return self._anew(args, named, outs, count, like)
         try:
             return known(args, outs, count)
-        except (TypeError, ValueError, OverflowError, MemoryError):
-            given = self.bind(args, named)
-            self._passed(self.choose(given, outs), given, outs)  # says more about many errors
-            raise
+        except (TypeError, ValueError, OverflowError, MemoryError) as e:
+            wrong = e
+        given = self.bind(args, named)
+        self._passed(self.choose(given, outs), given, outs)  # says more about many errors
+        raise wrong
 
     def _anew(self, args: tuple, named: dict[str, Any], outs: tuple, threads: int, like: Kinds | None) -> Any:
         """A call of which nothing is known yet."""

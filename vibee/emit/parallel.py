@@ -57,6 +57,8 @@ def outline(s: For, b: Body) -> None:
         part[1] = f"{b.module.header.use('vb_min_i64')}({part[1]}, {hi})"
     elif unit == RUN:
         part[1] = f"{hi} if {t} == threads - 1 else {part[1]}"
+    if b.around:
+        b.line(f"{b.module.header.use('vb_fence')}()")  # the others may read it
     team = f"for {t} in prange(threads, num_threads=threads, schedule='static')"
     with b.block(f"if threads > 1 and {n} > 1{test}"), b.block(team):
         b.line(f"{name}({', '.join([*part, *rest])})")

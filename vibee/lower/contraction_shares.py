@@ -2,7 +2,7 @@
 
 Each thread takes a share of the rows or of the columns of c, whichever there are more of, and copies what it needs of
 A and B for itself: threads meet once, and none reads what another has just written, which takes longer than copying
-it twice.  Columns are taken COLUMNS at a time, so that the copies of B have a largest size.
+it twice.  Columns are taken a few at a time, so that the copies of B have a largest size.
 
 How the work is divided changes no sum: every element of c adds its products in the order of k, in the runs of the tile.
 """
@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING
 
 from vibee.tree.defs import Alloc, Decl, For
 from vibee.tree.expr import Expr
+from vibee.tree.types import DTYPES
 
 from .build import add, ceil_div, div, i, ix, local, mul, sub
 
 if TYPE_CHECKING:
     from .contraction import Tile
 
-COLUMNS = 1024  # of B, copied at once: whole panels of any tile
+ROW = 4096  # bytes of a row of B that are copied at once: whole panels of any tile
 TEAM = 256  # most threads that a product is divided among
+
+
+def columns_at_once(dtype: str) -> int:
+    """The columns of B that are copied at once, where copies hold elements of a type."""
+    return ROW * 8 // DTYPES[dtype].bits
 
 
 def lower_shares(t: Tile) -> list:
@@ -37,7 +43,12 @@ def lower_shares(t: Tile) -> list:
     work = [
         Decl(row_end, "i64", ix("min", add(first_row, local(row_share)), rows)),
         Decl(column_end, "i64", ix("min", add(first_column, local(column_share)), columns)),
-        Alloc(t.bp, t.panel_dtype, (ix("min", i(COLUMNS // t.nr), t.panels), *t.depth(), i(t.nr)), zero=False),
+        Alloc(
+            t.bp,
+            t.panel_dtype,
+            (ix("min", i(columns_at_once(t.panel_dtype) // t.nr), t.panels), *t.depth(), i(t.nr)),
+            zero=False,
+        ),
         _column_blocks(t, first_row, row_end, first_column, column_end),
     ]
     across = For(column_part, i(0), _parts(columns, column_share), work, parallel=True)
@@ -72,12 +83,13 @@ def _column_blocks(t: Tile, first_row: Expr, row_end: str, first: Expr, end: str
     t.first_column, t.column_count = local(start), local(count)
     panels = ceil_div(local(count), t.nr)
     copy = For(t.jb, i(0), panels, t.panel())
+    most = columns_at_once(t.panel_dtype)
     run = [*t.run_of_k(), copy, _row_blocks(t, first_row, row_end, panels)]
     body = [
-        Decl(count, "i64", ix("min", i(COLUMNS), sub(local(end), local(start)))),
+        Decl(count, "i64", ix("min", i(most), sub(local(end), local(start)))),
         t.runs_of_k(run),
     ]
-    return For(start, first, local(end), body, step=COLUMNS)
+    return For(start, first, local(end), body, step=most)
 
 
 def _row_blocks(t: Tile, first: Expr, end: str, panels: Expr) -> For:

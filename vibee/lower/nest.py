@@ -79,6 +79,7 @@ class Nests:
         if e.accumulate and e.rhs.op == "reduce":
             return Direct(e, self.isa, self.fresh).lower()
         if is_contraction(e) and self.isa != "plain":
+            self.plan.stream = set()  # c is added to
             if self.parallel and tiles(e, self.plan):
                 self.plan.prefetch |= streamed(e)
                 plain = [] if self.plan.pack else self._alone(e)
@@ -108,8 +109,9 @@ class Nests:
             if col is not None:
                 return self._columns(e, col)
             keep = 0
-        turned = None if self.schedule.words else transpose_of(e, self.fresh.bits)
+        turned = None if self.schedule.words.keys() - {"stream"} else transpose_of(e, self.fresh.bits)
         if turned is not None:
+            self.plan.stream = set()
             return [s for loops, body in turned.lower(self.fresh) for s in self.plan.arrange(loops, body)]
         return self.plan.arrange(list(zip(e.vars, e.dims, strict=True)), self._element(e, {}, e.vars), keep)
 

@@ -76,8 +76,8 @@ class Schedule:
         for a in self.words.get("stream", ()):  # type: ignore[attr-defined]
             if a not in self.streamed:
                 self.note(
-                    f"{a} is not streamed: that serves floats that a loop writes one after the other along memory, "
-                    "and does not read",
+                    f"{a} is not streamed: that serves floats that a loop of one thread writes one after the other "
+                    "along memory, no sums of products, and nothing that the same loops read",
                     span,
                 )
         for a in self.words.get("prefetch", ()):  # type: ignore[attr-defined]
@@ -101,7 +101,7 @@ class Plan:
         self.unroll = set(words.get("unroll", ())) & here  # type: ignore[call-overload]
         self.pack = set(words.get("pack", ())) & read  # type: ignore[call-overload]
         self.prefetch = set(words.get("prefetch", ())) & read  # type: ignore[call-overload]
-        self.stream = set(words.get("stream", ()))  # type: ignore[call-overload]
+        self.stream = set(words.get("stream", ())) - read  # type: ignore[call-overload]
 
     def base(self, name: str) -> str:
         """The index that a loop variable comes from."""

@@ -44,14 +44,14 @@ def streams(stmts: list, plan: Plan) -> list:
 
 def _streamed(s: For, plan: Plan) -> If | None:
     """A loop that writes floats of a streamed array, one after the other, and nothing else; None for any other."""
-    *asked, last = s.body
+    *asked, last = s.body or [None]
     fresh = plan.fresh
     if s.step == LANES and _is_line(last, plan) and all(isinstance(a, Prefetch) for a in asked):
         put = last.body[0]
         first = tuple(substitute(e, {last.var: i(0), s.var: s.lo}) for e in put.idx)
         steps = [replace(s, body=[*asked, *_line(last, plan)])]
         s = replace(s, body=[*asked, *_line(last, plan, around=False)])
-    elif s.step == 1 and not asked and _serves(last, s.var, plan) and s.var not in fresh.rests:
+    elif s.step == 1 and not asked and _serves(last, s.var, plan) and _is_long(s, plan):
         put, base, lane = last, fresh.part(s.var, "0"), fresh("lane")
         first = tuple(substitute(e, {s.var: s.lo}) for e in put.idx)
         fresh.rests.add(s.var)
@@ -75,6 +75,12 @@ def _serves(put: object, var: str, plan: Plan) -> bool:
         and stride(put.idx, var) == 1
         and all(ld.attr != put.array for ld in loads(put.value))
     )
+
+
+def _is_long(s: For, plan: Plan) -> bool:
+    """May a loop have a line: is it neither known to be shorter nor what another loop has left?"""
+    short = is_const(s.lo) and is_const(s.hi) and int(s.hi.attr) - int(s.lo.attr) < LANES  # type: ignore[call-overload]
+    return not short and s.var not in plan.fresh.rests and plan.base(s.var) not in plan.unroll
 
 
 def _is_line(s: object, plan: Plan) -> bool:

@@ -309,8 +309,9 @@ class Expressions:
         return lambda f: e.attr not in self.lacks
 
     def op_far(self, e: Expr, span: Span, index: bool) -> Run:
-        """Whether stores go around the cache, which changes no value."""
-        return lambda f: True
+        """Whether stores go around the cache, which changes no value: both sides are replayed, in turn."""
+        turn = itertools.cycle((True, False))
+        return lambda f: next(turn)
 
     def op_threads(self, e: Expr, span: Span, index: bool) -> Run:
         """Threads of a call: a replay, which runs one after the other, divides work among three."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from vibee.lower.build import BITS
 from vibee.lower.contraction import DEPTH, REST, ROWS, TILES, run_of_panels, split, tile_columns
-from vibee.lower.contraction_shares import COLUMNS
+from vibee.lower.contraction_shares import columns_at_once
 from vibee.lower.transpose import transpose_of
 from vibee.tree.defs import Call, Definition, Equation, Equations, For, Formula, Model, Procedure, statements
 from vibee.tree.expr import Expr, Span, bound_vars, walk
@@ -103,7 +103,7 @@ def _products(e: Equation, isas: list[str]) -> Iterator[tuple[Expr, int]]:
     """The blocks of matrix products: rows of A, runs of k, and columns of B of each instruction set."""
     for row, k, col, dtype in _sides(e):
         yield row, ROWS
-        yield col, COLUMNS
+        yield col, columns_at_once(dtype)
         yield k, DEPTH
         for isa in isas:
             yield k, run_of_panels(isa, dtype)
