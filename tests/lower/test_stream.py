@@ -12,6 +12,7 @@ from vibee.check.modules import specs_root
 from vibee.emit import emit_module
 from vibee.emit.header import FAR, FAR_TEXT, FIXED
 from vibee.lower import lower_with_report
+from vibee.prove.replay import Machine
 from vibee.runtime.machine import LEVELS, supported_levels
 from vibee.tree.listing import definition
 
@@ -162,3 +163,13 @@ def test_what_is_not_streamed_is_noted(name):
 
 def test_a_transpose_that_is_not_streamed_is_turned_in_registers():
     assert re.search(r"for r in range\(0, 8\)", definition(lowered("transposed", text=refused("transposed"))[0]))
+
+
+@pytest.mark.parametrize("isa", ["v2", "v3", "v4"])
+def test_both_sides_are_replayed(isa):
+    program = load_text(SPEC)
+    p, _ = lowered("scaled", isa)
+    x = np.arange(3 * 37, dtype=np.float32)
+    done = Machine(program.by_key).run(p, {"N": 3, "D": 37}, {"x": x.tolist(), "a": 2.0})
+    assert done.fault is None
+    assert np.array_equal(np.array(done.array("y"), np.float32), x * 2 + 1)
