@@ -26,7 +26,7 @@ RESERVED = {
 # functions that a module has for arrays of numbers (f_map) and for the bodies of parallel loops (f_p0).
 STDINT = re.compile("U?INT.*_(MIN|MAX)|(PTRDIFF|SIG_ATOMIC|SIZE|WCHAR|WINT)_(MIN|MAX)|(u?int.*|wint)_t")
 HELPER = re.compile(r"_.*|(arg|def|name|held|stream)_.*|note|failed|failure|threads|in|zero|large|fail|alloc"
-                    r"|overlap|result|worth|share|far|fence"
+                    r"|overlap|result|worth|share|far|far_from|around|fence"
                     rf"|(.*_)?({'|'.join(DTYPES)})|v\d.*|.*_loadu|.*_storeu|.*_splat")  # fmt: skip
 BESIDE = re.compile(r".*(_map|_p\d+)")
 

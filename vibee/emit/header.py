@@ -98,10 +98,10 @@ static inline void vb_prefetch(const void *p, int64_t ahead) {
 
 FAR = 32 << 20  # bytes: more than the last cache of most processors
 
-FAR_TEXT = """
-/* Is an array too large for caches, and does a line of memory begin at p? */
-static inline int vb_far(const void *p, int64_t count, size_t width) {
-    return count >= VB_FAR / (int64_t)width && ((uintptr_t)p & 63) == 0;
+LARGE_ARRAY = """
+/* Is an array so large that it is written around the cache, and does a line of memory begin at p? */
+static inline int vb_far(const void *p, int64_t count, size_t width, int64_t from) {
+    return count >= from / (int64_t)width && ((uintptr_t)p & 63) == 0;
 }"""
 
 FENCE = """
@@ -245,7 +245,8 @@ FIXED = {
     "memset": Helper("", "void* memset(void*, int, size_t) noexcept nogil"),
     "vb_step": Helper(STEP, "int64_t vb_step(int64_t) noexcept nogil"),
     "vb_prefetch": Helper(PREFETCH, "void vb_prefetch(const void*, int64_t) noexcept nogil"),
-    "vb_far": Helper(FAR_TEXT.replace("VB_FAR", str(FAR)), "bint vb_far(const void*, int64_t, size_t) noexcept nogil"),
+    "vb_far": Helper(LARGE_ARRAY, "bint vb_far(const void*, int64_t, size_t, int64_t) noexcept nogil"),
+    "vb_far_from": Helper("", ""),  # the same
     "vb_fence": Helper(FENCE, "void vb_fence() noexcept nogil"),
     "vb_overlap": Helper(OVERLAP, "bint vb_overlap(const void*, int64_t, const void*, int64_t) noexcept nogil"),
     "vb_f32_of_bf16": Helper(BF16, "float vb_f32_of_bf16(uint16_t) noexcept nogil"),

@@ -10,6 +10,7 @@ from vibee.tree.expr import Expr, walk
 
 from .context import Module
 from .functions import procedure
+from .header import FAR
 from .work import limit
 from .wrapper import wrapper
 
@@ -18,16 +19,17 @@ DIRECTIVES = (
     "# cython: nonecheck=False, embedsignature=False, freethreading_compatible=True\n"
 )
 
-# The work above which loops use threads, and a function that changes it and gives what it was: for tests, which have
-# little work.
-WORTH = """
-cdef int64_t vb_worth = {limit}
+# Limits of a module, each with a function that changes it and gives what it was: for tests, which have little work and
+# small arrays.  The work above which loops use threads; the bytes from which on arrays are written around the cache.
+LIMITS = {"vb_worth": ("vb_share", limit), "vb_far_from": ("vb_around", lambda: FAR)}
+LIMIT = """
+cdef int64_t {variable} = {limit}
 
 
-def vb_share(int64_t limit):
-    global vb_worth
-    before = vb_worth
-    vb_worth = limit
+def {change}(int64_t limit):
+    global {variable}
+    before = {variable}
+    {variable} = limit
     return before
 """
 
@@ -135,5 +137,9 @@ def vb_failure(name, code):
     return ValueError(f"{{name}}: {{what}} ({{place}})")
 """
     head = DIRECTIVES + "from cython.parallel cimport prange\nfrom libc.stdint cimport *\n\n" + module.header.text()
-    shared = [WORTH.strip("\n").format(limit=limit()) + "\n"] if "vb_worth" in module.header.used else []
-    return "\n\n".join([head, *shared, *module.chunks, places.strip("\n") + "\n", *wrappers])
+    limits = [
+        LIMIT.strip("\n").format(variable=variable, change=change, limit=most()) + "\n"
+        for variable, (change, most) in LIMITS.items()
+        if variable in module.header.used
+    ]
+    return "\n\n".join([head, *limits, *module.chunks, places.strip("\n") + "\n", *wrappers])

@@ -282,7 +282,8 @@ def _far(e: Expr, b: Body) -> Text:
     local = b.lookup(str(e.attr))
     target, _ = element(load(str(e.attr), e.args, local.dtype), b)
     count = ex(product(local.shape), b)
-    return f"{b.module.header.use('vb_far')}(&{target}, {count}, sizeof({DTYPES[local.dtype].ctype}))", ATOM
+    use, width = b.module.header.use, f"sizeof({DTYPES[local.dtype].ctype})"
+    return f"{use('vb_far')}(&{target}, {count}, {width}, {use('vb_far_from')})", ATOM
 
 
 def _threads(e: Expr, b: Body) -> Text:

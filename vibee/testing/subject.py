@@ -59,16 +59,16 @@ def levels() -> list[str]:
 
 @contextlib.contextmanager
 def sharing(module: ModuleType, threads: int) -> Iterator[None]:
-    """With several threads, the loops of a module use them here, however little work there is."""
-    share = getattr(module, "vb_share", None)  # a module without such loops has none
-    if share is None or threads == 1:
-        yield
-        return
-    before = share(0)
+    """With several threads, the loops of a module use them here, however little work there is, and write around the
+    cache what they stream, however small it is."""
+    names = ("vb_share", "vb_around") if threads > 1 else ()
+    limits = [change for name in names if (change := getattr(module, name, None))]  # without such loops there is none
+    before = [change(0) for change in limits]
     try:
         yield
     finally:
-        share(before)
+        for change, limit in zip(limits, before, strict=True):
+            change(limit)
 
 
 class Spec:
