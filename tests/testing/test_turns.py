@@ -118,13 +118,13 @@ def tile(**sizes):
 
 def test_sizes_around_the_blocks_of_the_compiler(spec):
     product = corners(spec["product"].d, ["v3", "v4"])
-    assert product[::4] == [tile(K=17, M=13, N=33)] * 7
-    assert set(product) - {product[0]} == {*around("M", 48), *around("K", 256, 384, 512, 768), *around("N", 512, 1024)}
+    assert product[::4] == [tile(K=17, M=13, N=33)] * 6
+    assert set(product) - {product[0]} == {*around("M", 48), *around("K", 256, 384, 512, 768), *around("N", 1024)}
     assert corners(spec["product"].d, ["v3", "v4"], 1200)[0] == tile(K=9, M=7, N=17)
     assert not {c for c in corners(spec["product"].d, ["v3", "v4"], 600) if len(c) > 1}
     assert tile(N=33) in {tuple(c for c in corner if c[0] == "N") for corner in corners(spec["gram"].d, ["v4"])}
     assert corners(spec["steps"].d, ["v3", "v4"])[0] == tile(K=9, M=7, N=17)  # the oracle takes its steps one by one
-    assert set(corners(spec["wide"].d, ["v2", "v4"])) >= around("N", 128, 512)
+    assert set(corners(spec["wide"].d, ["v2", "v4"])) >= around("N", 512)
     assert corners(spec["twice"].d, ["v3"]) == corners(spec["product"].d, ["v3"])
     assert set(corners(spec["tiled"].d, ["v4"])) == around("N", 20) | around("D", 64)
     assert corners(spec["scaled"].d, ["v4"]) == [(("N", FAR),), (("D", FAR),)]
