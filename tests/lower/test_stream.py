@@ -46,8 +46,8 @@ REFUSED = {
 }
 WORDS = {"turned": "simd(d); stream(y)", "unrolled": "unroll(d); stream(y)"}
 NOTE = (
-    "y is not streamed: that serves floats that a loop of one thread writes one after the other along memory, no sums "
-    "of products, and nothing that the same loops read"
+    "y is not streamed: that serves floats that a loop of one thread, which does nothing else, writes one after the "
+    "other along memory, no sums of products, and nothing that the same loops read"
 )
 LEVELS_HERE = [isa for isa in LEVELS if isa in supported_levels()]
 

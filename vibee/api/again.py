@@ -26,26 +26,11 @@ if TYPE_CHECKING:
 
 Kinds = tuple[Any, ...]
 
-# What conditions on sizes and i64 are made of that means the same in 64 bits as in whole numbers without an end; those
-# with other operations are tested here each time, before the generated wrapper tests them once more.
+# What conditions on sizes and i64 are made of that means the same in 64 bits as in whole numbers without an end; a
+# call of a definition with others goes the long way each time.
 EXACT = {
-    "const",
-    "var",
-    "load",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "eq",
-    "ne",
-    "and",
-    "or",
-    "not",
-    "min",
-    "max",
-    "floordiv",
-    "mod",
-}
+    "const", "var", "load", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "min", "max", "floordiv", "mod",
+}  # fmt: skip
 
 # The Python numbers that generated code takes as they are, by the kind of a dtype.
 NUMBERS = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,)}

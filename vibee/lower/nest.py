@@ -111,7 +111,7 @@ class Nests:
             keep = 0
         turned = None if self.schedule.words.keys() - {"stream"} else transpose_of(e, self.fresh.bits)
         if turned is not None:
-            self.plan.stream = set()
+            self.plan.stream = set()  # squares are written in columns
             return [s for loops, body in turned.lower(self.fresh) for s in self.plan.arrange(loops, body)]
         return self.plan.arrange(list(zip(e.vars, e.dims, strict=True)), self._element(e, {}, e.vars), keep)
 

@@ -73,7 +73,7 @@ def _serves(put: object, var: str, plan: Plan) -> bool:
         and put.array in plan.stream
         and put.value.dtype in ("f32", "f64")
         and stride(put.idx, var) == 1
-        and all(ld.attr != put.array for ld in loads(put.value))
+        and all(ld.attr != put.array for ld in loads(put.value))  # `+=` does, which no equation shows
     )
 
 
