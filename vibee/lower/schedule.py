@@ -77,7 +77,8 @@ class Schedule:
             if a not in self.streamed:
                 self.note(
                     f"{a} is not streamed: that serves floats that a loop of one thread, which does nothing else, "
-                    "writes one after the other along memory, no sums of products, and nothing that the same loops read",
+                    "writes one after the other along memory, no sums of products, and nothing that the same loops "
+                    "read",
                     span,
                 )
         for a in self.words.get("prefetch", ()):  # type: ignore[attr-defined]
