@@ -144,7 +144,7 @@ class Whole(Library):
         """Build the module, but leave it alone."""
         procedures = self._unit.reach(self.definitions.values())
         procedures = [tampered(p) if p.name == tamper else p for p in procedures]
-        text = emit_module(procedures, wrap=self.definitions)
+        text = emit_module(procedures, wrap=self.definitions, isa=self._unit.isa)
         _, name = extension.build(text, f"{self._stem}_whole", self._isa)
         table = {p.key: p for p in procedures}
         sharing = [key for key, d in self.definitions.items() if on_numbers(d) or shares(table[key], table)]

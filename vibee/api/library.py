@@ -48,7 +48,7 @@ class Build:
             refuse(self.unit, [self.unit.by_key(p.key) for p in procedures])
         except SpecFailure as e:
             raise SpecError(map(str, e.errors)) from None
-        return emit_module(procedures, wrap=wrap)
+        return emit_module(procedures, wrap=wrap, isa=self.unit.isa)
 
     @property
     def module(self) -> ModuleType:

@@ -133,7 +133,7 @@ def _build(roots: Roots, isa: str, out: Path, before: str) -> str:
     from vibee.emit import emit_module
 
     found, table = collect(roots, isa)
-    text = emit_module(found.values(), wrap=table)
+    text = emit_module(found.values(), wrap=table, isa=isa)
     _write_table(table, out / "table.py")
     digest = _digest(text, isa)
     if digest == before and (out / f"{isa}.so").exists():

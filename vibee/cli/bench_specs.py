@@ -68,7 +68,7 @@ def compiled(program: Any) -> tuple[ModuleType, dict[str, Kernel]]:
     isa = default_isa()
     unit = Unit(program, isa)
     found = [d for f in instances(program) for d in _derived(f, unit)]
-    text = emit_module(unit.reach(found), wrap=[d.key for d in found])
+    text = emit_module(unit.reach(found), wrap=[d.key for d in found], isa=unit.isa)
     module = load_extension(*build(text, f"bench_{program.module.raw.module or 'spec'}", isa))
     return module, {key: Kernel(**x) for key, x in describe(found, unit.by_key).items()}
 

@@ -125,9 +125,10 @@ def _lowered(program) -> str:  # type: ignore[no-untyped-def]
 def _pyx(program) -> str:  # type: ignore[no-untyped-def]
     """The Cython text."""
     from vibee.emit import emit_module
+    from vibee.runtime.machine import isa_level
 
     found, own = _procedures(program, safe=True)
-    return str(emit_module(found, wrap=own))
+    return str(emit_module(found, wrap=own, isa=isa_level()))
 
 
 def _so(program) -> str:  # type: ignore[no-untyped-def]

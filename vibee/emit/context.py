@@ -46,6 +46,8 @@ class Module:
     files: dict[str, int] = field(default_factory=dict)
     chunks: list[str] = field(default_factory=list)
     fallible: set[str] = field(default_factory=set)  # functions of numbers that note failures in an err of their own
+    bits: int = 0  # of the vectors that loops along memory become; 0: the C compiler makes them
+    lanes: dict[str, str] = field(default_factory=dict)  # functions of vectors: their names, '' for those not to be had
 
     def place(self, span: Span) -> int:
         """A spec line as one number for `err`: the line in the low 17 bits, then 2 for what went

@@ -339,6 +339,74 @@ static inline {v} vb_{op}_{d}({v} a, {v} b) {{
     return Helper(text, f"{v} vb_{op}_{d}({v}, {v}) noexcept nogil")
 
 
+# Of 32 bytes of floats, which the C compiler has no operator for: what gcc calls the instruction, and what comes after
+# the number.
+INSTRUCTIONS = {
+    "sqrt": ("sqrtp{}256", ""), "floor": ("roundp{}256", ", 9"), "rint": ("roundp{}256", ", 12"),
+}  # fmt: skip
+
+
+def _in_lanes(op: str) -> Callable[[str], Helper]:
+    """A function of floats, of one or in each lane of a vector."""
+
+    def make(d: str) -> Helper:
+        if (vector := vector_of(d)) is None:
+            return _libm(op)(d)
+        element, width = vector
+        v = vector_name(element, width)
+        name, more = INSTRUCTIONS[op]
+        name, end = name.format("s" if element == "f32" else "d"), "f" if element == "f32" else ""
+        text = f"""
+static inline {v} vb_{op}_{d}({v} a) {{
+#if defined(__AVX__) && !defined(__clang__)
+    return __builtin_ia32_{name}(a{more});
+#else
+    for (int i = 0; i < {width}; i++) a[i] = __builtin_{op}{end}(a[i]);
+    return a;
+#endif
+}}"""
+        return Helper(text, f"{v} vb_{op}_{d}({v}) noexcept nogil")
+
+    return make
+
+
+def _mask(d: str) -> tuple[str, str]:
+    """The types of a vector and of the mask that chooses among its lanes."""
+    element, width = vector_of(d) or ("", 0)
+    return vector_name(element, width), vector_name(f"i{DTYPES[element].bits}", width)
+
+
+def _compared(op: str, sign: str) -> Callable[[str], Helper]:
+    def make(d: str) -> Helper:
+        v, m = _mask(d)
+        text = f"\nstatic inline {m} vb_{op}_{d}({v} a, {v} b) {{ return ({m})(a {sign} b); }}"
+        return Helper(text, f"{m} vb_{op}_{d}({v}, {v}) noexcept nogil")
+
+    return make
+
+
+def _where(d: str) -> Helper:
+    v, m = _mask(d)
+    element, _ = vector_of(d) or ("", 0)
+    t, end = ("float", "s") if DTYPES[element].bits == 32 else ("double", "d")
+    text = f"""
+static inline {v} vb_where_{d}({m} which, {v} a, {v} b) {{
+#if defined(__AVX__) && !defined(__clang__)
+    typedef {t} lanes __attribute__((vector_size(32)));
+    return ({v})__builtin_ia32_blendvp{end}256((lanes)b, (lanes)a, (lanes)which);
+#else
+    return ({v})((({m})a & which) | (({m})b & ~which));
+#endif
+}}"""
+    return Helper(text, f"{v} vb_where_{d}({m}, {v}, {v}) noexcept nogil")
+
+
+def _to(pair: str) -> Helper:
+    a, b = (vector_name(*(vector_of(d) or ("", 0))) for d in pair.split("_"))
+    text = f"\nstatic inline {a} vb_to_{pair}({b} x) {{ return __builtin_convertvector(x, {a}); }}"
+    return Helper(text, f"{a} vb_to_{pair}({b}) noexcept nogil")
+
+
 def _turn(d: str) -> Helper:
     element, side = vector_of(d) or ("", 0)
     t, bits = DTYPES[element].ctype, DTYPES[element].bits
@@ -369,6 +437,11 @@ static inline void vb_turn_{d}({t} *to, int64_t row, const {t} *from, int64_t wi
 
 
 def _abs(d: str) -> Helper:
+    if (vector := vector_of(d)) is not None:
+        v, m = _mask(d)
+        most = f"(({m}){{}} + {'0x7FFFFFFF' if vector[0] == 'f32' else '0x7FFFFFFFFFFFFFFF'})"
+        text = f"\nstatic inline {v} vb_abs_{d}({v} a) {{ return ({v})(({m})a & {most}); }}"
+        return Helper(text, f"{v} vb_abs_{d}({v}) noexcept nogil")
     t = DTYPES[d].ctype
     if DTYPES[d].kind == "f":
         body = "__builtin_fabsf(a)" if d == "f32" else "__builtin_fabs(a)"
@@ -420,6 +493,10 @@ static inline void vb_stream_{d}({t} *p, {v} x) {{
 
 def _bits(pair: str) -> Helper:
     to, source = pair.split("_")
+    if vector_of(to):
+        a, b = (vector_name(*(vector_of(d) or ("", 0))) for d in (to, source))
+        text = f"\nstatic inline {a} vb_bits_{pair}({b} x) {{ return ({a})x; }}"
+        return Helper(text, f"{a} vb_bits_{pair}({b}) noexcept nogil")
     a, b = DTYPES[to].ctype, DTYPES[source].ctype
     text = f"\nstatic inline {a} vb_bits_{pair}({b} x) {{ {a} y; memcpy(&y, &x, sizeof y); return y; }}"
     return Helper(text, f"{a} vb_bits_{pair}({b}) noexcept nogil")
@@ -427,7 +504,9 @@ def _bits(pair: str) -> Helper:
 
 FAMILIES: dict[str, Callable[[str], Helper]] = {
     "vb_floordiv": _floordiv, "vb_mod": _mod, "vb_min": _minmax("min", "<"), "vb_max": _minmax("max", ">"),
-    "vb_abs": _abs, "vb_sqrt": _libm("sqrt"), "vb_floor": _libm("floor"), "vb_rint": _libm("rint"),
+    "vb_abs": _abs, **{f"vb_{op}": _in_lanes(op) for op in INSTRUCTIONS}, "vb_where": _where, "vb_to": _to,
+    "vb_lt": _compared("lt", "<"), "vb_le": _compared("le", "<="), "vb_gt": _compared("gt", ">"),
+    "vb_ge": _compared("ge", ">="), "vb_eq": _compared("eq", "=="), "vb_ne": _compared("ne", "!="),
     "vb_turn": _turn, "vb_stream": _stream, "vb_pow": _libm("pow", 2), "vb_ipow": _intpow, "vb_bits": _bits,
 }  # fmt: skip
 
@@ -471,8 +550,9 @@ class Header:
         helper = FIXED.get(name)
         if helper is None:
             family, _, dtype = name.rpartition("_")
-            if family.startswith("vb_bits"):
-                family, dtype = "vb_bits", name.removeprefix("vb_bits_")
+            for pairs in ("vb_bits", "vb_to"):
+                if family.startswith(pairs + "_"):
+                    family, dtype = pairs, name.removeprefix(pairs + "_")
             helper = FAMILIES[family](dtype)
         for need in helper.needs:
             self.use(need)

@@ -11,6 +11,7 @@ from vibee.tree.expr import Expr, walk
 from .context import Module
 from .functions import procedure
 from .header import FAR
+from .lanes import BITS
 from .work import limit
 from .wrapper import wrapper
 
@@ -112,10 +113,10 @@ def fallible(p: Procedure, known: set[str]) -> bool:
     return False
 
 
-def emit_module(procedures: Iterable[Procedure], *, wrap: Iterable[str] | None = None) -> str:
+def emit_module(procedures: Iterable[Procedure], *, wrap: Iterable[str] | None = None, isa: str = "") -> str:
     """The Cython text of a module with these procedures; only those in `wrap` (or all) get a Python wrapper."""
     table = {p.key: p for p in procedures}
-    module = Module(table)
+    module = Module(table, bits=BITS.get(isa, 0))
     for p in in_order(table):
         if p.is_scalar and fallible(p, module.fallible):
             module.fallible.add(p.key)

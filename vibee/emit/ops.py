@@ -20,7 +20,8 @@ Text = tuple[str, int]
 def ex(e: Expr, b: Body, level: int = 0) -> str:
     """The Cython text of an expression, in parentheses if it binds less than `level`."""
     e = folded(e)
-    rule = OPS.get(e.op) or OPS.get(e.op.rstrip("?"))  # integers wrap around, bounded or not
+    rule = VECTORS.get(e.op) if "x" in e.dtype else None
+    rule = rule or OPS.get(e.op) or OPS.get(e.op.rstrip("?"))  # integers wrap around, bounded or not
     if rule is None:
         raise InternalError(f"{b.name}: {e.op} in lowered code")
     text, prec = rule(e, b)
@@ -290,6 +291,27 @@ def _threads(e: Expr, b: Body) -> Text:
     return b.threads, ATOM
 
 
+def _lanewise(e: Expr, b: Body) -> Text:
+    """A helper for vectors, called by the op and the type of what it takes last."""
+    taken = e.args[-1].dtype
+    element, _, count = taken.partition("x")
+    for dtype in (*(a.dtype for a in e.args), e.dtype, f"i{DTYPES[element].bits}x{count}"):
+        b.ctype(dtype)  # the types, and that of a mask, come before what takes them
+    name = f"vb_{e.op}_{taken}"
+    if e.op in ("cast", "bitcast"):
+        name = f"vb_{'bits' if e.op == 'bitcast' else 'to'}_{e.dtype}_{e.args[0].dtype}"
+    return f"{b.module.header.use(name)}({', '.join(ex(a, b) for a in e.args)})", ATOM
+
+
+def _shifted(e: Expr, b: Body) -> Text:
+    sign, prec = INFIX[e.op]
+    return f"{ex(e.args[0], b, prec)} {sign} {int(e.args[1].attr) % DTYPES[e.dtype.partition('x')[0]].bits}", prec
+
+
+def _lanes(e: Expr, b: Body) -> Text:
+    return f"{e.attr}({', '.join(ex(a, b) for a in e.args)})", ATOM
+
+
 OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "const": _const, "var": _var, "load": _load, "load?": _load_checked,
     "add": _infix, "sub": _infix, "mul": _infix, "div": _infix, "floordiv": _division, "mod": _division,
@@ -298,5 +320,12 @@ OPS: dict[str, Callable[[Expr, Body], Text]] = {
     "ne": _infix, "and": _logic, "or": _logic, "min": _helper, "max": _helper, "bitand": _infix,
     "bitor": _infix, "xor": _infix, "shl": _shift, "shr": _shift, "cast": _cast, "bitcast": _bitcast,
     "where": _where, "call": _call, "splat": _splat, "vload": _vector_load, "dot2": _dot2,
-    "pairs": _pairs, "has": _has, "threads": _threads, "far": _far,
+    "pairs": _pairs, "has": _has, "threads": _threads, "far": _far, "lanes": _lanes,
+}  # fmt: skip
+
+# Rules for results that are vectors, where they differ.
+VECTORS: dict[str, Callable[[Expr, Body], Text]] = {
+    "shl": _shifted, "shr": _shifted,
+    **dict.fromkeys(("abs", "sqrt", "floor", "rint", "lt", "le", "gt", "ge", "eq", "ne", "where", "cast", "bitcast"),
+                    _lanewise),
 }  # fmt: skip

@@ -11,14 +11,18 @@ none is shorter than a run.
 
 from __future__ import annotations
 
-from vibee.tree.defs import Call, For, If, Jump, While, statements
-from vibee.tree.expr import Expr
+from dataclasses import replace
 
-from .context import Body, InternalError
+from vibee.tree.defs import Call, For, If, Jump, While, statements
+from vibee.tree.expr import Expr, var
+
+from .context import Body, InternalError, Local
 from .ops import ex
 from .work import deserving
 
 RUN = 64  # iterations: a multiple of what any vector loop does at once
+LO, HI = var("first of the share"), var("end of the share")  # parameters of the function of a body
+SHARE = {str(e.attr): Local("scalar", name, "i64", "Py_ssize_t") for e, name in ((LO, "lo"), (HI, "hi"))}
 
 
 def outline(s: For, b: Body) -> None:
@@ -32,10 +36,8 @@ def outline(s: For, b: Body) -> None:
     c = b.child(name)
     c.assigned = assigned_names([s])  # its own variable, too: an earlier loop may have had one of that name
     hoist([For(s.var, s.lo, s.hi, s.body)], c)
-    var = c.declare(s.var, "i64", size=True)
-    step = f", {s.step}" if s.step != 1 else ""
-    with c.block(f"for {var.name} in range(lo, hi{step})"):
-        emit_body(s.body, c)
+    c.env |= SHARE
+    emit_body([replace(s, lo=LO, hi=HI, parallel=False)], c)
     order = [v.name for v in b.env.values()]
     captured = sorted(c.captured.values(), key=lambda v: (v.kind == "scalar", order.index(v.name)))
     params = ["Py_ssize_t lo", "Py_ssize_t hi", *(f"{pointer_of(v, b.module)} {v.name}" for v in captured), "int* err"]

@@ -29,6 +29,7 @@ from vibee.tree.types import DTYPES
 from . import parallel
 from .context import Body, InternalError, Local, flat, i64, known, product
 from .ctypes import mangle, native, vector_of
+from .lanes import emit_lanes
 from .ops import element, ex, in_bounds, nonnegative, numbers
 from .tiles import emit_product, emit_turn
 
@@ -180,6 +181,8 @@ def _for(s: For, b: Body) -> None:
         return
     if (turn := turn_of(s)) is not None:
         emit_turn(turn, b)
+        return
+    if emit_lanes(s, b):
         return
     lo, hi = ex(s.lo, b), ex(s.hi, b)
     step = f", {s.step}" if s.step != 1 else ""

@@ -10,8 +10,8 @@ import math
 from dataclasses import replace
 
 from vibee.prove.facts import conjuncts, tested
-from vibee.tree.defs import Param, Procedure
-from vibee.tree.expr import Expr, loads, show, var
+from vibee.tree.defs import For, Param, Procedure, Store
+from vibee.tree.expr import Expr, load, loads, show, var
 from vibee.tree.types import DTYPES
 
 from . import parallel
@@ -19,7 +19,7 @@ from .context import Body, Local, Module
 from .ctypes import ctype, exported, held, mangle, native
 from .given import condition, large
 from .ops import ex, numbers
-from .statements import signature
+from .statements import emit_body, signature
 from .work import EACH
 
 
@@ -194,6 +194,22 @@ def _bytes(q: Param) -> str:
     return f"{extents} * {DTYPES[q.dtype].bits // 8}"
 
 
+def _map_loop(p: Procedure, pointers: list[tuple[Param, str]], module: Module) -> list[str]:
+    """The function of each element from lo to hi."""
+    if not p.is_scalar:
+        outs = [f"{held(q.name)} + vb__i" for q in [*p.params, *p.outs] if q.is_array]
+        inner = [f"{held(q.name)}[vb__i]" for q in p.params if not q.is_array]
+        step = f"{native(p.key)}({', '.join([*outs, *inner, '1', 'err'])})"
+        return ["    cdef Py_ssize_t vb__i", "    for vb__i in range(lo, hi):", f"        {step}"]
+    b, at = Body(module, p.key), (var("element"),)
+    b.env |= {f"array {q.name}": Local("array", held(q.name), q.dtype, t, (parallel.HI,)) for q, t in pointers}
+    b.env |= parallel.SHARE
+    value = Expr("call", tuple(load(f"array {q.name}", at, q.dtype) for q in p.params), p.key, p.outs[0].dtype)
+    loop = For("element", parallel.LO, parallel.HI, [Store(f"array {p.outs[0].name}", at, value)])
+    emit_body([loop], b)
+    return [*_declared(b), *b.lines]
+
+
 def _map_wrapper(p: Procedure, module: Module) -> str:
     """The same function for every element of arrays of one length."""
     use = module.header.use
@@ -201,20 +217,11 @@ def _map_wrapper(p: Procedure, module: Module) -> str:
     views = ", ".join(_view(replace(q, shape=(Expr("var"),))) for q in work)
     pointers = [(q, module.header.pointer(q.dtype, q.kind == "in")) for q in work]
     length = f"{mangle(work[0].name)}.shape[0]"
-    inner = [f"{held(q.name)}[vb__i]" for q in p.params if not q.is_array]
-    if p.is_scalar:
-        inner += ["err"] if p.key in module.fallible else []
-        step = f"{held(p.outs[0].name)}[vb__i] = {native(p.key)}({', '.join(inner)})"
-    else:
-        outs = [f"{held(q.name)} + vb__i" for q in [*p.params, *p.outs] if q.is_array]
-        step = f"{native(p.key)}({', '.join([*outs, *inner, '1', 'err'])})"
     params = ", ".join(f"{t} {held(q.name)}" for q, t in pointers)
     names = ", ".join(f"{held(q.name)}" for q in work)
     lines = [
         f"cdef void c_{p.key}_map(Py_ssize_t lo, Py_ssize_t hi, {params}, int* err) noexcept nogil:",
-        "    cdef Py_ssize_t vb__i",
-        "    for vb__i in range(lo, hi):",
-        f"        {step}",
+        *_map_loop(p, pointers, module),
         "",
         "",
         f"def {p.key}_map({views}, int threads):",

@@ -9,11 +9,12 @@ from __future__ import annotations
 from vibee.tree.defs import Alloc, For, If, Store
 from vibee.tree.expr import Expr, load, substitute
 from vibee.tree.product import SIDE
+from vibee.tree.stride import stride
 from vibee.tree.turn import Turn
 
 from .build import add, div, i, local, mul
 from .contraction_bf16 import PairTile
-from .reduction import gathered, nest, stride
+from .reduction import gathered, nest
 
 WHOLE = 2 * SIDE  # numbers in a vector of words
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from vibee.tree.defs import Alloc, Decl, For, If, Prefetch, Store
 from vibee.tree.expr import Expr, const, free_vars, load, loads, substitute
+from vibee.tree.stride import stride, unit_step
 from vibee.tree.turn import Turn
 
 from .build import Fresh, add, div, i, ix, local, mul, sub, subst_stmt
-from .reduction import nest, stride, unit_step
+from .reduction import nest
 
 if TYPE_CHECKING:
     from .contraction import Parts

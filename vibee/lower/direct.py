@@ -13,12 +13,13 @@ from dataclasses import replace
 
 from vibee.tree.defs import Assign, Decl, Equation, For, Store
 from vibee.tree.expr import Expr, bound_vars, const, load, loads, substitute
+from vibee.tree.stride import stride
 from vibee.tree.types import DTYPES
 
 from .build import Fresh, add, ceil_div, div, i, ix, local, mul, sub
 from .contraction import ROWS, Parts, split, whole_tiles
 from .group import in_place, rename
-from .reduction import freshen, nest, reduce_ranges, stride
+from .reduction import freshen, nest, reduce_ranges
 from .schedule import Plan
 
 Ends = tuple[Expr, Expr]

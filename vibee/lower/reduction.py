@@ -14,6 +14,7 @@ from dataclasses import replace
 from vibee.tree.defs import Alloc, Assign, Decl, For, If, Prefetch, Store
 from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, rebuild, substitute, walk
 from vibee.tree.normal import neutral
+from vibee.tree.stride import stride
 from vibee.tree.types import DTYPES, is_float
 
 from .build import Fresh, add, combine, div, extent, i, is_const, local, mul, sub
@@ -23,29 +24,6 @@ LANES = 16
 AHEAD = 4096  # bytes between what is read and what is asked for, where a loop runs through memory
 REGISTERS = 8  # most vectors of partial results side by side: half of those of AVX2
 BLOCKS = 64  # partial results of a parallel reduction, whatever the number of threads
-
-
-def stride(index: tuple[Expr, ...], name: str) -> int | None:
-    """How an access moves when `name` grows by one: 0 stays, 1 next element, None anything else."""
-    if not index or all(name not in free_vars(e) for e in index):
-        return 0
-    if any(name in free_vars(e) for e in index[:-1]):
-        return None
-    return 1 if unit_step(index[-1], name) else None
-
-
-def unit_step(e: Expr, name: str) -> bool:
-    """Is `e` the variable `name` plus something that does not depend on it?"""
-    if e.op == "var":
-        return e.attr == name
-    if e.op == "add":
-        a, b = e.args
-        if name in free_vars(a):
-            return name not in free_vars(b) and unit_step(a, name)
-        return unit_step(b, name)
-    if e.op == "sub":
-        return name not in free_vars(e.args[1]) and unit_step(e.args[0], name)
-    return False
 
 
 def contiguous_along(body: Expr, name: str) -> bool:

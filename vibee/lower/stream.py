@@ -20,10 +20,11 @@ from dataclasses import replace
 
 from vibee.tree.defs import Alloc, For, If, Prefetch, Store
 from vibee.tree.expr import Expr, loads, substitute
+from vibee.tree.stride import stride
 from vibee.tree.types import DTYPES
 
 from .build import add, div, extent, i, is_const, local, mul
-from .reduction import LANES, stride
+from .reduction import LANES
 from .schedule import Plan
 
 

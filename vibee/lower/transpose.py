@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from vibee.tree.defs import Equation, For, Store
 from vibee.tree.expr import Expr, free_vars, load, loads, substitute
+from vibee.tree.stride import stride, unit_step
 from vibee.tree.turn import SIDES, Turn
 from vibee.tree.types import DTYPES
 
 from .build import Fresh, add, at_least_zero, div, i, is_const, local, mul, sub
-from .reduction import stride, unit_step
 
 
 @dataclass(frozen=True, slots=True)
