@@ -50,17 +50,12 @@ STAY = {
     "looped": "(x: f32[N]) -> y[N]:\n    y[i] = steps(x[i])",
     "divided": "(x: f32[N], m: i32) -> y[N]:\n    given(m > 0)\n    y[i] = x[i] + f32(7 % m)",
     "fallible": "(x: f32[N], m: f32) -> y[N]:\n    y[i] = x[i] + parted(x[i])",
-    "chosen": "(x: f32[N]) -> y[N]:\n    y[i] = x[i] + truth(x[i] > 0)",
     "long": "(x: f64[N]) -> y(f64[N]):\n    y[i] = f64(i64(x[i]))",
 }  # fmt: skip
 HELP = """
 
 def parted(x: f32) -> y:
     y = where(x > 0, f32(7 // i32(min(x, 9.0))), 0.0)
-
-
-def truth(c: bool) -> y(f32):
-    y = where(c, 1.0, 0.0)
 
 
 def raised(x: f32, n: f32) -> y:
@@ -89,6 +84,8 @@ def of_values():
         out.append(f"def bits_{d}(x: {d}[N], w: {d}[N], a: {d}) -> y({d}[N]):\n    y[i] = {e}\n")
     out.append(f"def counted(x: f32[N], w: f32[N], a: f32) -> y[N]:\n    given(-9 <= x[i] <= 9, -9 <= w[i] <= 9)\n"
                f"    y[i] = {WHOLE}\n")  # fmt: skip
+    out.append("def truth(c: bool) -> y(f32):\n    y = where(c, 1.5, -0.5)\n")
+    out.append("def chosen(x: f32[N], w: f32[N], a: f32) -> y[N]:\n    y[i] = x[i] * truth(not x[i] > w[i]) + a\n")
     return "\n\n".join(out)
 
 
@@ -112,7 +109,7 @@ def modules():
     return [load_extension(*build(text, "lanes", "v3")) for text in texts]
 
 
-@pytest.mark.parametrize("name", [*VALUES, *(f"bits_{d}" for d in BITS), "counted"])
+@pytest.mark.parametrize("name", [*VALUES, *(f"bits_{d}" for d in BITS), "counted", "chosen"])
 def test_lanes_give_what_the_loop_gives(modules, name):
     for dtype in ("f32", "f64") if name in VALUES else (name.removeprefix("bits_") if "_" in name else "f32",):
         key = f"{name}_{dtype}" if name in VALUES else name
