@@ -133,11 +133,12 @@ def emit_lanes(s: For, b: Body) -> bool:
         return True
     v = b.declare(s.var, "i64", size=True)
     begin, end = ex(s.lo, b), ex(s.hi, b)
-    last, extent = ex(s.hi, b, 10), f"{ex(s.hi, b, 10)} - {ex(s.lo, b, 11)}"
+    last, start = ex(s.hi, b, 10), "" if lo == 0 else f"{ex(s.lo, b, 10)} + "
+    extent = last if lo == 0 else f"{last} - {ex(s.lo, b, 11)}"
     if whole or _in_place(puts):
         _run(f"for {v.name} in range({begin}, {last} - {count - 1}, {count})", body, v, s, b)
         if not whole:
-            _one_by_one(f"{ex(s.lo, b, 10)} + ({extent}) // {count} * {count}", v, s, b)
+            _one_by_one(f"{start}({extent}) // {count} * {count}", v, s, b)
         return True
     with b.block(f"if {extent} >= {count}"):
         base, least = b.fresh(f"{v.name}_0"), b.module.header.use("vb_min_i64")
