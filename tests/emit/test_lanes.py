@@ -50,6 +50,7 @@ STAY = {
     "looped": "(x: f32[N]) -> y[N]:\n    y[i] = steps(x[i])",
     "divided": "(x: f32[N], m: i32) -> y[N]:\n    given(m > 0)\n    y[i] = x[i] + f32(7 % m)",
     "fallible": "(x: f32[N], m: f32) -> y[N]:\n    y[i] = x[i] + parted(x[i])",
+    "fallible_once": "(x: f32[N], m: f32) -> y[N]:\n    y[i] = where(x[i] > 0, parted(m), 0.0)",
     "long": "(x: f64[N]) -> y(f64[N]):\n    y[i] = f64(i64(x[i]))",
 }  # fmt: skip
 HELP = """

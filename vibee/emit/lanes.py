@@ -67,11 +67,15 @@ class Lanes:
         """Has a value no part that differs between lanes?"""
         return self.names.isdisjoint(names_in(e)) and self.var not in free_vars(e)
 
+    def _may_fail(self, e: Expr) -> bool:
+        """Does an operation note a failure, which it may not where it stands on a side that is not chosen?"""
+        return e.op in ("load?", "floordiv", "mod") or (e.op == "call" and _called(e) in self.module.fallible)
+
     def __call__(self, e: Expr) -> Expr:
         """The vector of an expression's values; NoLanes where there is no such form."""
         e = folded(e)
         if e.op == "const" or (e.op not in COMPARED and e.op not in LOGIC and self.same(e)):
-            if e.dtype == "bool" or any(n.op in ("load?", "floordiv", "mod") for n in walk(e)):
+            if e.dtype == "bool" or any(self._may_fail(n) for n in walk(e)):
                 raise NoLanes
             return Expr("splat", (e,), None, self.type(e.dtype))
         if e.op == "load":
@@ -109,11 +113,14 @@ class Lanes:
         return {source, to} == {"f32", "i32"}
 
     def _call(self, e: Expr) -> Expr:
-        key = str(e.attr[0] if isinstance(e.attr, tuple) else e.attr)
-        name = lanes_of(self.module, key, self.bits)
+        name = lanes_of(self.module, _called(e), self.bits)
         if not name:
             raise NoLanes
         return Expr("lanes", tuple(self(a) for a in e.args), name, self.type(e.dtype))
+
+
+def _called(e: Expr) -> str:
+    return str(e.attr[0] if isinstance(e.attr, tuple) else e.attr)
 
 
 def emit_lanes(s: For, b: Body) -> bool:
