@@ -10,7 +10,7 @@ from vibee.check import load_text
 from vibee.emit import emit_module
 from vibee.lower.unit import Unit
 from vibee.runtime.machine import supported_levels
-from vibee.tree.defs import Comment, Decl, For, Param, Store
+from vibee.tree.defs import Assign, Comment, Decl, For, Param, Store
 from vibee.tree.expr import Expr, const, load, var
 
 from .test_statements import proc
@@ -39,6 +39,9 @@ STAY = {
     "either": "(x: f32[N], c: f32[N]) -> y[N]:\n    y[i] = where(c[i] > 0 or x[i] > 0, 1.0, 0.0)",
     "gathered": "(x: f32[N], at: i32[N]) -> y[N]:\n    given(0 <= at[i] < N)\n    y[i] = x[at[i]]",
     "every_other": "(x: f32[M], N: size) -> y[N]:\n    given(2 * N <= M)\n    y[i] = x[2 * i]",
+    "numbers": "(x: f64[N]) -> y(f64[N]):\n    y[i] = x[i] * f64(i)",
+    "somewhere": "(x: f64[N], k: i64) -> y(f64[N]):\n    y[i] = x[i + k]",
+    "once": "(x: f32[N], m: f32) -> y[N]:\n    y[i] = where(x[i] > 0, looping(m), 0.0)",
     "numbered": "(x: f32[N]) -> y[N]:\n    y[i] = x[i] * f32(i)",
     "wide": "(x: f32[N], a: f64) -> y[N]:\n    y[i] = f32(f64(x[i]) * a)",
     "counts": "(x: i32[N]) -> y(i32[N]):\n    y[i] = x[i] + 1",
@@ -54,6 +57,13 @@ STAY = {
     "long": "(x: f64[N]) -> y(f64[N]):\n    y[i] = f64(i64(x[i]))",
 }  # fmt: skip
 HELP = """
+
+@procedure
+def looping(x: f32) -> y:
+    y = x
+    for k in range(9):
+        y = y * 0.5 + x
+
 
 def parted(x: f32) -> y:
     y = where(x > 0, f32(7 // i32(min(x, 9.0))), 0.0)
@@ -167,6 +177,7 @@ def plus(a, b):
 def emitted(*body, lo=0, hi=N, step=1):
     ends = [const(e, "i64") if isinstance(e, int) else e for e in (lo, hi)]
     arrays = [Param(n, "mut", "f32", (N,)) for n in ("x", "y")]
+    arrays += [Param(n, "scalar", "i64") for n in ("lo", "hi")]
     return emit_module([proc("f", arrays, [], [For("i", *ends, list(body), step)])], wrap=[], isa="v3")
 
 
@@ -175,7 +186,7 @@ def test_a_known_number_of_elements_has_no_loop():
     assert text.count("_storeu(&y") == 2 and "&y[24]" in text and "for i in" not in text
     for lo, hi in ((0, 64), (3, 3)):  # too many of them, none: but nothing is left over
         text = emitted(S(X(var("i"))), lo=lo, hi=hi)
-        assert f"for i in range({lo}, {hi} - 7, 8)" in text and "while" not in text
+        assert f"for i in range({lo}, {hi}, 8)" in text and "while" not in text
     assert "while i < 20" in emitted(S(X(var("i"))), lo=0, hi=20)
 
 
@@ -227,16 +238,58 @@ def test_limits_that_stay():
         assert "_storeu(&y" not in emitted(S(X(i)), hi=hi)
     half = Expr("floordiv", (N, const(2, "i64")), None, "i64")
     text = emitted(S(X(i)), lo=2, hi=half)
-    for line in ("if N // 2 - 2 >= 8:", "for i_0 in range(2, N // 2, 8):", "i = vb_min_i64(i_0, N // 2 - 8)", "i = 2"):
+    for line in (
+        "if N // 2 - 2 >= 8:",
+        "for vb_i in range(2, N // 2, 8):",
+        "i = vb_min_i64(vb_i, N // 2 - 8)",
+        "i = 2",
+    ):
         assert f"    {line}\n" in text
     text = emitted(S(Y(i)), lo=2, hi=half)
-    for line in ("for i in range(2, N // 2 - 7, 8):", "i = 2 + (N // 2 - 2) // 8 * 8", "while i < N // 2:"):
+    for line in (
+        "for i in range(2, 2 + (N // 2 - 2) // 8 * 8, 8):",
+        "i = 2 + (N // 2 - 2) // 8 * 8",
+        "while i < N // 2:",
+    ):
         assert f"    {line}\n" in text
 
 
-def test_a_function_that_gives_nothing_has_no_form_in_vectors():
-    g = proc("g", [Param("x", "scalar", "f32")], [Param("y", "out", "f32")], [])
-    call = Expr("call", (X(var("i")),), "g", "f32")
-    arrays = [Param(n, "mut", "f32", (N,)) for n in ("x", "y")]
-    text = emit_module([g, proc("f", arrays, [], [For("i", const(0, "i64"), N, [S(call)])])], wrap=[], isa="v3")
-    assert "y[i] = c_g(x[i])" in text and "_storeu(&y" not in text
+def test_what_a_function_gives_begins_as_zero():
+    body = [
+        Decl("t", "f32", plus(var("x", "f32"), var("x", "f32"))),
+        Assign("y", plus(var("y", "f32"), var("t", "f32"))),
+    ]
+    for statements, result in (([], 0), ([Assign("y", plus(var("y", "f32"), var("x", "f32")))], 3), (body, 6)):
+        g = proc("g", [Param("x", "scalar", "f32")], [Param("y", "out", "f32")], statements)
+        call = Expr("call", (X(var("i")),), "g", "f32")
+        arrays = [Param(n, "mut", "f32", (N,)) for n in ("x", "y")]
+        text = emit_module([g, proc("f", arrays, [], [For("i", const(0, "i64"), N, [S(call)])])], isa="v3")
+        assert "_storeu(&y[i], vb_x8_c_g(" in text and "y = vb_v8f_splat(0)" in text
+        assert re.search(r"    y = 0\n", text.split("cdef inline float c_g(")[1].split("cdef")[1])
+        if "v3" in supported_levels():
+            module = load_extension(*build(text, "zero", "v3"))
+            found = np.full(19, 9, "f4")
+            module.f(np.full(19, 3, "f4"), found, 1)
+            assert (found == result).all() and module.g(3.0) == result
+
+
+def test_limits_far_apart_are_none():
+    text = emitted(S(plus(Y(var("i")), X(var("i")))), lo=var("lo"), hi=var("hi"))
+    assert re.search(r"if hi_ > lo_:\n +for i in range\(lo_, lo_ \+ \(hi_ - lo_\) // 8 \* 8, 8\):", text)
+
+
+def test_no_array_decides_where_is_written():
+    i, zero = var("i"), const(0, "i64")
+    at = lambda a: plus(i, Expr("where", (compare(a), const(1, "i64"), zero), None, "i64"))  # noqa: E731
+    compare = lambda a: Expr("gt", (load(a, (zero,), "f32"), const(0.0, "f32")), None, "bool")  # noqa: E731
+    one = const(1.0, "f32")
+    assert "_storeu(&y" not in emitted(S(one, i=at("x")), S(one, "x"))
+    assert "_storeu(&y" not in emitted(S(one, i=at("y")))
+
+
+def test_no_number_of_a_lane_decides_where():
+    i, t = var("i"), Decl("t", "i64", plus(var("n"), const(1, "i64")))
+    for store in (S(load("x", (i,), "f64"), i=plus(i, var("t"))), S(load("x", (plus(i, var("t")),), "f64"))):
+        arrays = [Param(n, "mut", "f64", (N,)) for n in ("x", "y")]
+        p = proc("f", [*arrays, Param("n", "scalar", "i64")], [], [For("i", const(0, "i64"), N, [t, store])])
+        assert "_storeu(&y" not in emit_module([p], wrap=[], isa="v3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vibee.tree.defs import Alloc, Assign, Decl, For, If, Param, Procedure, While, statements
+from vibee.tree.expr import names_in
 
 from .context import Body, Local, Module
 from .ctypes import ctype, mangle, native
@@ -83,7 +84,8 @@ def scalar_function(p: Procedure, module: Module) -> str:
     b.result = out.name
     b.assigned, b.stepped = assigned_names(p.body), p.stepped
     loops = any(isinstance(s, For | While) for s in p.body)
-    single = len(p.body) == 1 and getattr(p.body[0], "name", getattr(p.body[0], "array", None)) == p.outs[0].name
+    single = len(p.body) == 1 and isinstance(s := p.body[0], Assign) and s.name == p.outs[0].name
+    single = single and p.outs[0].name not in names_in(s.value)
     if not single:
         b.line(f"{out.name} = 0")
     if any(isinstance(s, Alloc) for s in statements(p.body)):

@@ -67,33 +67,40 @@ class Lanes:
         """Has a value no part that differs between lanes?"""
         return self.names.isdisjoint(names_in(e)) and self.var not in free_vars(e)
 
-    def _may_fail(self, e: Expr) -> bool:
-        """Does an operation note a failure, which it may not where it stands on a side that is not chosen?"""
-        return e.op in ("load?", "floordiv", "mod") or (e.op == "call" and _called(e) in self.module.fallible)
-
     def __call__(self, e: Expr) -> Expr:
         """The vector of an expression's values; NoLanes where there is no such form."""
         e = folded(e)
         if e.op == "const" or (e.op not in COMPARED and e.op not in LOGIC and self.same(e)):
-            if e.dtype == "bool" or any(self._may_fail(n) for n in walk(e)):
+            if e.dtype == "bool" or any(n.op in ("load?", "floordiv", "mod") for n in walk(e)):
                 raise NoLanes
             return Expr("splat", (e,), None, self.type(e.dtype))
         if e.op == "load":
-            if stride(e.args, self.var) != 1 or e.dtype == "bool":
+            if not self.along(e.args) or e.dtype == "bool":
                 raise NoLanes
             return Expr("vload", e.args, e.attr, self.type(e.dtype))
         if e.op == "var" and e.attr in self.names:
             return Expr("var", (), e.attr, self.type(e.dtype))
+        if not e.args:
+            raise NoLanes  # the variable as a number
         if e.op == "call":
             return self._call(e)
         return self._operation(e)
+
+    def along(self, idx: tuple[Expr, ...]) -> bool:
+        """Does each lane access the next element?"""
+        return stride(idx, self.var) == 1 and all(self.names.isdisjoint(names_in(e)) for e in idx)
+
+    def _always(self, e: Expr) -> bool:
+        """May a side be evaluated that is not chosen: is there what it reads, and does what it calls end soon?"""
+        called = (n for n in walk(e) if n.op == "call")
+        return self.read.issuperset(loads(e)) and all(lanes_of(self.module, _called(n), self.bits) for n in called)
 
     def _operation(self, e: Expr) -> Expr:
         op, args = e.op, e.args
         if op in ("shl", "shr") and args[1].op == "const":
             return Expr(op, (self(args[0]), args[1]), None, self.type(e.dtype))
-        if op in ("where", "and", "or") and not self.read.issuperset(ld for a in args[1:] for ld in loads(a)):
-            raise NoLanes  # what is not chosen may not be there
+        if op in ("where", "and", "or") and not all(self._always(a) for a in args[1:]):
+            raise NoLanes
         vectors = tuple(self(a) for a in args)
         made = Expr(op, vectors, None, self.type(e.dtype))
         if op in LOGIC:
@@ -142,13 +149,17 @@ def emit_lanes(s: For, b: Body) -> bool:
     begin, end = ex(s.lo, b), ex(s.hi, b)
     last, start = ex(s.hi, b, 10), "" if lo == 0 else f"{ex(s.lo, b, 10)} + "
     extent = last if lo == 0 else f"{last} - {ex(s.lo, b, 11)}"
-    if whole or _in_place(puts):
-        _run(f"for {v.name} in range({begin}, {last} - {count - 1}, {count})", body, v, s, b)
-        if not whole:
-            _one_by_one(f"{start}({extent}) // {count} * {count}", v, s, b)
+    if whole:
+        _run(f"for {v.name} in range({begin}, {end}, {count})", body, v, s, b)
+        return True
+    if _in_place(puts):
+        with b.block(f"if {end} > {ex(s.lo, b, 5)}"):  # far below, the difference would wrap around
+            rest = f"{start}({extent}) // {count} * {count}"
+            _run(f"for {v.name} in range({begin}, {rest}, {count})", body, v, s, b)
+            _one_by_one(rest, v, s, b)
         return True
     with b.block(f"if {extent} >= {count}"):
-        base, least = b.fresh(f"{v.name}_0"), b.module.header.use("vb_min_i64")
+        base, least = b.fresh(f"vb_{v.name}"), b.module.header.use("vb_min_i64")
         b.decls[base] = v.ctype
         place = f"{v.name} = {least}({base}, {last} - {count})"
         _run(f"for {base} in range({begin}, {end}, {count})", body, v, s, b, place)
@@ -191,7 +202,7 @@ def _in_place(puts: list) -> bool:
 def _form(puts: list, var: str, module: Module) -> tuple[int, list] | None:
     """How many lanes the statements of a loop have, and their form in vectors; None where they have none."""
     stores = {t.array: t for t in puts if isinstance(t, Store)}
-    if not stores or not all(_plain(t, var) for t in puts) or len(stores) < sum(isinstance(t, Store) for t in puts):
+    if not stores or not all(_plain(t) for t in puts) or len(stores) < sum(isinstance(t, Store) for t in puts):
         return None
     lanes = Lanes(module, DTYPES[next(iter(stores.values())).value.dtype].bits, var)
     try:
@@ -200,11 +211,11 @@ def _form(puts: list, var: str, module: Module) -> tuple[int, list] | None:
         return None
 
 
-def _plain(t: object, var: str) -> bool:
-    """Is a statement a number of its own for each element, or a store of floats at the next element each time?"""
-    if isinstance(t, Decl):
-        return t.init is not None
-    return isinstance(t, Store) and not t.checked and t.value.dtype in ("f32", "f64") and stride(t.idx, var) == 1
+def _plain(t: object) -> bool:
+    """Is a statement a number of its own for each element, or a store of floats at a place that no array decides?"""
+    if not isinstance(t, Store):
+        return isinstance(t, Decl) and t.init is not None
+    return not t.checked and t.value.dtype in ("f32", "f64") and not any(loads(e) for e in t.idx)
 
 
 def _vector(t: Decl | Store, lanes: Lanes, stores: dict[str, Store]) -> Decl | Store:
@@ -215,6 +226,8 @@ def _vector(t: Decl | Store, lanes: Lanes, stores: dict[str, Store]) -> Decl | S
             raise NoLanes  # another lane may write it
     lanes.read |= set(_always(value))
     if isinstance(t, Store):
+        if not lanes.along(t.idx):
+            raise NoLanes
         return replace(t, value=lanes(value))
     lanes.names.add(t.name)
     return replace(t, dtype=lanes.type(t.dtype), init=lanes(value))
@@ -260,8 +273,10 @@ def _function(p: Procedure, name: str, lanes: Lanes) -> str:
         dtype = lanes.type(q.dtype)
         b.env[q.name] = Local("scalar", mangle(q.name), dtype, b.ctype(dtype))
         params.append(f"{b.ctype(dtype)} {mangle(q.name)}")
-    out = p.outs[0]
-    lanes.names |= {q.name for q in (*p.params, out)}
+    result = b.declare(p.outs[0].name, lanes.type(p.outs[0].dtype))
+    b.line(f"{result.name} = {result.ctype}_splat(0)")  # it may be added to
+    b.result = result.name
+    lanes.names |= {q.name for q in (*p.params, p.outs[0])}
     for s in p.body:
         value = s.init if isinstance(s, Decl) else s.value if isinstance(s, Assign) else None
         if value is None or value.dtype == "bool" or loads(value):
@@ -269,8 +284,4 @@ def _function(p: Procedure, name: str, lanes: Lanes) -> str:
         lanes.names.add(s.name)
         local = b.declare(s.name, lanes.type(value.dtype))
         b.line(f"{local.name} = {ex(lanes(value), b)}")
-    if out.name not in b.env:
-        raise NoLanes
-    b.result = b.env[out.name].name
-    dtype = b.ctype(lanes.type(out.dtype))
-    return finish(b, f"cdef inline {dtype} {name}({', '.join(params)}) noexcept nogil", [f"# {p.key} in lanes"])
+    return finish(b, f"cdef inline {result.ctype} {name}({', '.join(params)}) noexcept nogil", [f"# {p.key} in lanes"])
