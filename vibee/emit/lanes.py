@@ -16,7 +16,7 @@ read what another lane writes, is left as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import replace
 
 from vibee.tree.defs import Assign, Comment, Decl, For, Procedure, Store
@@ -38,6 +38,7 @@ REAL = {"mul", "div", "abs", "sqrt", "floor", "rint", "min", "max"}  # of floats
 WHOLE = {"bitand", "bitor", "xor", "invert"}  # of integers
 COMPARED = {"lt", "le", "gt", "ge", "eq", "ne"}
 LOGIC = {"and": "bitand", "or": "bitor", "not": "invert"}  # of masks: all bits of a lane, or none
+CONVERTED = {"f32", "i32"}  # into each other, by every processor of a level: not so 64 bits, nor what has no sign
 
 
 class NoLanes(Exception):
@@ -49,10 +50,10 @@ class Lanes:
 
     `var` is the variable that grows from lane to lane, `names` are scalars that differ between lanes."""
 
-    def __init__(self, module: Module, bits: int, var: str = "", names: Set[str] = frozenset()) -> None:
+    def __init__(self, module: Module, bits: int, var: str = "") -> None:
         self.module, self.bits, self.var = module, bits, var
         self.count = module.bits // bits
-        self.names = set(names)
+        self.names: set[str] = set()
         self.read: set[Expr] = set()  # what is read for every element
 
     def type(self, dtype: str) -> str:
@@ -90,7 +91,7 @@ class Lanes:
         """Does each lane access the next element?"""
         return stride(idx, self.var) == 1 and all(self.names.isdisjoint(names_in(e)) for e in idx)
 
-    def _always(self, e: Expr) -> bool:
+    def _may_run(self, e: Expr) -> bool:
         """May a side be evaluated that is not chosen: is there what it reads, and does what it calls end soon?"""
         called = (n for n in walk(e) if n.op == "call")
         return self.read.issuperset(loads(e)) and all(lanes_of(self.module, _called(n), self.bits) for n in called)
@@ -99,7 +100,7 @@ class Lanes:
         op, args = e.op, e.args
         if op in ("shl", "shr") and args[1].op == "const":
             return Expr(op, (self(args[0]), args[1]), None, self.type(e.dtype))
-        if op in ("where", "and", "or") and not all(self._always(a) for a in args[1:]):
+        if op in ("where", "and", "or") and not all(self._may_run(a) for a in args[1:]):
             raise NoLanes
         vectors = tuple(self(a) for a in args)
         made = Expr(op, vectors, None, self.type(e.dtype))
@@ -107,17 +108,13 @@ class Lanes:
             return replace(made, op=LOGIC[op])
         kind = DTYPES[args[-1].dtype].kind
         if op in ("cast", "bitcast"):
-            if e.dtype == "bool" or kind == "b" or (op == "cast" and not self._converts(args[0].dtype, e.dtype)):
+            if e.dtype == "bool" or kind == "b" or (op == "cast" and {args[0].dtype, e.dtype} != CONVERTED):
                 raise NoLanes
             return replace(made, attr=made.dtype)
         fits = op in ARITHMETIC or op == "where" or op in COMPARED or op in (REAL if kind == "f" else WHOLE)
         if not fits or (kind == "b" and op not in COMPARED):
             raise NoLanes
         return made
-
-    def _converts(self, source: str, to: str) -> bool:
-        """Has every processor of the level an instruction for it?  None for 64 bits, nor without a sign."""
-        return {source, to} == {"f32", "i32"}
 
     def _call(self, e: Expr) -> Expr:
         name = lanes_of(self.module, _called(e), self.bits)
