@@ -41,6 +41,16 @@ class Outputs:
         return [f"{pad}{j}: i64 = {self.number()}", f"{pad}while {j} >= 0 and {j} < 2 and y[{j}] > 0.0:",
                 f"{pad}    {j} {self.w.one('+', '-')}= 1", f"{pad}s += f32({j})"]  # fmt: skip
 
+    def pairs(self, pad: str) -> list[str]:
+        """One loop over a product, whose quotient or remainder says where."""
+        w = self.w
+        self.names += 1
+        p, rows, count = f"p{self.names}", w.one("1", "N", "k", "n"), w.one("N", "2", "n + 1", "k")
+        by = w.one(count, count, "2")
+        at = w.one(f"{p} % ({by})", f"{p} % ({by})", f"({p} // ({by})) * ({p} % ({by}))", f"1 - {p} % ({by})")
+        return [f"{pad}for {p} in range({rows} * ({count})):", f"{pad}    y[{at}] = 5.0",
+                *w.one([], [], self.change(pad + "    "))]  # fmt: skip
+
     def change(self, pad: str) -> list[str]:
         """What a condition or a place may have been made of is something else."""
         w = self.w
@@ -55,7 +65,7 @@ class Outputs:
         """A statement, or two that write what one alone does not, and a change between."""
         w, deeper = self.w, pad + "    "
         self.left -= 1
-        kind = w.one("two", "two", "both", "both", "if", "loop", "change", "write", "read", "read", "ahead")
+        kind = w.one("two", "two", "both", "both", "if", "loop", "pairs", "change", "write", "read", "read", "ahead")
         if kind == "if" and self.left > 0:
             return [f"{pad}if {self.test()[0]}:", *self.block(deeper), *w.one([], [f"{pad}else:", *self.block(deeper)])]
         if kind == "loop":
@@ -65,6 +75,8 @@ class Outputs:
             run = w.one(f"{low}, 2", f"{low}, N", f"1, {low} - 1, -1", f"{low}, 2, -1")
             return [f"{pad}for {i} in range({run}):", *w.one([], read), f"{deeper}y[{i}] = 2.0",
                     *w.one([], self.change(deeper))]  # fmt: skip
+        if kind == "pairs":
+            return self.pairs(pad)
         if kind == "ahead":
             return self.ahead(pad)
         if kind == "two":

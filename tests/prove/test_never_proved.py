@@ -450,6 +450,40 @@ def f(x: mut[i64[1]]) -> (y(f32[2]), s(f32)):
             y[i] = 2.0
     s = 0.0
 """,
+    "by a loop over pairs, in all but the last column": """
+@procedure
+def f(M: size, N: size) -> (y(f32[M, N + 1]), s(f32)):
+    given(N >= 1)
+    for p in range(M * N):
+        y[p // N, p % N] = 1.0
+    s = 0.0
+""",
+    "by a loop over pairs of another product": """
+@procedure
+def f(M: size, N: size, K: size) -> (y(f32[M, N]), s(f32)):
+    given(N >= 1)
+    for p in range(M * K):
+        y[p // N, p % N] = 1.0
+    s = 0.0
+""",
+    "by a loop over pairs, each in a row of another width": """
+@procedure
+def f(M: size, N: size) -> (y(f32[M, N]), s(f32)):
+    given(N >= 1)
+    for p in range(M * N):
+        y[p // 2, p % 2] = 1.0
+    s = 0.0
+""",
+    "by a loop over pairs whose width changes": """
+@procedure
+def f(M: size, N: size) -> (y(f32[M, N]), s(f32)):
+    given(N >= 1)
+    n: i64 = N
+    for p in range(M * n):
+        y[p // n, p % n] = 1.0
+        n = 1
+    s = 0.0
+""",
     "by a loop from a place that it changes": """
 @procedure
 def f(a: i64) -> (y(f32[3]), s(f32)):

@@ -3,6 +3,7 @@
 import pytest
 
 from vibee.check import load_text
+from vibee.lower.unit import Unit
 from vibee.prove.verify import PROVED, verify_program
 
 PROVABLE = {
@@ -153,6 +154,26 @@ def test_everything_is_proved_of(name: str) -> None:
     verdicts = [v for found in verify_program(program) for v in found.verdicts]
     assert len(verdicts) > 1
     assert [f"{v.span}: {v.outcome}: {v.text}" for v in verdicts if v.outcome != PROVED] == []
+
+
+PAIRS = """
+@procedure
+def f(M: size, N: size) -> (y(f32[M, N]), s(f32)):
+    given(GIVEN)
+    for p in range(M * N):
+        m: i64 = p // N
+        n: i64 = p % N
+        y[m, n] = 1.0
+    s = 0.0
+"""
+
+
+@pytest.mark.parametrize("given, zeros", [("N >= 1", 0), ("M >= 1, N >= 1", 0), ("N == 7", 0), ("M == N, N >= 2", 0)])
+def test_a_loop_over_pairs_writes_every_row(given: str, zeros: int) -> None:
+    unit = Unit(load_text(PAIRS.replace("GIVEN", given), "case.vibee"), "v3")
+    (d,) = unit.program.defs["f"]
+    unit.procedure(d)
+    assert sum("y begins as zeros" in o.what for o in unit.obligations[d.key]) == zeros
 
 
 @pytest.mark.parametrize("name", NOT_PROVABLE)

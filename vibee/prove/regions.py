@@ -2,15 +2,17 @@
 
 covers:  facts and e in the box   =>   e in one of the regions        (e: one unknown index per axis)
 along a loop:  L(v+s) <= U(v) for neighbours   =>   the union of [L(v), U(v)) is [L(first), U(last))
+in pairs:      p in [0, M N), N >= 1, a region of p // N and p % N alone   =>   the union of (b, g) over [0, M) x [0, N)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from vibee.tree.defs import For
-from vibee.tree.expr import Expr, const, free_vars, names_in, rebuild, substitute, var
+from vibee.tree.expr import Expr, const, free_vars, names_in, rebuild, show, substitute, var, walk
 
 from .facts import ZERO, Facts, compare, opposite, range_facts
 from .linear import constant_apart
@@ -121,6 +123,9 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
 
     `facts` are those of any iteration; None where it is not known."""
     v = s.var
+    pair = _pair(facts, s, r) if v in r.names else None
+    if pair is not None:
+        return _along_both(facts, *pair, size), None
     ahead = "lt" if s.step > 0 else "gt"
     ran, before = compare(ahead, s.lo, s.hi), compare(ahead, s.lo, var(v))
     if v not in r.names:
@@ -162,6 +167,40 @@ def along(facts: Facts, s: For, r: Region, size: tuple[Expr, ...]) -> tuple[Regi
     if s.step == 1 and more.prove(compare("le", lo, next_hi)):
         return whole(substitute(lo, {v: end}), first_hi), made(hi, first_hi)
     return None, None
+
+
+def _pair(facts: Facts, s: For, r: Region) -> tuple[For, For, Region] | None:
+    """Two loops, one inside of the other, that go through what one loop over a product goes through, and a region in
+    terms of their variables."""
+    count = next(
+        (n.args[1] for e in (*chain(*r.box), *r.where) for n in walk(e) if n.op == "mod" and n.args[0] == var(s.var)),
+        None,
+    )
+    if count is None or s.lo != ZERO or s.step != 1 or s.hi.op != "mul" or count not in s.hi.args:
+        return None
+    if not facts.prove(compare("le", const(1, "i64"), count)):
+        return None
+    outer, inner = f"{s.var} // {show(count)}", f"{s.var} % {show(count)}"
+    digits = {Expr(op, (var(s.var), count), None, "i64"): var(n) for op, n in (("floordiv", outer), ("mod", inner))}
+
+    def told(e: Expr) -> Expr:
+        return digits.get(e) or rebuild(e, told)
+
+    both = r.each(told)
+    if s.var in both.names:
+        return None
+    rows = s.hi.args[s.hi.args[0] == count]
+    return For(outer, ZERO, rows, []), For(inner, ZERO, count, []), both
+
+
+def _along_both(facts: Facts, outer: For, inner: For, r: Region, size: tuple[Expr, ...]) -> Region | None:
+    """What two loops write, one inside of the other, neither of which is in the facts."""
+    around = facts.copy()
+    around.enter(outer)
+    inside = around.copy()
+    inside.enter(inner)
+    row, _ = along(inside, inner, r, size)
+    return None if row is None else along(around, outer, row, size)[0]
 
 
 def _without_zeros(e: Expr) -> Expr:
