@@ -16,11 +16,10 @@ read what another lane writes, is left as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from vibee.tree.defs import Assign, Comment, Decl, For, Procedure, Store
-from vibee.tree.expr import Expr, free_vars, loads, names_in, substitute, walk
+from vibee.tree.expr import Expr, always_read, free_vars, loads, names_in, substitute, walk
 from vibee.tree.stride import stride
 from vibee.tree.types import DTYPES
 
@@ -221,21 +220,13 @@ def _vector(t: Decl | Store, lanes: Lanes, stores: dict[str, Store]) -> Decl | S
     for ld in loads(value):
         if ld.attr in stores and ld.args != stores[str(ld.attr)].idx:
             raise NoLanes  # another lane may write it
-    lanes.read |= set(_always(value))
+    lanes.read |= set(always_read(value))  # not what is read where a choice says so
     if isinstance(t, Store):
         if not lanes.along(t.idx):
             raise NoLanes
         return replace(t, value=lanes(value))
     lanes.names.add(t.name)
     return replace(t, dtype=lanes.type(t.dtype), init=lanes(value))
-
-
-def _always(e: Expr) -> Iterator[Expr]:
-    """The elements that are read whatever they are."""
-    if e.op == "load":
-        yield e
-    for a in e.args[:1] if e.op in ("where", "and", "or") else e.args:
-        yield from _always(a)
 
 
 def _at(t: Decl | Store, var: str, place: Expr) -> Decl | Store:

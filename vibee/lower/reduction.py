@@ -8,11 +8,11 @@ l + LANES/2, and so on).  The order depends on the sizes alone, never on threads
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 from vibee.tree.defs import Alloc, Assign, Decl, For, If, Prefetch, Store
-from vibee.tree.expr import Expr, bound_vars, const, free_vars, load, loads, rebuild, substitute, walk
+from vibee.tree.expr import Expr, always_read, bound_vars, const, free_vars, load, loads, rebuild, substitute, walk
 from vibee.tree.normal import neutral
 from vibee.tree.stride import stride
 from vibee.tree.types import DTYPES, is_float
@@ -177,7 +177,8 @@ def soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]:
     """What a loop along memory asks for ahead.  LANES elements are at most a line of 64 bytes, but for f64."""
     if plan is None:
         return []
-    streams = dict.fromkeys(ld for ld in _always_read(body) if stride(ld.args, name) == 1 and plan.soon(str(ld.attr)))
+    reads = (ld for ld in always_read(body) if not gathered(ld) and stride(ld.args, name) == 1)
+    streams = dict.fromkeys(ld for ld in reads if plan.soon(str(ld.attr)))
     at = (substitute(ld, {name: local(base)}) for ld in streams)
     return [Prefetch(ld, AHEAD * 8 // DTYPES[ld.dtype].bits, len(ld.args) - 1) for ld in at]
 
@@ -185,16 +186,6 @@ def soon(body: Expr, name: str, base: str, plan: Plan | None) -> list[Prefetch]:
 def gathered(ld: Expr) -> bool:
     """Do data tell which element is read?  Such a place is often not proved, and then no vectors are read there."""
     return any(True for e in ld.args for _ in loads(e))
-
-
-def _always_read(e: Expr) -> Iterator[Expr]:
-    """The loads that `e` evaluates whatever the data, and whose index no data decides."""
-    if e.op == "load":
-        if not gathered(e):
-            yield e
-        return
-    for a in e.args[:1] if e.op in ("where", "and", "or") else e.args:
-        yield from _always_read(a)
 
 
 def _partials(op: str, dtype: str, lanes: str, lane: str, value: Expr, fresh: Fresh) -> tuple[list, list, list]:

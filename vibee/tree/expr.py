@@ -196,6 +196,14 @@ def loads(e: Expr) -> tuple[Expr, ...]:
     return out
 
 
+def always_read(e: Expr) -> Iterator[Expr]:
+    """The loads that an expression evaluates whatever the data."""
+    if e.op == "load":
+        yield e
+    for a in e.args[:1] if e.op in ("where", "and", "or") else e.args:
+        yield from always_read(a)
+
+
 INFIX = {
     "add": ("+", 10), "sub": ("-", 10), "mul": ("*", 11), "div": ("/", 11), "floordiv": ("//", 11),
     "mod": ("%", 11), "pow": ("**", 13), "lt": ("<", 4), "le": ("<=", 4), "gt": (">", 4),
