@@ -86,7 +86,7 @@ def one(command: list[str], folder: str) -> list[float]:
                 made = unpacked = now
             elif "._kernels." in name:
                 kernels = now
-            else:
+            elif not name.endswith(".so"):  # a module that Python imports is unpacked under such a name
                 unpacked = now
         if out in ready:
             data = os.read(out, 4096)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -21,6 +23,8 @@ def specs_root() -> str:
     """The folder of vibee's own specs: inside the installed package, or of the checkout."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     inside = os.path.join(package, "specs")
+    if getattr(sys, "frozen", False):
+        importlib.import_module("vibee._specs")  # unpacks them there (packaging/onefile.spec)
     return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "specs")
 
 
