@@ -484,6 +484,22 @@ def f(M: size, N: size) -> (y(f32[M, N]), s(f32)):
         n = 1
     s = 0.0
 """,
+    "by a loop over pairs, of which there may be two numbers below 0": """
+@procedure
+def f(m: i64, n: i64) -> (y(f32[4]), s(f32)):
+    given(-2 <= m <= 2, -2 <= n <= 2)
+    for p in range(m * n):
+        y[p % n] = 1.0
+    s = 0.0
+""",
+    "by a loop over pairs, on a diagonal": """
+@procedure
+def f(M: size, N: size) -> (y(f32[N, M * N]), s(f32)):
+    given(N >= 1)
+    for p in range(M * N):
+        y[p % N, p] = 1.0
+    s = 0.0
+""",
     "by a loop from a place that it changes": """
 @procedure
 def f(a: i64) -> (y(f32[3]), s(f32)):
