@@ -67,9 +67,9 @@ types: $(READY)  ## check types with mypy
 verify: $(READY)  ## prove every definition of specs/
 	$(PY) -m vibee verify specs
 
-bench: dist  ## measure vibee beside the peers that are installed, write docs/performance.md (ONLY=THEME, TEXT=FILE)
+bench: dist  ## measure vibee beside the peers that are installed, write docs/performance.md (ONLY=THEME, TEXT=FILE, PAGE=FILE)
 	$(PY) -m benchmarks.run $(if $(ONLY),--only "$(ONLY)")
-	$(PY) -m benchmarks.page
+	$(PY) -m benchmarks.page $(if $(PAGE),--out "$(PAGE)")
 
 bench-kernels: kernels  ## measure this machine, every kernel, training and generation
 	$(PY) -m vibee bench
