@@ -313,7 +313,7 @@ def test_a_finished_model_stands_until_there_is_something_to_save(
     assert capfd.readouterr().out.endswith("stopped before the first step; nothing was saved\n")
     assert contents(here / "vibee-model") == before
     monkeypatch.undo()
-    os.chdir(here)
+    monkeypatch.chdir(here)  # undone, too: a test that starts a process needs the folder that it was in
     monkeypatch.setattr("vibee.cli.kernels.load_kernels", lambda: kernels)
     kernels.train_llama = lambda losses, **rest: losses.__setitem__(0, float("nan"))
     assert "the run has diverged" in fails_last(capfd, *words, "--seed", "3")
