@@ -168,12 +168,12 @@ def f(M: size, N: size) -> (y(f32[M, N]), s(f32)):
 """
 
 
-@pytest.mark.parametrize("given, zeros", [("N >= 1", 0), ("M >= 1, N >= 1", 0), ("N == 7", 0), ("M == N, N >= 2", 0)])
-def test_a_loop_over_pairs_writes_every_row(given: str, zeros: int) -> None:
+@pytest.mark.parametrize("given", ["N >= 1", "M >= 1, N >= 1", "N == 7", "M == N, N >= 2"])
+def test_a_loop_over_pairs_writes_every_row(given: str) -> None:
     unit = Unit(load_text(PAIRS.replace("GIVEN", given), "case.vibee"), "v3")
     (d,) = unit.program.defs["f"]
     unit.procedure(d)
-    assert sum("y begins as zeros" in o.what for o in unit.obligations[d.key]) == zeros
+    assert sum("y begins as zeros" in o.what for o in unit.obligations[d.key]) == 0
 
 
 @pytest.mark.parametrize("name", NOT_PROVABLE)

@@ -20,7 +20,7 @@ EVERYWHERE = os.path.join("foundation", "math.vibee")  # its definitions need no
 
 @lru_cache(maxsize=1)
 def specs_root() -> str:
-    """The folder of vibee's own specs: inside the installed package, or of the checkout."""
+    """The folder of vibee's own specs: inside the installed package or the executable, or of the checkout."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     inside = os.path.join(package, "specs")
     if getattr(sys, "frozen", False):
